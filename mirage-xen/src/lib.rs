@@ -1,1 +1,19 @@
-//! mirage-xen
+//! The Xen platform of Mirage: what runs below [`mirage_rt`] when an application is a PVH guest of Xen.
+//!
+//! The crate has two halves. The lower one boots the image, owns its memory and makes the hypercalls; it is the only
+//! one with unsafe code of any size. The upper one (grants, event channels, xenstore, the split device drivers) sees
+//! Xen only through the object-safe trait [`hypervisor::Hypervisor`], so the same drivers run on the host against the
+//! in-process model of feature `test-utils`.
+//!
+//! Everything a backend or xenstore says is copied once, validated and then used ([`untrusted`]); memory that another
+//! domain can write is never behind a reference ([`shared`]).
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+#[allow(unsafe_code)]
+pub mod hypervisor;
+#[allow(unsafe_code)]
+pub mod shared;
+pub mod untrusted;

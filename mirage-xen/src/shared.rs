@@ -1,0 +1,185 @@
+//! Memory that another domain may read or write while we use it.
+//!
+//! The rules, which every function here keeps:
+//!
+//! 1. No `&`, `&mut` or slice ever points into memory that another domain can write; it is reached through a raw pointer.
+//! 2. Every access is volatile or atomic, within bounds, and copies: what was read once is ours and cannot change.
+//!
+//! Volatile and atomic accesses to memory that another domain writes at the same time do not race in the sense of the
+//! language: the other side is not part of the program, as with a device's memory.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+
+/// A view of shared memory. Copying it copies the view.
+///
+/// # Panics
+///
+/// All accessors panic when an offset is out of bounds or not aligned to the size of what is accessed, as indexing does:
+/// offsets are the driver's own and never come from outside unchecked.
+#[derive(Clone, Copy)]
+pub struct SharedBytes<'a> {
+    base: NonNull<u8>,
+    length: usize,
+    memory: PhantomData<&'a ()>,
+}
+
+impl<'a> SharedBytes<'a> {
+    /// A view of the `length` bytes at `base`.
+    ///
+    /// # Safety
+    ///
+    /// `base` is aligned to 8 bytes. For the life `'a`, the memory is mapped for reading and writing, and the program
+    /// has no reference to it and gives it to nobody else.
+    pub const unsafe fn new(base: NonNull<u8>, length: usize) -> Self {
+        Self {
+            base,
+            length,
+            memory: PhantomData,
+        }
+    }
+
+    /// Number of bytes in the view.
+    pub const fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether the view has no bytes.
+    pub const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The view of `length` bytes from `offset` on.
+    pub fn part(self, offset: usize, length: usize) -> Self {
+        let base = self.at::<u64>(offset, length).cast();
+        Self {
+            base,
+            length,
+            memory: PhantomData,
+        }
+    }
+
+    /// Reads a byte.
+    pub fn read_u8(&self, offset: usize) -> u8 {
+        let address = self.at::<u8>(offset, 1);
+        // SAFETY: `at` checked the bounds; the view's constructor promised mapped memory.
+        unsafe { address.read_volatile() }
+    }
+
+    /// Writes a byte.
+    pub fn write_u8(&self, offset: usize, value: u8) {
+        let address = self.at::<u8>(offset, 1);
+        // SAFETY: as in `read_u8`.
+        unsafe { address.write_volatile(value) }
+    }
+
+    /// Reads a 16-bit number in one access.
+    pub fn load_u16(&self, offset: usize, order: Ordering) -> u16 {
+        self.atomic_u16(offset).load(order)
+    }
+
+    /// Writes a 16-bit number in one access.
+    pub fn store_u16(&self, offset: usize, value: u16, order: Ordering) {
+        self.atomic_u16(offset).store(value, order);
+    }
+
+    /// Replaces the 16-bit number `current` by `new` in one step; the number found when it was another one.
+    ///
+    /// # Errors
+    ///
+    /// The value that was there instead of `current`; nothing is written then.
+    pub fn compare_exchange_u16(&self, offset: usize, current: u16, new: u16) -> Result<u16, u16> {
+        self.atomic_u16(offset)
+            .compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
+    }
+
+    /// Reads a 32-bit number in one access.
+    pub fn load_u32(&self, offset: usize, order: Ordering) -> u32 {
+        self.atomic_u32(offset).load(order)
+    }
+
+    /// Writes a 32-bit number in one access.
+    pub fn store_u32(&self, offset: usize, value: u32, order: Ordering) {
+        self.atomic_u32(offset).store(value, order);
+    }
+
+    /// Copies `N` bytes, a multiple of 4 at a multiple of 4, out of the memory; each byte is read exactly once.
+    pub fn read_words<const N: usize>(&self, offset: usize) -> [u8; N] {
+        const { assert!(N.is_multiple_of(4)) };
+        let mut copy = [0; N];
+        let address = self.at::<u32>(offset, N);
+        for (index, word) in copy.chunks_exact_mut(4).enumerate() {
+            // SAFETY: `at` checked the bounds and the alignment of all N bytes.
+            let value = unsafe { address.add(index).read_volatile() };
+            word.copy_from_slice(&value.to_ne_bytes());
+        }
+        copy
+    }
+
+    /// Copies `N` bytes, a multiple of 4 at a multiple of 4, into the memory.
+    pub fn write_words<const N: usize>(&self, offset: usize, bytes: &[u8; N]) {
+        const { assert!(N.is_multiple_of(4)) };
+        let address = self.at::<u32>(offset, N);
+        for (index, word) in bytes.as_chunks::<4>().0.iter().enumerate() {
+            // SAFETY: as in `read_words`.
+            unsafe { address.add(index).write_volatile(u32::from_ne_bytes(*word)) };
+        }
+    }
+
+    /// Copies bytes from `offset` on out of the memory, `buffer.len()` of them; each is read exactly once.
+    pub fn copy_out(&self, offset: usize, buffer: &mut [u8]) {
+        let address = self.at::<u8>(offset, buffer.len());
+        for (index, byte) in buffer.iter_mut().enumerate() {
+            // SAFETY: `at` checked the bounds of all bytes.
+            *byte = unsafe { address.add(index).read_volatile() };
+        }
+    }
+
+    /// Copies `bytes` into the memory from `offset` on.
+    pub fn copy_in(&self, offset: usize, bytes: &[u8]) {
+        let address = self.at::<u8>(offset, bytes.len());
+        for (index, byte) in bytes.iter().enumerate() {
+            // SAFETY: `at` checked the bounds of all bytes.
+            unsafe { address.add(index).write_volatile(*byte) };
+        }
+    }
+
+    /// Sets all bytes to zero.
+    pub fn clear(&self) {
+        for offset in 0..self.length {
+            self.write_u8(offset, 0);
+        }
+    }
+
+    fn atomic_u16(&self, offset: usize) -> &AtomicU16 {
+        let address = self.at::<u16>(offset, 2);
+        // SAFETY: `at` checked bounds and alignment. A reference to an atomic may point to memory that changes.
+        unsafe { AtomicU16::from_ptr(address.as_ptr()) }
+    }
+
+    fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
+        let address = self.at::<u32>(offset, 4);
+        // SAFETY: as in `atomic_u16`.
+        unsafe { AtomicU32::from_ptr(address.as_ptr()) }
+    }
+
+    /// The address of `length` bytes at `offset`, aligned for `T`.
+    #[inline]
+    fn at<T>(&self, offset: usize, length: usize) -> NonNull<T> {
+        let inside = offset <= self.length && length <= self.length - offset;
+        assert!(
+            inside && offset.is_multiple_of(align_of::<T>()),
+            "offset outside of shared memory"
+        );
+        // SAFETY: the offset is at most the length of the memory behind `base`.
+        unsafe { self.base.add(offset).cast() }
+    }
+}
+
+impl fmt::Debug for SharedBytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} shared bytes", self.length)
+    }
+}
