@@ -1,1 +1,61 @@
-//! mirage-rt
+//! What a Mirage application uses, the same on every platform: tasks and timers, devices, the network, stores, the log and
+//! boot keys.
+//!
+//! An application's build.rs declares what it needs with `mirage_build::Config`; [`unikernel!`] brings the `Devices` and
+//! `Keys` made from that into its source, and [`main`] marks the function that gets them:
+//!
+//! ```text
+//! #![no_std]
+//! #![cfg_attr(not(test), no_main)]
+//!
+//! mirage_rt::unikernel!();
+//!
+//! #[mirage_rt::main]
+//! async fn main(devices: Devices, keys: Keys) -> mirage_rt::Result {
+//!     mirage_rt::println!("{}", keys.greeting);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! One thread runs everything. Code between two `await`s is not interrupted by other tasks, so it must not compute for long.
+
+#![no_std]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+pub mod boot;
+pub mod console;
+mod error;
+pub mod keys;
+pub mod kv;
+pub mod net;
+pub mod packet;
+pub mod page;
+pub mod platform;
+pub mod runtime;
+#[cfg(any(test, feature = "test-utils"))]
+pub mod testing;
+pub mod time;
+pub mod types;
+
+pub use error::{Error, Result};
+pub use log;
+pub use mirage_rt_macros::main;
+pub use runtime::{JoinHandle, Runtime, now, spawn, yield_now};
+pub use time::{Duration, Instant, sleep, sleep_until, timeout};
+
+/// Brings in what build.rs declared: `struct Devices`, `struct Keys`, and what [`main`] needs.
+#[macro_export]
+macro_rules! unikernel {
+    () => {
+        ::core::include!(::core::concat!(::core::env!("OUT_DIR"), "/unikernel.rs"));
+    };
+}
+
+/// What the generated glue names. Not part of the interface.
+#[doc(hidden)]
+pub mod glue {
+    pub use alloc::string::String;
+    pub use core::net::Ipv4Addr;
+}

@@ -1,0 +1,192 @@
+//! From words to main: what every platform does the same way.
+//!
+//! The generated glue describes the program ([`Unikernel`]); the platform gives the words, a [`Connector`] for its devices,
+//! and a future that is ready when somebody asks the program to stop; [`run`] does the rest and says how it ended.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::string::String;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::Poll;
+
+use crate::console::{install_logger, print_on};
+use crate::error::{Error, Result};
+use crate::keys::{FromValue, Help, KeySpec, Parsed, Values, parse};
+use crate::net::Network;
+use crate::runtime::Runtime;
+
+/// A program as its build.rs declared it.
+#[derive(Clone, Copy, Debug)]
+pub struct Unikernel {
+    /// The package's name.
+    pub name: &'static str,
+    /// Its own keys, and those of the devices it uses.
+    pub keys: &'static [KeySpec],
+    /// Its networks, in the order of their declaration.
+    pub networks: &'static [NetworkSpec],
+    /// Memory that launch files give it, in MiB.
+    pub memory_mib: u32,
+}
+
+/// A network that build.rs declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// Its place in the order of declaration: the number of its vif on Xen.
+    pub index: u16,
+    /// What stands in front of `ipv4`, `ipv4-gateway` and so on in the names of its keys: nothing when it is the only
+    /// network, else its name and a dash.
+    pub key_prefix: &'static str,
+}
+
+impl NetworkSpec {
+    /// The value of the network's key `name`, as `ipv4`.
+    pub fn key<T: FromValue>(&self, values: &Values, name: &str) -> Option<T> {
+        if self.key_prefix.is_empty() {
+            return values.get(name);
+        }
+        let mut key = String::from(self.key_prefix);
+        key.push_str(name);
+        values.get(&key)
+    }
+}
+
+/// The future of [`Connector::network`].
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Network>> + 'a>>;
+
+/// A platform's way to its devices.
+pub trait Connector {
+    /// Connects the network `spec`, configured by its keys in `values`. It is ready when the device works.
+    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a>;
+}
+
+/// What main's glue gets: the values of the keys and the way to the devices.
+#[derive(Clone)]
+pub struct Boot {
+    unikernel: &'static Unikernel,
+    values: Rc<Values>,
+    connector: Rc<dyn Connector>,
+}
+
+impl Boot {
+    /// The values of all keys.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// The value of the key `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchKey`] when it has none of this type: the glue and the program's description do not match.
+    pub fn key<T: FromValue>(&self, name: &'static str) -> Result<T, NoSuchKey> {
+        self.values.get(name).ok_or(NoSuchKey { name })
+    }
+
+    /// Connects the network `name`.
+    ///
+    /// # Errors
+    ///
+    /// What the platform reports: no such device, its backend does not connect, a key is missing. The message says what
+    /// to change.
+    pub async fn network(&self, name: &'static str) -> Result<Network> {
+        let spec = self.unikernel.networks.iter().find(|spec| spec.name == name).ok_or(NoSuchKey { name })?;
+        self.connector.network(spec, &self.values).await
+    }
+}
+
+/// The generated glue asks for something that the program's description does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSuchKey {
+    /// The key or device.
+    pub name: &'static str,
+}
+
+impl fmt::Display for NoSuchKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "nothing is declared under the name \"{}\": build.rs and the generated glue do not match, build again",
+            self.name
+        )
+    }
+}
+
+impl core::error::Error for NoSuchKey {}
+
+/// How a program ended; the exit status of a Unix process and `data/mirage/exit-code` of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitCode(pub u8);
+
+impl ExitCode {
+    /// Main returned Ok, the program was asked to stop, or `--help` was printed.
+    pub const SUCCESS: ExitCode = ExitCode(0);
+    /// Main returned an error, or a device could not be connected.
+    pub const FAILURE: ExitCode = ExitCode(1);
+    /// The words were wrong (EX_USAGE).
+    pub const USAGE: ExitCode = ExitCode(64);
+    /// A panic or a fault. The lab's runner and Rust's own runtime exit so.
+    pub const CRASH: ExitCode = ExitCode(101);
+}
+
+/// Runs a program on `runtime`: reads `words`, prints help or mistakes, connects devices and runs `main` until it returns or
+/// `shutdown` is ready, whichever is first. Tasks that main spawned end with it.
+pub fn run<M, F, S>(
+    runtime: &Runtime,
+    unikernel: &'static Unikernel,
+    words: &[String],
+    connector: Rc<dyn Connector>,
+    shutdown: S,
+    main: M,
+) -> ExitCode
+where
+    M: FnOnce(Boot) -> F,
+    F: Future<Output = Result>,
+    S: Future<Output = ()>,
+{
+    let values = match parse(unikernel.keys, words) {
+        Ok(Parsed::Values(values)) => values,
+        Ok(Parsed::Help) => {
+            print_on(runtime, format_args!("{}", Help { program: unikernel.name, keys: unikernel.keys }));
+            return ExitCode::SUCCESS;
+        }
+        Err(errors) => {
+            for error in errors {
+                print_on(runtime, format_args!("{}: {error}\n", unikernel.name));
+            }
+            return ExitCode::USAGE;
+        }
+    };
+    install_logger(values.get("log").unwrap_or(log::LevelFilter::Info));
+    let boot = Boot { unikernel, values: Rc::new(values), connector };
+    match runtime.run(first(shutdown, async { main(boot).await })) {
+        None | Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            print_error(runtime, unikernel, &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_error(runtime: &Runtime, unikernel: &Unikernel, error: &Error) {
+    print_on(runtime, format_args!("{}: error: {error}\n", unikernel.name));
+}
+
+/// The output of `main`, or `None` when `shutdown` is ready first.
+async fn first<S: Future<Output = ()>, F: Future>(shutdown: S, main: F) -> Option<F::Output> {
+    let mut shutdown = core::pin::pin!(shutdown);
+    let mut main = core::pin::pin!(main);
+    core::future::poll_fn(|context| {
+        if shutdown.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        main.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;

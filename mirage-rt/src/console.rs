@@ -1,0 +1,86 @@
+//! Printing to the console of the current runtime, and `log` on it.
+
+use core::fmt::{self, Write};
+
+use crate::runtime::Runtime;
+
+/// Prints to the console, with a line end.
+///
+/// Outside of a running [`Runtime`](crate::runtime::Runtime) it prints nothing.
+#[macro_export]
+macro_rules! println {
+    () => { $crate::console::print(::core::format_args!("\n")) };
+    ($($argument:tt)*) => { $crate::console::print(::core::format_args!("{}\n", ::core::format_args!($($argument)*))) };
+}
+
+/// Prints to the console of the current runtime; see [`println!`](crate::println).
+pub fn print(text: fmt::Arguments<'_>) {
+    if let Some(runtime) = Runtime::try_current() {
+        print_on(&runtime, text);
+    }
+}
+
+/// Prints to the console of `runtime`.
+pub fn print_on(runtime: &Runtime, text: fmt::Arguments<'_>) {
+    let mut line = Line { runtime, buffer: [0; 256], used: 0 };
+    // A Display that fails leaves its text half printed; there is nobody to tell.
+    let _ = line.write_fmt(text);
+    line.flush();
+}
+
+/// Collects the pieces of a line, so that the console gets it in one write.
+struct Line<'a> {
+    runtime: &'a Runtime,
+    buffer: [u8; 256],
+    used: usize,
+}
+
+impl Line<'_> {
+    fn flush(&mut self) {
+        if self.used > 0 {
+            self.runtime.write_console(&self.buffer[..self.used]);
+            self.used = 0;
+        }
+    }
+}
+
+impl Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.len() > self.buffer.len() - self.used {
+            self.flush();
+        }
+        if text.len() > self.buffer.len() {
+            self.runtime.write_console(text.as_bytes());
+        } else {
+            self.buffer[self.used..self.used + text.len()].copy_from_slice(text.as_bytes());
+            self.used += text.len();
+        }
+        Ok(())
+    }
+}
+
+struct ConsoleLogger;
+
+impl log::Log for ConsoleLogger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let Some(runtime) = Runtime::try_current() else { return };
+        let now = runtime.now().as_nanos() / 1000;
+        let (seconds, micros) = (now / 1_000_000, now % 1_000_000);
+        print_on(
+            &runtime,
+            format_args!("[{seconds:5}.{micros:06} {:5} {}] {}\n", record.level(), record.target(), record.args()),
+        );
+    }
+
+    fn flush(&self) {}
+}
+
+/// Sends `log`'s messages up to `level` to the console of the runtime that logs them. A logger that was set before stays.
+pub fn install_logger(level: log::LevelFilter) {
+    let _ = log::set_logger(&ConsoleLogger);
+    log::set_max_level(level);
+}

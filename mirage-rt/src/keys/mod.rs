@@ -1,0 +1,32 @@
+//! Boot keys: typed settings given as words, `--name value` or `--name=value`.
+//!
+//! build.rs declares them ([`KeySpec`]); the same [`parse`] reads the arguments of a Unix process and the command line of a
+//! kernel ([`split`]). Every mistake is found before the boot stops, and each message says what to write instead.
+
+mod help;
+mod kind;
+mod parse;
+mod value;
+
+pub use help::Help;
+pub use kind::KeyKind;
+pub use parse::{KeyError, MAX_COMMAND_LINE, Parsed, SplitError, parse, split};
+pub use value::{Cidr, CidrError, FromValue, Value, ValueError, Values};
+
+/// One key, as build.rs declared it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// The name, without the dashes in front.
+    pub name: &'static str,
+    /// What values it takes.
+    pub kind: KeyKind,
+    /// The value when none is given, in the form it would be written; `None` for a key that must be given, or may be absent.
+    pub default: Option<&'static str>,
+    /// Whether the boot stops when there is neither a value nor a default.
+    pub required: bool,
+    /// One sentence about it.
+    pub doc: &'static str,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! The network stack.
+
+/// A network that an application uses.
+#[derive(Clone, Debug)]
+pub enum Network {}

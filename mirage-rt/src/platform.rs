@@ -1,0 +1,67 @@
+//! What a platform gives to a [`Runtime`](crate::runtime::Runtime): clocks, random numbers, a console, and a way to sleep.
+//!
+//! mirage-unix and mirage-xen implement [`Platform`]; so does the virtual one of [`crate::testing`].
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use once_cell::race::OnceBox;
+
+use crate::runtime::Runtime;
+use crate::time::{Instant, UnixTime};
+use crate::types::random::RandomError;
+
+/// The ground a runtime stands on. All methods are called on the runtime's own thread.
+pub trait Platform {
+    /// The monotonic clock.
+    fn now(&self) -> Instant;
+
+    /// The wall clock, `None` where the machine has none.
+    fn wall_clock(&self) -> Option<UnixTime>;
+
+    /// Fills `buffer` with numbers fit for keys.
+    ///
+    /// # Errors
+    ///
+    /// [`RandomError`] where the machine has no source to be trusted; then nothing in `buffer` may be used.
+    fn fill_random(&self, buffer: &mut [u8]) -> Result<(), RandomError>;
+
+    /// Writes to the console. Never blocks for long: what finds no room may be dropped.
+    fn write_console(&self, bytes: &[u8]);
+
+    /// Sleeps until `deadline` (`None`: without end), a device's event, or a call of [`Unpark::unpark`], and wakes the
+    /// wakers of what happened. Returns at once when something of this had happened since the last call.
+    fn park(&self, deadline: Option<Instant>);
+
+    /// Wakes the wakers of what has happened, without sleeping. Called between batches of tasks.
+    fn poll_events(&self);
+
+    /// A handle that ends [`park`](Platform::park), from any thread.
+    fn unparker(&self) -> Arc<dyn Unpark>;
+}
+
+/// Ends a [`Platform::park`] from any thread.
+pub trait Unpark: Send + Sync {
+    /// Makes the current or the next `park` return.
+    fn unpark(&self);
+}
+
+/// How [`Runtime::current`] is found: a thread-local on Unix, a static on Xen. The first one installed is kept.
+#[derive(Clone, Copy)]
+pub struct Hooks {
+    /// The runtime that was set last, if any.
+    pub get: fn() -> Option<Runtime>,
+    /// Sets the current runtime and returns the one before.
+    pub set: fn(Option<Runtime>) -> Option<Runtime>,
+}
+
+static HOOKS: OnceBox<Hooks> = OnceBox::new();
+
+/// Tells this crate where the platform keeps the current runtime. Later calls change nothing.
+pub fn install(hooks: Hooks) {
+    let _ = HOOKS.set(Box::new(hooks));
+}
+
+pub(crate) fn hooks() -> Option<&'static Hooks> {
+    HOOKS.get()
+}

@@ -1,0 +1,271 @@
+//! The runtime: a queue of tasks, timers, and the platform below them, for one thread.
+//!
+//! A [`Runtime`] is a value: several live in one process, on one thread or on many. [`spawn`], [`now`] and the futures of
+//! [`crate::time`] find the one that is running through the platform's [`Hooks`](crate::platform::Hooks).
+
+mod queue;
+mod task;
+mod timers;
+
+use alloc::rc::{Rc, Weak};
+use alloc::sync::Arc;
+use alloc::task::Wake;
+use core::cell::RefCell;
+use core::future::Future;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, Poll, Waker};
+
+pub use task::JoinHandle;
+
+use crate::platform::{self, Platform, Unpark};
+use crate::time::{Instant, UnixTime};
+use crate::types::random::RandomError;
+use queue::Queue;
+use timers::{TimerId, Timers};
+
+/// Tasks polled before devices and timers are looked at again.
+const BATCH: usize = 64;
+
+/// A single-threaded executor with timers, on a [`Platform`]. Cloning gives another handle to the same runtime.
+#[derive(Clone)]
+pub struct Runtime {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    platform: Rc<dyn Platform>,
+    queue: Arc<Queue>,
+    timers: RefCell<Timers>,
+}
+
+impl Runtime {
+    /// A runtime with nothing to do yet.
+    pub fn new(platform: Rc<dyn Platform>) -> Self {
+        let queue = Arc::new(Queue::new(platform.unparker()));
+        Runtime { inner: Rc::new(Inner { platform, queue, timers: RefCell::new(Timers::default()) }) }
+    }
+
+    /// The runtime that runs this code.
+    ///
+    /// # Panics
+    ///
+    /// When none does; [`Runtime::try_current`] tells.
+    pub fn current() -> Runtime {
+        match Runtime::try_current() {
+            Some(runtime) => runtime,
+            None => {
+                panic!("no Mirage runtime runs here: call this from a task, or inside Runtime::run or Runtime::enter")
+            }
+        }
+    }
+
+    /// The runtime that runs this code, or `None` outside of one.
+    pub fn try_current() -> Option<Runtime> {
+        platform::hooks().and_then(|hooks| (hooks.get)())
+    }
+
+    /// Makes this the current runtime until the guard is dropped. Guards must be dropped in the reverse order.
+    pub fn enter(&self) -> Entered {
+        Entered { before: platform::hooks().map(|hooks| (hooks.set)(Some(self.clone()))) }
+    }
+
+    /// Starts `future` as a task of this runtime. The task goes on when the handle is dropped.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        task::spawn(&self.inner.queue, future)
+    }
+
+    /// Runs until `future` is ready, then returns its output. Tasks that are not done stay in the runtime and go on with
+    /// the next call.
+    pub fn run<F: Future>(&self, future: F) -> F::Output {
+        let _entered = self.enter();
+        let woken = Arc::new(MainWaker { woken: AtomicBool::new(true), unpark: self.inner.platform.unparker() });
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut future = core::pin::pin!(future);
+        loop {
+            if woken.woken.swap(false, Ordering::AcqRel)
+                && let Poll::Ready(output) = future.as_mut().poll(&mut context)
+            {
+                return output;
+            }
+            let busy = self.inner.queue.run(BATCH) || woken.woken.load(Ordering::Acquire);
+            let next = self.fire_timers();
+            let busy = busy || woken.woken.load(Ordering::Acquire) || !self.inner.queue.is_empty();
+            if busy {
+                self.inner.platform.poll_events();
+            } else {
+                self.inner.platform.park(next);
+            }
+        }
+    }
+
+    /// Runs what is ready now, without sleeping, and returns when the next timer is due: for a host that runs several
+    /// runtimes on one thread.
+    pub fn turn(&self) -> Turn {
+        let _entered = self.enter();
+        self.inner.platform.poll_events();
+        let next = self.fire_timers();
+        self.inner.queue.run(BATCH);
+        Turn { busy: !self.inner.queue.is_empty(), next: self.inner.timers.borrow().next().or(next) }
+    }
+
+    /// The monotonic clock.
+    pub fn now(&self) -> Instant {
+        self.inner.platform.now()
+    }
+
+    /// The wall clock, `None` where the machine has none.
+    pub fn wall_clock(&self) -> Option<UnixTime> {
+        self.inner.platform.wall_clock()
+    }
+
+    /// Fills `buffer` with numbers fit for keys.
+    ///
+    /// # Errors
+    ///
+    /// Where the machine has no source to be trusted; the message says what to do.
+    pub fn fill_random(&self, buffer: &mut [u8]) -> Result<(), RandomError> {
+        self.inner.platform.fill_random(buffer)
+    }
+
+    /// Writes to the console; see [`Platform::write_console`].
+    pub fn write_console(&self, bytes: &[u8]) {
+        self.inner.platform.write_console(bytes);
+    }
+
+    pub(crate) fn add_timer(&self, deadline: Instant, waker: Waker) -> Timer {
+        let id = self.inner.timers.borrow_mut().add(deadline, waker);
+        Timer { id, inner: Rc::downgrade(&self.inner) }
+    }
+
+    /// Wakes every timer that is due; the next deadline after them.
+    fn fire_timers(&self) -> Option<Instant> {
+        self.inner.timers.borrow().next()?;
+        let now = self.now();
+        loop {
+            let due = self.inner.timers.borrow_mut().pop(now);
+            match due {
+                Some(waker) => waker.wake(),
+                None => return self.inner.timers.borrow().next(),
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Dropping the last waker of a task queues it, so that close() drops its future here, on the runtime's thread.
+        let timers = core::mem::take(self.timers.get_mut());
+        drop(timers);
+        self.queue.close();
+    }
+}
+
+/// A timer that is taken away when this is dropped. It does not keep the runtime: a sleeping task would keep itself.
+pub(crate) struct Timer {
+    id: TimerId,
+    inner: Weak<Inner>,
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.upgrade() {
+            let waker = inner.timers.borrow_mut().cancel(self.id);
+            drop(waker);
+        }
+    }
+}
+
+/// What [`Runtime::turn`] left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Tasks are ready: call again before sleeping.
+    pub busy: bool,
+    /// When the next timer is due.
+    pub next: Option<Instant>,
+}
+
+/// Restores the runtime that was current before [`Runtime::enter`].
+#[must_use = "the runtime is current only while this lives"]
+pub struct Entered {
+    before: Option<Option<Runtime>>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let (Some(before), Some(hooks)) = (self.before.take(), platform::hooks()) {
+            let _ = (hooks.set)(before);
+        }
+    }
+}
+
+struct MainWaker {
+    woken: AtomicBool,
+    unpark: Arc<dyn Unpark>,
+}
+
+impl Wake for MainWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.unpark.unpark();
+        }
+    }
+}
+
+/// Starts `future` as a task of the current runtime. The task goes on when the handle is dropped.
+///
+/// # Panics
+///
+/// Outside of a running [`Runtime`].
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    Runtime::current().spawn(future)
+}
+
+/// The monotonic clock of the current runtime.
+///
+/// # Panics
+///
+/// Outside of a running [`Runtime`].
+pub fn now() -> Instant {
+    Runtime::current().now()
+}
+
+/// Lets every other ready task run once before this one goes on.
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// The future of [`yield_now`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.yielded {
+            return Poll::Ready(());
+        }
+        self.yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests;
