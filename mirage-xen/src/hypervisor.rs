@@ -83,13 +83,7 @@ impl HypercallError {
 
 impl fmt::Display for HypercallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "hypercall {} failed: {} ({})",
-            self.operation,
-            self.name(),
-            self.errno
-        )
+        write!(f, "hypercall {} failed: {} ({})", self.operation, self.name(), self.errno)
     }
 }
 

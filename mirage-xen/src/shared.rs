@@ -34,11 +34,7 @@ impl<'a> SharedBytes<'a> {
     /// `base` is aligned to 8 bytes. For the life `'a`, the memory is mapped for reading and writing, and the program
     /// has no reference to it and gives it to nobody else.
     pub const unsafe fn new(base: NonNull<u8>, length: usize) -> Self {
-        Self {
-            base,
-            length,
-            memory: PhantomData,
-        }
+        Self { base, length, memory: PhantomData }
     }
 
     /// Number of bytes in the view.
@@ -54,11 +50,7 @@ impl<'a> SharedBytes<'a> {
     /// The view of `length` bytes from `offset` on.
     pub fn part(self, offset: usize, length: usize) -> Self {
         let base = self.at::<u64>(offset, length).cast();
-        Self {
-            base,
-            length,
-            memory: PhantomData,
-        }
+        Self { base, length, memory: PhantomData }
     }
 
     /// Reads a byte.
@@ -91,8 +83,7 @@ impl<'a> SharedBytes<'a> {
     ///
     /// The value that was there instead of `current`; nothing is written then.
     pub fn compare_exchange_u16(&self, offset: usize, current: u16, new: u16) -> Result<u16, u16> {
-        self.atomic_u16(offset)
-            .compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
+        self.atomic_u16(offset).compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
     }
 
     /// Reads a 32-bit number in one access.
@@ -169,10 +160,7 @@ impl<'a> SharedBytes<'a> {
     #[inline]
     fn at<T>(&self, offset: usize, length: usize) -> NonNull<T> {
         let inside = offset <= self.length && length <= self.length - offset;
-        assert!(
-            inside && offset.is_multiple_of(align_of::<T>()),
-            "offset outside of shared memory"
-        );
+        assert!(inside && offset.is_multiple_of(align_of::<T>()), "offset outside of shared memory");
         // SAFETY: the offset is at most the length of the memory behind `base`.
         unsafe { self.base.add(offset).cast() }
     }
