@@ -100,7 +100,7 @@ pub struct HeapPool {
 
 impl HeapPool {
     /// A pool of at most `most` pages.
-    pub fn new(most: usize) -> Rc<dyn PagePool> {
+    pub fn with_pages(most: usize) -> Rc<dyn PagePool> {
         Rc::new(HeapPool { free: RefCell::new(Vec::new()), unmade: Cell::new(most) })
     }
 }

@@ -1,4 +1,4 @@
-//! What a platform gives to a [`Runtime`](crate::runtime::Runtime): clocks, random numbers, a console, and a way to sleep.
+//! What a platform gives to a [`Runtime`]: clocks, random numbers, a console, and a way to sleep.
 //!
 //! mirage-unix and mirage-xen implement [`Platform`]; so does the virtual one of [`crate::testing`].
 

@@ -8,7 +8,7 @@ fn bytes(length: usize) -> Vec<u8> {
 
 #[test]
 fn a_copy_has_the_bytes_at_every_size() {
-    let pool = HeapPool::new(64);
+    let pool = HeapPool::with_pages(64);
     for length in [0, 1, 60, MAX_HEAD - 1, MAX_HEAD, MAX_HEAD + 1, 9000, MAX_HEAD + MAX_FRAGMENTS * PAGE_SIZE] {
         let packet = PacketMut::copy_of(&pool, &bytes(length)).expect("the pool has room");
         assert_eq!(packet.len(), length);
@@ -21,7 +21,7 @@ fn a_copy_has_the_bytes_at_every_size() {
 
 #[test]
 fn pages_go_back_to_their_pool() {
-    let pool = HeapPool::new(3);
+    let pool = HeapPool::with_pages(3);
     let packet = PacketMut::copy_of(&pool, &bytes(9000)).expect("three pages");
     assert_eq!(pool.available(), 0);
     assert!(PacketMut::new(&pool).is_none());
@@ -35,7 +35,7 @@ fn pages_go_back_to_their_pool() {
 
 #[test]
 fn headers_move_in_and_out_of_the_headroom() {
-    let pool = HeapPool::new(1);
+    let pool = HeapPool::with_pages(1);
     let mut packet = PacketMut::copy_of(&pool, b"payload").expect("a page");
     assert!(packet.push_front(HEADROOM + 1).is_none());
     packet.push_front(3).expect("room")[..3].copy_from_slice(b"IP:");
@@ -48,7 +48,7 @@ fn headers_move_in_and_out_of_the_headroom() {
 
 #[test]
 fn truncating_drops_what_is_behind() {
-    let pool = HeapPool::new(8);
+    let pool = HeapPool::with_pages(8);
     for length in [0, 10, MAX_HEAD, MAX_HEAD + 1, 8000, 9000, 10_000] {
         let mut packet = PacketMut::copy_of(&pool, &bytes(9000)).expect("pages");
         packet.truncate(length);
@@ -59,7 +59,7 @@ fn truncating_drops_what_is_behind() {
 
 #[test]
 fn a_clone_keeps_a_packet_frozen() {
-    let pool = HeapPool::new(1);
+    let pool = HeapPool::with_pages(1);
     let packet = PacketMut::copy_of(&pool, b"x").expect("a page").freeze();
     let clone = packet.clone();
     let packet = packet.try_into_mut().expect_err("a clone lives");
@@ -69,7 +69,7 @@ fn a_clone_keeps_a_packet_frozen() {
 
 #[test]
 fn ranges_beyond_the_page_are_refused() {
-    let pool = HeapPool::new(1);
+    let pool = HeapPool::with_pages(1);
     let page = Page::take(&pool).expect("a page");
     assert_eq!(Fragment::new(page, 4000..4097).err(), Some(OutOfPage));
 }
