@@ -16,7 +16,13 @@ fn main() {
     command
         .args(["-ffreestanding", "-fno-pic", "-fno-pie", "-no-pie", "-mno-red-zone", "-fno-stack-protector"])
         .args(["-mcmodel=kernel", "-mgeneral-regs-only", "-fcf-protection=none", "-fno-asynchronous-unwind-tables"])
-        .args(["-nostdlib", "-static", "-Wl,--build-id=none", "-Wl,-z,max-page-size=4096", "-Wl,--no-warn-rwx-segments"])
+        .args([
+            "-nostdlib",
+            "-static",
+            "-Wl,--build-id=none",
+            "-Wl,-z,max-page-size=4096",
+            "-Wl,--no-warn-rwx-segments",
+        ])
         .args([sources[0], sources[1], "-T", sources[2], "-o"])
         .arg(&guest);
     match command.status() {
