@@ -1,5 +1,125 @@
-//! The network stack.
+//! The network: TCP and UDP, on a device of its own or on the host's sockets.
+//!
+//! A [`Network`] is what an application gets for each `.network("name")` of its build.rs:
+//!
+//! ```text
+//! let mut listener = devices.service.tcp().bind(keys.port).await?;
+//! loop {
+//!     let (stream, peer) = listener.accept().await?;
+//!     mirage_rt::spawn(serve(stream, peer));
+//! }
+//! ```
+//!
+//! Handles are owned and do not borrow from the network, so that a task can keep them. Below them is either this crate's own
+//! stack on a [`NetworkDevice`](crate::types::network::NetworkDevice) ([`Network::direct`]) or the host's sockets
+//! ([`Network::host`]); the application does not see which.
 
-/// A network that an application uses.
-#[derive(Clone, Debug)]
-pub enum Network {}
+#![forbid(unsafe_code)]
+
+mod address;
+mod error;
+pub mod host;
+mod io;
+mod tcp;
+mod udp;
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr};
+
+pub use address::ListenAddr;
+pub use error::{
+    AcceptError, BindError, ConfigError, ConnectError, HostError, ReadError, ReceiveError, SendError, WriteError,
+};
+pub use io::StreamError;
+pub use tcp::{DEFAULT_BACKLOG, Tcp, TcpListener, TcpStream};
+pub use udp::{Udp, UdpSocket};
+
+use crate::keys::Cidr;
+use host::HostStack;
+
+/// A network that an application uses. Cloning gives another handle to the same network.
+#[derive(Clone)]
+pub struct Network {
+    stack: Stack,
+}
+
+#[derive(Clone)]
+enum Stack {
+    Host(Rc<dyn HostStack>),
+}
+
+impl Network {
+    /// A network on the host's own sockets.
+    pub fn host(stack: Rc<dyn HostStack>) -> Network {
+        Network { stack: Stack::Host(stack) }
+    }
+
+    /// Streams.
+    pub fn tcp(&self) -> Tcp {
+        Tcp::new(self.stack.clone())
+    }
+
+    /// Datagrams.
+    pub fn udp(&self) -> Udp {
+        Udp::new(self.stack.clone())
+    }
+
+    /// The Ethernet address, `None` when the host's sockets are the network.
+    pub fn mac(&self) -> Option<[u8; 6]> {
+        match &self.stack {
+            Stack::Host(_) => None,
+        }
+    }
+
+    /// The addresses by which others reach this network, as far as they are known.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        match &self.stack {
+            Stack::Host(stack) => stack.addresses(),
+        }
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network").field("addresses", &self.addresses()).finish()
+    }
+}
+
+/// How a network on a device of its own is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The address, with the length of its network's prefix.
+    pub ipv4: Option<Cidr>,
+    /// The gateway to everything outside of that network.
+    pub gateway: Option<Ipv4Addr>,
+    /// Bytes that each connection can have received and not read yet; the window that is offered to peers.
+    pub receive_buffer: usize,
+    /// Bytes that each connection can have written and the peer not acknowledged yet.
+    pub send_buffer: usize,
+    /// Bytes for the buffers of all connections together; when they are used up, further connections are refused.
+    pub connection_memory: usize,
+}
+
+impl Config {
+    /// Buffers of 8 KiB each way, 2 MiB for all connections, no address yet.
+    pub const fn new() -> Config {
+        Config { ipv4: None, gateway: None, receive_buffer: 8192, send_buffer: 8192, connection_memory: 2 << 20 }
+    }
+
+    /// As [`Config::new`], with the values of the keys `ipv4` and `ipv4-gateway`.
+    pub const fn from_keys(ipv4: Option<Cidr>, gateway: Option<Ipv4Addr>) -> Config {
+        let mut config = Config::new();
+        config.ipv4 = ipv4;
+        config.gateway = gateway;
+        config
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config::new()
+    }
+}

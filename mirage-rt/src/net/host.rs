@@ -1,0 +1,119 @@
+//! What a platform implements when the host's own sockets are the network.
+//!
+//! All methods return at once. A poll that returns `Pending` has kept the context's waker and wakes it when the same call
+//! may succeed. Each object keeps one waker for each kind of call (reading, writing, accepting, receiving, sending); when
+//! a waker takes the place of one that would wake another task, the earlier one is woken, so that tasks that share a
+//! socket take turns.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use core::task::{Context, Poll};
+
+use super::address::ListenAddr;
+use super::error::{AcceptError, BindError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
+
+/// The host's sockets.
+pub trait HostStack {
+    /// The addresses by which others reach this network, as far as they are known.
+    fn addresses(&self) -> Vec<IpAddr>;
+
+    /// Listens at `local`, with at most `backlog` connections waiting to be accepted.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    fn tcp_bind(&self, local: ListenAddr, backlog: usize) -> Result<Box<dyn HostListener>, BindError>;
+
+    /// Starts a connection to `remote`; [`HostStream::poll_connected`] says when it is there.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    fn tcp_connect(&self, remote: SocketAddr) -> Result<Box<dyn HostStream>, ConnectError>;
+
+    /// Binds a UDP socket.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    fn udp_bind(&self, local: ListenAddr) -> Result<Box<dyn HostUdp>, BindError>;
+}
+
+/// A listening socket of the host; dropping it closes it.
+pub trait HostListener {
+    /// Where it listens, with the port that was chosen when none was given.
+    fn local_addr(&self) -> SocketAddr;
+
+    /// The next connection and its peer's address.
+    ///
+    /// # Errors
+    ///
+    /// See [`AcceptError`]. What concerns one connection only (it was reset while it waited) is not an error: the next
+    /// one is taken.
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<Result<(Box<dyn HostStream>, SocketAddr), AcceptError>>;
+}
+
+/// A stream socket of the host. Dropping it closes it: what was written is still sent.
+pub trait HostStream {
+    /// This side's address.
+    fn local_addr(&self) -> SocketAddr;
+
+    /// The peer's address.
+    fn peer_addr(&self) -> SocketAddr;
+
+    /// Ready when the connection is made. Streams that were accepted are ready at once.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    fn poll_connected(&self, context: &mut Context<'_>) -> Poll<Result<(), ConnectError>>;
+
+    /// Reads into `buffer`, which is not empty; 0 when the peer has shut its side down.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, ReadError>>;
+
+    /// Writes some of `bytes`, which are not empty: at least one byte.
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`].
+    fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, WriteError>>;
+
+    /// Shuts this side down: the peer reads what was written, then the end.
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`].
+    fn shutdown(&self) -> Result<(), WriteError>;
+
+    /// Resets the connection: what was written and not yet sent is lost.
+    fn abort(&self);
+}
+
+/// A datagram socket of the host; dropping it closes it.
+pub trait HostUdp {
+    /// Where it is bound, with the port that was chosen when none was given.
+    fn local_addr(&self) -> SocketAddr;
+
+    /// Receives a datagram into `buffer`: its whole length, even when only the part that fits was stored, and its sender.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReceiveError`].
+    fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<(usize, SocketAddr), ReceiveError>>;
+
+    /// Sends `bytes` to `remote` as one datagram.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    fn poll_send(&self, context: &mut Context<'_>, bytes: &[u8], remote: SocketAddr) -> Poll<Result<(), SendError>>;
+}

@@ -1,0 +1,359 @@
+//! TCP: listeners and streams.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::cell::RefCell;
+use core::fmt;
+use core::future::poll_fn;
+use core::net::SocketAddr;
+use core::task::{Context, Poll};
+
+use super::Stack;
+use super::address::ListenAddr;
+use super::error::{AcceptError, BindError, ConnectError, ReadError, WriteError};
+use super::host::{HostListener, HostStream};
+
+/// Connections that wait to be accepted, at most, when [`Tcp::bind`] makes the listener.
+pub const DEFAULT_BACKLOG: usize = 128;
+
+/// The TCP side of a network.
+#[derive(Clone)]
+pub struct Tcp {
+    stack: Stack,
+}
+
+impl Tcp {
+    pub(super) fn new(stack: Stack) -> Tcp {
+        Tcp { stack }
+    }
+
+    /// Listens at `local`, with room for [`DEFAULT_BACKLOG`] connections that wait to be accepted.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    pub async fn bind(&self, local: impl Into<ListenAddr>) -> Result<TcpListener, BindError> {
+        self.bind_with_backlog(local, DEFAULT_BACKLOG).await
+    }
+
+    /// Listens at `local`, with room for `backlog` (at least one) connections that wait to be accepted.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    pub async fn bind_with_backlog(
+        &self,
+        local: impl Into<ListenAddr>,
+        backlog: usize,
+    ) -> Result<TcpListener, BindError> {
+        let (local, backlog) = (local.into(), backlog.max(1));
+        let kind = match &self.stack {
+            Stack::Host(stack) => ListenerKind::Host(stack.tcp_bind(local, backlog)?),
+        };
+        Ok(TcpListener { kind })
+    }
+
+    /// Connects to `remote`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the attempt up.
+    pub async fn connect(&self, remote: impl Into<SocketAddr>) -> Result<TcpStream, ConnectError> {
+        let remote = remote.into();
+        let stream = match &self.stack {
+            Stack::Host(stack) => TcpStream::new(StreamKind::Host(HostSide::new(stack.tcp_connect(remote)?))),
+        };
+        poll_fn(|context| match &*stream.kind {
+            StreamKind::Host(host) => host.stream.poll_connected(context),
+        })
+        .await?;
+        Ok(stream)
+    }
+}
+
+impl fmt::Debug for Tcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tcp")
+    }
+}
+
+/// Waits for connections. Dropping it closes the port; connections that wait to be accepted are reset.
+pub struct TcpListener {
+    kind: ListenerKind,
+}
+
+enum ListenerKind {
+    Host(Box<dyn HostListener>),
+}
+
+impl TcpListener {
+    /// The next connection and its peer's address.
+    ///
+    /// # Errors
+    ///
+    /// See [`AcceptError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no connection.
+    pub async fn accept(&mut self) -> Result<(TcpStream, SocketAddr), AcceptError> {
+        poll_fn(|context| self.poll_accept(context)).await
+    }
+
+    /// As [`accept`](TcpListener::accept). Only the latest waker is kept; the one before it is woken.
+    ///
+    /// # Errors
+    ///
+    /// See [`AcceptError`].
+    pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<Result<(TcpStream, SocketAddr), AcceptError>> {
+        match &self.kind {
+            ListenerKind::Host(listener) => listener
+                .poll_accept(context)
+                .map_ok(|(stream, peer)| (TcpStream::new(StreamKind::Host(HostSide::new(stream))), peer)),
+        }
+    }
+
+    /// Where it listens, with the port that was chosen when none was given.
+    pub fn local_addr(&self) -> SocketAddr {
+        match &self.kind {
+            ListenerKind::Host(listener) => listener.local_addr(),
+        }
+    }
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpListener").field("local_addr", &self.local_addr()).finish()
+    }
+}
+
+/// A connection. Clones are handles to the same connection: one task can read while another writes. When two tasks do the
+/// same on one connection, they take turns in no order.
+///
+/// When the last clone is dropped, what was written is still sent and the connection is then closed; when there are bytes
+/// that nobody read, it is reset instead, so that the peer learns that they were lost.
+#[derive(Clone)]
+pub struct TcpStream {
+    kind: Rc<StreamKind>,
+}
+
+enum StreamKind {
+    Host(HostSide),
+}
+
+impl TcpStream {
+    fn new(kind: StreamKind) -> TcpStream {
+        TcpStream { kind: Rc::new(kind) }
+    }
+
+    /// Reads what is there into `buffer`, waiting for at least one byte; 0 when the peer has shut its side down, or
+    /// `buffer` is empty.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no bytes.
+    pub async fn read(&self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        poll_fn(|context| self.poll_read(context, buffer)).await
+    }
+
+    /// As [`read`](TcpStream::read). Only the latest waker is kept; the one before it is woken.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, ReadError>> {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        match &*self.kind {
+            StreamKind::Host(host) => host.poll_read(context, buffer),
+        }
+    }
+
+    /// Waits for at least one byte, shows what is there to `look`, and takes nothing away. `look` gets no bytes when the
+    /// peer has shut its side down, and not always all that have arrived: call [`consume`](TcpStream::consume) for those it
+    /// has used and peek again. It must not use the network.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no bytes.
+    pub async fn peek<R>(&self, look: impl FnOnce(&[u8]) -> R) -> Result<R, ReadError> {
+        let mut look = Some(look);
+        let mut result = None;
+        poll_fn(|context| {
+            let mut once = |bytes: &[u8]| {
+                if let Some(look) = look.take() {
+                    result = Some(look(bytes));
+                }
+            };
+            match &*self.kind {
+                StreamKind::Host(host) => host.poll_peek(context, &mut once),
+            }
+        })
+        .await?;
+        match result {
+            Some(result) => Ok(result),
+            None => unreachable!("a peek that is ready has called its function"),
+        }
+    }
+
+    /// Takes away the first `length` bytes of what was [peeked](TcpStream::peek) at; no more than were there.
+    pub fn consume(&self, length: usize) {
+        match &*self.kind {
+            StreamKind::Host(host) => host.consume(length),
+        }
+    }
+
+    /// Writes some of `bytes`: at least one byte, unless there are none. They are sent without further ado; nothing needs
+    /// to be flushed.
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped has written nothing.
+    pub async fn write(&self, bytes: &[u8]) -> Result<usize, WriteError> {
+        poll_fn(|context| self.poll_write(context, bytes)).await
+    }
+
+    /// As [`write`](TcpStream::write). Only the latest waker is kept; the one before it is woken.
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`].
+    pub fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, WriteError>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        match &*self.kind {
+            StreamKind::Host(host) => host.stream.poll_write(context, bytes),
+        }
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`]. How much was written before is not known then.
+    ///
+    /// # Cancel safety
+    ///
+    /// None: a future that is dropped may have written some of the bytes.
+    pub async fn write_all(&self, mut bytes: &[u8]) -> Result<(), WriteError> {
+        while !bytes.is_empty() {
+            let length = self.write(bytes).await?;
+            bytes = bytes.get(length..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Shuts this side down: the peer reads what was written, then the end. Reading goes on. A second call does nothing.
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`].
+    pub fn shutdown(&self) -> Result<(), WriteError> {
+        match &*self.kind {
+            StreamKind::Host(host) => host.stream.shutdown(),
+        }
+    }
+
+    /// Resets the connection: what was written and not yet sent, and what was not yet read, is lost.
+    pub fn abort(&self) {
+        match &*self.kind {
+            StreamKind::Host(host) => host.stream.abort(),
+        }
+    }
+
+    /// This side's address.
+    pub fn local_addr(&self) -> SocketAddr {
+        match &*self.kind {
+            StreamKind::Host(host) => host.stream.local_addr(),
+        }
+    }
+
+    /// The peer's address.
+    pub fn peer_addr(&self) -> SocketAddr {
+        match &*self.kind {
+            StreamKind::Host(host) => host.stream.peer_addr(),
+        }
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpStream")
+            .field("local_addr", &self.local_addr())
+            .field("peer_addr", &self.peer_addr())
+            .finish()
+    }
+}
+
+/// Bytes of a host stream that were read to be peeked at.
+const STAGE: usize = 4096;
+
+/// A stream of the host, and what was read from it in order to be peeked at.
+struct HostSide {
+    stream: Box<dyn HostStream>,
+    staged: RefCell<Staged>,
+}
+
+/// `bytes[start..end]` waits to be consumed or read. Without memory until the first peek.
+#[derive(Default)]
+struct Staged {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl HostSide {
+    fn new(stream: Box<dyn HostStream>) -> HostSide {
+        HostSide { stream, staged: RefCell::default() }
+    }
+
+    fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, ReadError>> {
+        let mut staged = self.staged.borrow_mut();
+        let waiting = staged.bytes.get(staged.start..staged.end).unwrap_or_default();
+        if waiting.is_empty() {
+            return self.stream.poll_read(context, buffer);
+        }
+        let length = waiting.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&waiting[..length]);
+        staged.start += length;
+        Poll::Ready(Ok(length))
+    }
+
+    fn poll_peek(&self, context: &mut Context<'_>, look: &mut dyn FnMut(&[u8])) -> Poll<Result<(), ReadError>> {
+        let mut staged = self.staged.borrow_mut();
+        if staged.start == staged.end {
+            if staged.bytes.is_empty() {
+                staged.bytes = alloc::vec![0; STAGE].into_boxed_slice();
+            }
+            let Poll::Ready(length) = self.stream.poll_read(context, &mut staged.bytes)? else {
+                return Poll::Pending;
+            };
+            (staged.start, staged.end) = (0, length);
+        }
+        look(staged.bytes.get(staged.start..staged.end).unwrap_or_default());
+        Poll::Ready(Ok(()))
+    }
+
+    fn consume(&self, length: usize) {
+        let mut staged = self.staged.borrow_mut();
+        staged.start = staged.start.saturating_add(length).min(staged.end);
+    }
+}

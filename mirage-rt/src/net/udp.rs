@@ -1,0 +1,118 @@
+//! UDP: datagrams.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::fmt;
+use core::future::poll_fn;
+use core::net::SocketAddr;
+use core::task::{Context, Poll};
+
+use super::Stack;
+use super::address::ListenAddr;
+use super::error::{BindError, ReceiveError, SendError};
+use super::host::HostUdp;
+
+/// The UDP side of a network.
+#[derive(Clone)]
+pub struct Udp {
+    stack: Stack,
+}
+
+impl Udp {
+    pub(super) fn new(stack: Stack) -> Udp {
+        Udp { stack }
+    }
+
+    /// Binds a socket.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    pub async fn bind(&self, local: impl Into<ListenAddr>) -> Result<UdpSocket, BindError> {
+        let local = local.into();
+        let kind = match &self.stack {
+            Stack::Host(stack) => SocketKind::Host(stack.udp_bind(local)?),
+        };
+        Ok(UdpSocket { kind: Rc::new(kind) })
+    }
+}
+
+impl fmt::Debug for Udp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Udp")
+    }
+}
+
+/// Sends and receives datagrams. Clones are handles to the same socket; it is closed when the last one is dropped.
+///
+/// Datagrams that nobody receives are kept up to a bound; later ones are dropped, as UDP may.
+#[derive(Clone)]
+pub struct UdpSocket {
+    kind: Rc<SocketKind>,
+}
+
+enum SocketKind {
+    Host(Box<dyn HostUdp>),
+}
+
+impl UdpSocket {
+    /// Receives a datagram into `buffer`: its length and its sender. Of a datagram longer than `buffer` the rest is lost,
+    /// and the length says so.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReceiveError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no datagram.
+    pub async fn receive_from(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), ReceiveError> {
+        poll_fn(|context| self.poll_receive_from(context, buffer)).await
+    }
+
+    /// As [`receive_from`](UdpSocket::receive_from). Only the latest waker is kept; the one before it is woken.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReceiveError`].
+    pub fn poll_receive_from(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<(usize, SocketAddr), ReceiveError>> {
+        match &*self.kind {
+            SocketKind::Host(socket) => socket.poll_receive(context, buffer),
+        }
+    }
+
+    /// Sends `bytes` to `remote` as one datagram. It waits only while the device has no room; the datagram may still be
+    /// lost on its way.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped has sent nothing.
+    pub async fn send_to(&self, bytes: &[u8], remote: impl Into<SocketAddr>) -> Result<(), SendError> {
+        let remote = remote.into();
+        poll_fn(|context| match &*self.kind {
+            SocketKind::Host(socket) => socket.poll_send(context, bytes, remote),
+        })
+        .await
+    }
+
+    /// Where it is bound, with the port that was chosen when none was given.
+    pub fn local_addr(&self) -> SocketAddr {
+        match &*self.kind {
+            SocketKind::Host(socket) => socket.local_addr(),
+        }
+    }
+}
+
+impl fmt::Debug for UdpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UdpSocket").field("local_addr", &self.local_addr()).finish()
+    }
+}
