@@ -51,8 +51,11 @@ pub trait HostListener {
     ///
     /// See [`AcceptError`]. What concerns one connection only (it was reset while it waited) is not an error: the next
     /// one is taken.
-    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<Result<(Box<dyn HostStream>, SocketAddr), AcceptError>>;
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<Result<Accepted, AcceptError>>;
 }
+
+/// A connection that a listener accepted, and its peer's address.
+pub type Accepted = (Box<dyn HostStream>, SocketAddr);
 
 /// A stream socket of the host. Dropping it closes it: what was written is still sent.
 pub trait HostStream {
