@@ -36,8 +36,7 @@ impl fmt::Display for Port {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Frame(pub u64);
 
-/// Size of a page, of a ring and of a grant, in bytes.
-pub const PAGE_SIZE: usize = 4096;
+pub use mirage_rt::page::PAGE_SIZE;
 
 /// Xen lets one poll wait for this many event channels, so no more may be bound.
 pub const MAX_POLL_PORTS: usize = 128;

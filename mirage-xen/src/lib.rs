@@ -12,8 +12,14 @@
 
 extern crate alloc;
 
+pub mod attachment;
+pub mod events;
+pub mod grants;
 #[allow(unsafe_code)]
 pub mod hypervisor;
+#[cfg(feature = "test-utils")]
+pub mod model;
+pub mod ring;
 #[allow(unsafe_code)]
 pub mod shared;
 pub mod untrusted;

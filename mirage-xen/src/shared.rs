@@ -4,14 +4,21 @@
 //!
 //! 1. No `&`, `&mut` or slice ever points into memory that another domain can write; it is reached through a raw pointer.
 //! 2. Every access is volatile or atomic, within bounds, and copies: what was read once is ours and cannot change.
+//! 3. A page changes between private ([`Page`]) and shared ([`SharedPage`]) by value, so it is never both.
 //!
 //! Volatile and atomic accesses to memory that another domain writes at the same time do not race in the sense of the
 //! language: the other side is not part of the program, as with a device's memory.
 
+use alloc::rc::Rc;
 use core::fmt;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+
+use mirage_rt::page::{Page, PageBytes, PagePool};
+
+use crate::hypervisor::PAGE_SIZE;
 
 /// A view of shared memory. Copying it copies the view.
 ///
@@ -171,3 +178,68 @@ impl fmt::Debug for SharedBytes<'_> {
         write!(f, "{} shared bytes", self.length)
     }
 }
+
+/// A page of ours that is, was or will be lent to another domain.
+///
+/// By value it is private: only [`crate::grants`] lends a page, it takes the page by value to do so, and gives it back
+/// only when the other domain's access has ended for certain. Dropping it gives the page back to its pool.
+pub struct SharedPage {
+    memory: NonNull<PageBytes>,
+    pool: ManuallyDrop<Rc<dyn PagePool>>,
+}
+
+impl SharedPage {
+    /// The page's memory, to be read and written while another domain may do the same.
+    pub fn bytes(&self) -> SharedBytes<'_> {
+        // SAFETY: the page's memory is mapped, 4096 bytes, aligned to a page; `from` took the only way to reach it, and
+        // the view does not outlive the borrow of this page.
+        unsafe { SharedBytes::new(self.memory.cast(), PAGE_SIZE) }
+    }
+
+    /// The page's address, for [`frame_of`](crate::hypervisor::Hypervisor::frame_of).
+    pub fn address(&self) -> NonNull<u8> {
+        self.memory.cast()
+    }
+
+    /// Gives the page up for ever: another domain may go on writing it. Its memory is never used again.
+    pub fn quarantine(self) {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not dropped, so the pool is dropped only here.
+        unsafe { ManuallyDrop::drop(&mut this.pool) };
+    }
+
+    fn take(&mut self) -> Page {
+        // SAFETY: called once, by `into_page` or `drop`, after which `self` is gone. The memory came out of a `Page`
+        // as `&'static mut`, no other domain has access to a `SharedPage` held by value, and views of it have ended
+        // with their borrows. So this is again the only reference.
+        let (memory, pool) = unsafe { (self.memory.as_mut(), ManuallyDrop::take(&mut self.pool)) };
+        Page::from_parts(memory, pool)
+    }
+
+    /// The page as private memory again.
+    pub fn into_page(self) -> Page {
+        ManuallyDrop::new(self).take()
+    }
+}
+
+impl From<Page> for SharedPage {
+    fn from(page: Page) -> Self {
+        let (memory, pool) = page.into_parts();
+        Self { memory: NonNull::from(memory), pool: ManuallyDrop::new(pool) }
+    }
+}
+
+impl Drop for SharedPage {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+impl fmt::Debug for SharedPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shared page at {:p}", self.memory)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! All that Xen remembers of us, established in one place.
+//!
+//! Shared info, grant table, ports, watches and device handshakes are lost when the domain is saved and restored. So they are
+//! made by one function, at boot and again after each resume, and counted: ports and grants carry the number of the
+//! attachment they were made in, and those of an earlier one do nothing when used or dropped.
+
+use alloc::rc::Rc;
+use core::cell::Cell;
+use core::fmt;
+
+use crate::events::{EventError, Events};
+use crate::grants::Grants;
+use crate::hypervisor::{HypercallError, Hypervisor};
+
+/// The domain's connection to Xen. Cloning gives another handle to the same one.
+#[derive(Clone)]
+pub struct Attachment {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    generation: Cell<u64>,
+    hypervisor: Rc<dyn Hypervisor>,
+    events: Events,
+    grants: Grants,
+}
+
+/// The domain could not be attached to Xen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The hypercall that Xen refused.
+    Hypercall(HypercallError),
+    /// The port of xenstore or the console could not be taken over.
+    Event(EventError),
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the domain can't be attached to Xen: ")?;
+        match self {
+            Self::Hypercall(error) => error.fmt(f),
+            Self::Event(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for AttachError {}
+
+impl From<HypercallError> for AttachError {
+    fn from(error: HypercallError) -> Self {
+        Self::Hypercall(error)
+    }
+}
+
+impl From<EventError> for AttachError {
+    fn from(error: EventError) -> Self {
+        Self::Event(error)
+    }
+}
+
+impl Attachment {
+    /// Attaches a domain that has just booted.
+    ///
+    /// # Errors
+    ///
+    /// What Xen refused. The domain can do nothing but report it.
+    pub fn establish(hypervisor: Rc<dyn Hypervisor>) -> Result<Self, AttachError> {
+        let events = Events::new(Rc::clone(&hypervisor));
+        let grants = Grants::new(Rc::clone(&hypervisor));
+        let attachment = Self { inner: Rc::new(Inner { generation: Cell::new(0), hypervisor, events, grants }) };
+        attachment.reestablish()?;
+        Ok(attachment)
+    }
+
+    /// Attaches the domain anew, after a resume. Devices are to be connected again after it.
+    ///
+    /// # Errors
+    ///
+    /// As [`establish`](Self::establish).
+    pub fn reestablish(&self) -> Result<(), AttachError> {
+        let inner = &self.inner;
+        let generation = inner.generation.get() + 1;
+        inner.generation.set(generation);
+        inner.hypervisor.attach()?;
+        inner.grants.reset(generation);
+        inner.events.reset(generation);
+        Ok(())
+    }
+
+    /// How often the domain was attached: 1 after boot.
+    pub fn generation(&self) -> u64 {
+        self.inner.generation.get()
+    }
+
+    /// Xen itself.
+    pub fn hypervisor(&self) -> &Rc<dyn Hypervisor> {
+        &self.inner.hypervisor
+    }
+
+    /// The event channels.
+    pub fn events(&self) -> &Events {
+        &self.inner.events
+    }
+
+    /// The grant table.
+    pub fn grants(&self) -> &Grants {
+        &self.inner.grants
+    }
+}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attachment {}", self.generation())
+    }
+}

@@ -1,0 +1,21 @@
+//! The other side, in process: a hypervisor with event channels, a grant table that is checked as Xen checks it, and
+//! virtual time; xenstored; and backends. Drivers run against it on the host, unchanged.
+//!
+//! Everything happens on one thread, and time moves only when the guest sleeps, so a test is the same on every run.
+//! The backends run when the guest looks for events or sleeps. A guest that sleeps without a deadline while nothing can
+//! ever happen again is a test's failure, and reported at once.
+
+#[allow(unsafe_code)]
+mod hypervisor;
+#[allow(unsafe_code)]
+mod memory;
+mod ring;
+
+pub use hypervisor::{BackendPort, GrantFault, Guest, Mapping, Service, World};
+pub use memory::GUEST_PAGES;
+pub use ring::BackRing;
+
+/// The guest's number in the model.
+pub const GUEST: crate::hypervisor::DomainId = crate::hypervisor::DomainId(1);
+/// The number of the domain in which xenstored and the backends live.
+pub const BACKEND: crate::hypervisor::DomainId = crate::hypervisor::DomainId(0);
