@@ -1,0 +1,73 @@
+//! What the tests of the whole product share: running cargo as a newcomer would, and finding what it built.
+//!
+//! The programs are built by cargo itself, into a target folder of the tests' own, so that a test never waits for the
+//! build that started it and never sees an older program than the sources.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The name of the target that images are built for.
+pub const XEN: &str = "x86_64-unknown-xen";
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The folder that these tests build into.
+pub fn target() -> PathBuf {
+    // The running test stands in TARGET/debug/deps.
+    let program = std::env::current_exe().expect("a test knows its own path");
+    let outer = program.ancestors().nth(3).expect("cargo puts tests three folders below its target folder");
+    outer.join("whole-product")
+}
+
+/// `cargo` in the repository's root with `arguments`, as a newcomer's shell would start it.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root()).env("CARGO_TARGET_DIR", target());
+    // What the outer cargo tells its tests is not what a shell would have.
+    for (name, _) in std::env::vars_os() {
+        let Some(text) = name.to_str() else { continue };
+        let of_the_test = text.starts_with("CARGO_PKG") || text.starts_with("CARGO_MANIFEST") || text == "CARGO";
+        if of_the_test || text == "RUSTC_WRAPPER" || text == "RUSTC" {
+            command.env_remove(text);
+        }
+    }
+    command
+}
+
+/// Runs `cargo` with `arguments` and returns what it printed.
+///
+/// # Panics
+///
+/// When cargo can't be started.
+pub fn run(arguments: &[&str]) -> Output {
+    cargo(arguments).output().expect("cargo starts")
+}
+
+/// Runs `cargo build` with `arguments`.
+///
+/// # Panics
+///
+/// When the build fails or prints a warning, with what it printed.
+pub fn build(arguments: &[&str]) {
+    let output = run(&[&["build"], arguments].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo build {arguments:?} failed:\n{errors}");
+    assert!(!errors.contains("warning"), "cargo build {arguments:?} warns:\n{errors}");
+}
+
+/// Builds the release image of `package` under the target's own name and returns its path.
+pub fn image(package: &str) -> PathBuf {
+    build(&["--release", "-p", package, "--target", XEN]);
+    target().join(XEN).join("release").join(package)
+}
+
+/// Builds the release image of `package` by its feature, on the host's triple, and returns its path.
+pub fn image_by_feature(package: &str) -> PathBuf {
+    build(&["--release", "-p", package, "--features", "xen"]);
+    target().join("release").join(package)
+}

@@ -1,0 +1,83 @@
+//! Finished images, as a loader sees them.
+
+use std::path::Path;
+
+use mirage_tests::{image, image_by_feature, target};
+use xmas_elf::ElfFile;
+use xmas_elf::program::Type;
+use xmas_elf::sections::{SectionData, ShType};
+
+/// Checks that hold for every image.
+fn check(path: &Path) {
+    let bytes = std::fs::read(path).expect("the image was built");
+    let elf = ElfFile::new(&bytes).expect("the image is ELF");
+    for segment in elf.program_iter() {
+        let flags = segment.flags();
+        assert!(!(flags.is_write() && flags.is_execute()), "{}: a segment can be written and executed", path.display());
+        let kind = segment.get_type().expect("a known type of segment");
+        assert!(!matches!(kind, Type::Interp | Type::Dynamic), "{}: a {kind:?} segment", path.display());
+    }
+    let mut owners = Vec::new();
+    for section in elf.section_iter() {
+        match section.get_type() {
+            Ok(ShType::Note) => owners.push(note_owner(section.raw_data(&elf))),
+            Ok(ShType::SymTab) => check_symbols(path, &elf, section.get_data(&elf).expect("a symbol table")),
+            Ok(ShType::Dynamic | ShType::DynSym | ShType::Rela | ShType::Rel) => {
+                panic!("{}: something is left for a dynamic linker", path.display())
+            }
+            _ => {}
+        }
+    }
+    for owner in ["Xen", "Mirage"] {
+        assert!(owners.iter().any(|found| found == owner), "{}: no note of {owner}: {owners:?}", path.display());
+    }
+}
+
+/// The owner's name of the first note.
+fn note_owner(note: &[u8]) -> String {
+    let length = u32::from_le_bytes(note[..4].try_into().expect("four bytes")) as usize;
+    String::from_utf8_lossy(&note[12..12 + length.saturating_sub(1)]).into_owned()
+}
+
+/// Nothing is undefined, and nothing of the host's C library came in.
+fn check_symbols(path: &Path, elf: &ElfFile<'_>, table: SectionData<'_>) {
+    use xmas_elf::symbol_table::Entry;
+    let SectionData::SymbolTable64(symbols) = table else { panic!("an image has 64-bit symbols") };
+    for symbol in symbols {
+        let name = symbol.get_name(elf).unwrap_or_default();
+        assert!(name.is_empty() || symbol.shndx() != 0, "{}: {name} is undefined", path.display());
+        for foreign in ["__libc_start_main", "_start", "malloc", "printf", "_dl_start", "__libc_csu_init"] {
+            assert_ne!(name, foreign, "{}: the host's C library was linked", path.display());
+        }
+    }
+}
+
+/// KiB of all PT_LOAD segments: in the file, and in memory.
+fn size(path: &Path) -> (u64, u64) {
+    let bytes = std::fs::read(path).expect("the image was built");
+    let elf = ElfFile::new(&bytes).expect("the image is ELF");
+    let loads = elf.program_iter().filter(|segment| segment.get_type() == Ok(Type::Load));
+    let (file, memory) = loads.fold((0, 0), |sum, load| (sum.0 + load.file_size(), sum.1 + load.mem_size()));
+    (file.div_ceil(1024), memory.div_ceil(1024))
+}
+
+#[test]
+fn images_are_closed_small_and_never_writable_and_executable() {
+    for (package, most) in [("hello", 64), ("static-site", 300)] {
+        for path in [image(package), image_by_feature(package)] {
+            check(&path);
+            let (file, memory) = size(&path);
+            println!("{}: {file} KiB of PT_LOAD in the file, {memory} KiB in memory", path.display());
+            assert!(file <= most, "{} is {file} KiB, at most {most} are allowed", path.display());
+        }
+    }
+}
+
+#[test]
+fn launch_files_stand_beside_the_image() {
+    let path = image("static-site");
+    let xl = std::fs::read_to_string(path.with_extension("xl")).expect("static-site.xl stands beside the image");
+    assert!(xl.contains("type = \"pvh\"") || xl.contains("type=\"pvh\""), "{xl}");
+    assert!(xl.contains("static-site") && xl.contains("vif"), "{xl}");
+    assert!(target().join("x86_64-unknown-xen/release/static-site.xl.in").exists());
+}
