@@ -1,1 +1,53 @@
-//! mirage-build
+//! What an application's build script calls to become a unikernel.
+//!
+//! ```no_run
+//! use mirage_build::{Config, Key, Port};
+//!
+//! // build.rs
+//! fn main() {
+//!     Config::new()
+//!         .network("service")
+//!         .kv_ro("htdocs", "htdocs")
+//!         .key(Key::<Port>::new("port").default(8080).doc("TCP port to serve"))
+//!         .memory_mib(16)
+//!         .xen()
+//!         .unix()
+//!         .emit();
+//! }
+//! ```
+//!
+//! [`Config::emit`] checks the declaration, writes the typed glue (`struct Devices`, `struct Keys`) that
+//! `mirage_rt::unikernel!()` includes, and, when a bootable image is built, gives cargo the linker script, the link
+//! arguments and the launch files. The same declaration serves every target; `src/main.rs` has no `cfg` for it.
+//!
+//! **Which target.** An image is built when cargo's target is `x86_64-unknown-xen`, or when the package's feature `xen`
+//! is on without its feature `unix`. Everything else is a Unix process.
+//!
+//! **Errors** come all at once, one `cargo::error=` line each, and say what to change.
+//!
+//! # Layers
+//!
+//! [`plan`] is a pure function from a declaration and an [`Environment`] to a [`Plan`]: files to write, directives to
+//! print. It reads the folders that [`Config::kv_ro`] names and nothing else. Only [`Config::emit`] reads the process's
+//! environment, writes files and prints. [`manifest`] and [`launch`] are for tools that hold a finished image.
+
+#![forbid(unsafe_code)]
+
+mod cargo;
+mod check;
+mod config;
+mod diagnostic;
+mod digest;
+mod folder;
+mod glue;
+mod key;
+pub mod launch;
+mod link;
+pub mod manifest;
+mod model;
+mod plan;
+
+pub use config::Config;
+pub use diagnostic::Diagnostic;
+pub use key::{Cidr, DefaultFor, Key, KeyKind, KeyType, Port};
+pub use plan::{Environment, Plan, PlannedFile, plan};

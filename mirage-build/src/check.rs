@@ -1,0 +1,158 @@
+//! From a declaration to a model, or to every mistake in it.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use crate::config::{Config, DeviceKind};
+use crate::diagnostic::{Diagnostic, MAX_NAME, MAX_NETWORKS};
+use crate::folder::{self, Limits};
+use crate::key::{KeyDeclaration, KeyKind};
+use crate::model::{Device, Key, Model, Network, library_keys};
+
+/// What every image needs besides its embedded content, MiB.
+const LEAST_MEMORY_MIB: u64 = 4;
+
+/// Checks `config` for a package of this name and version whose files are in `package_dir`.
+pub(crate) fn check(config: &Config, name: &str, version: &str, package_dir: &Path) -> Result<Model, Vec<Diagnostic>> {
+    let mut mistakes = Vec::new();
+    let name = config.name.as_deref().unwrap_or(name);
+    if !is_file_name(name) {
+        mistakes.push(Diagnostic::BadName(name.to_owned()));
+    }
+    if !config.xen && !config.unix {
+        mistakes.push(Diagnostic::NoTarget);
+    }
+    let devices = devices(config, package_dir, &mut mistakes);
+    let networks: Vec<&Network> = devices
+        .iter()
+        .filter_map(|device| match device {
+            Device::Network(network) => Some(network),
+            Device::Folder { .. } => None,
+        })
+        .collect();
+    if networks.len() > MAX_NETWORKS {
+        mistakes.push(Diagnostic::TooManyNetworks(networks.len()));
+    }
+    let library = library_keys(&networks);
+    let mut keys = application_keys(&config.keys, &library, &mut mistakes);
+    keys.extend(library);
+    check_memory(config.memory_mib, &devices, &mut mistakes);
+    if mistakes.is_empty() {
+        Ok(Model { name: name.to_owned(), version: version.to_owned(), memory_mib: config.memory_mib, devices, keys })
+    } else {
+        Err(mistakes)
+    }
+}
+
+fn devices(config: &Config, package_dir: &Path, mistakes: &mut Vec<Diagnostic>) -> Vec<Device> {
+    let network_count = config.devices.iter().filter(|device| device.kind == DeviceKind::Network).count();
+    let mut seen = HashSet::new();
+    let mut devices = Vec::new();
+    let mut index = 0;
+    for device in &config.devices {
+        let name = device.name.clone();
+        if !is_field(&name) {
+            mistakes.push(Diagnostic::BadDeviceName(name.clone()));
+        } else if !seen.insert(&device.name) {
+            mistakes.push(Diagnostic::DuplicateDevice(name.clone()));
+        }
+        match &device.kind {
+            DeviceKind::Network => {
+                // With one network there is nothing to tell apart.
+                let prefix = if network_count == 1 { String::new() } else { format!("{}-", name.replace('_', "-")) };
+                devices.push(Device::Network(Network { name, index, key_prefix: prefix }));
+                index += 1;
+            }
+            DeviceKind::Folder(path) => match folder::read(&name, &package_dir.join(path), Limits::DEFAULT) {
+                Ok(folder) => devices.push(Device::Folder { name, folder }),
+                Err(found) => mistakes.extend(found),
+            },
+        }
+    }
+    devices
+}
+
+fn application_keys(declared: &[KeyDeclaration], library: &[Key], mistakes: &mut Vec<Diagnostic>) -> Vec<Key> {
+    let mut seen = HashSet::new();
+    for key in declared {
+        let name = key.name.clone();
+        if !is_key_name(&name) {
+            mistakes.push(Diagnostic::BadKeyName(name));
+        } else if name == "help" || library.iter().any(|library| library.name == name) {
+            mistakes.push(Diagnostic::LibraryKey(name));
+        } else if !seen.insert(&key.name) {
+            mistakes.push(Diagnostic::DuplicateKey(name));
+        }
+        check_value(key, mistakes);
+    }
+    declared
+        .iter()
+        .map(|key| Key {
+            name: key.name.clone(),
+            kind: key.kind,
+            field_type: Some(key.field_type),
+            default: key.default.clone().or_else(|| {
+                let flag = key.kind == KeyKind::Flag && !key.optional;
+                flag.then(|| "false".to_owned())
+            }),
+            required: key.default.is_none() && !key.optional && key.kind != KeyKind::Flag,
+            doc: key.doc.clone(),
+        })
+        .collect()
+}
+
+fn check_value(key: &KeyDeclaration, mistakes: &mut Vec<Diagnostic>) {
+    let name = key.name.clone();
+    if let Some(value) = &key.default {
+        if key.optional {
+            mistakes.push(Diagnostic::OptionalWithDefault(name.clone()));
+        }
+        if !key.kind.accepts(value) {
+            mistakes.push(Diagnostic::BadDefault { key: name.clone(), kind: key.kind, value: value.clone() });
+        }
+    }
+    let default = key.default.as_deref().unwrap_or("");
+    if key.doc.chars().chain(default.chars()).any(char::is_control) {
+        mistakes.push(Diagnostic::ControlCharacter { key: name });
+    }
+}
+
+fn check_memory(declared: u32, devices: &[Device], mistakes: &mut Vec<Diagnostic>) {
+    let embedded: u64 = devices
+        .iter()
+        .map(|device| match device {
+            Device::Network(_) => 0,
+            Device::Folder { folder, .. } => folder.size,
+        })
+        .sum();
+    let least = LEAST_MEMORY_MIB + embedded.div_ceil(1024 * 1024);
+    if u64::from(declared) < least {
+        mistakes.push(Diagnostic::MemoryTooSmall { declared, least });
+    }
+}
+
+/// `a-b_c`, as cargo's package and binary names are.
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_')) && !name.starts_with('-')
+}
+
+/// `a_b`: a field of `Devices`.
+fn is_field(name: &str) -> bool {
+    name.len() <= MAX_NAME
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && !KEYWORDS.contains(&name)
+}
+
+/// `a-b`: a word of a command line that becomes the field `a_b` of `Keys`.
+fn is_key_name(name: &str) -> bool {
+    !name.contains('_') && !name.contains("--") && !name.ends_with('-') && is_field(&name.replace('-', "_"))
+}
+
+/// Rust's keywords, strict and reserved, of every edition up to 2024, that consist of lower case letters.
+const KEYWORDS: [&str; 52] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else",
+    "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod",
+    "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static", "struct", "super", "trait", "true",
+    "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield", "union",
+];

@@ -1,0 +1,110 @@
+//! The declaration of a unikernel, as a build script writes it.
+
+use std::path::PathBuf;
+
+use crate::key::{Key, KeyDeclaration, KeyType};
+
+/// What a unikernel needs: its devices, its boot keys, its memory and the targets that it supports.
+///
+/// Nothing is checked before [`emit`](Config::emit) (or [`plan`](crate::plan)), so that every mistake can be reported at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a declaration does nothing before `.emit()`"]
+pub struct Config {
+    pub(crate) name: Option<String>,
+    pub(crate) devices: Vec<DeviceDeclaration>,
+    pub(crate) keys: Vec<KeyDeclaration>,
+    pub(crate) memory_mib: u32,
+    pub(crate) xen: bool,
+    pub(crate) unix: bool,
+}
+
+/// A device and the name of its field in `Devices`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeviceDeclaration {
+    pub(crate) name: String,
+    pub(crate) kind: DeviceKind,
+}
+
+/// What stands behind a device's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceKind {
+    Network,
+    Folder(PathBuf),
+}
+
+/// Memory of a domain that declares none, MiB.
+const DEFAULT_MEMORY_MIB: u32 = 16;
+
+impl Default for Config {
+    fn default() -> Self {
+        Config::new()
+    }
+}
+
+impl Config {
+    /// A unikernel without devices and keys, with 16 MiB of memory, for no target yet.
+    pub fn new() -> Self {
+        Config {
+            name: None,
+            devices: Vec::new(),
+            keys: Vec::new(),
+            memory_mib: DEFAULT_MEMORY_MIB,
+            xen: false,
+            unix: false,
+        }
+    }
+
+    /// The name of the binary target, where it is not the package's: launch files and `--help` use it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// A network interface with a stack of its own: `mirage_rt::net::Network` in `Devices`.
+    ///
+    /// On Xen the first one is vif 0, the second vif 1 and so on. On Unix it is the host's sockets, or a tap interface
+    /// when `--interface` (`--NAME-interface` with several networks) names one.
+    pub fn network(mut self, name: impl Into<String>) -> Self {
+        self.devices.push(DeviceDeclaration { name: name.into(), kind: DeviceKind::Network });
+        self
+    }
+
+    /// A read-only folder, embedded in the program: `mirage_rt::kv::Embedded` in `Devices`.
+    ///
+    /// `folder` is relative to the package. Every file below it is taken, hidden ones too.
+    pub fn kv_ro(mut self, name: impl Into<String>, folder: impl Into<PathBuf>) -> Self {
+        self.devices.push(DeviceDeclaration { name: name.into(), kind: DeviceKind::Folder(folder.into()) });
+        self
+    }
+
+    /// A boot key: a field of `Keys`, and `--name` on the command line of the process or of the kernel.
+    pub fn key<T: KeyType>(mut self, key: Key<T>) -> Self {
+        self.keys.push(key.declaration);
+        self
+    }
+
+    /// Memory of the domain on Xen, MiB. 16 when it is not called.
+    pub fn memory_mib(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// This unikernel can be built as a bootable image for Xen.
+    pub fn xen(mut self) -> Self {
+        self.xen = true;
+        self
+    }
+
+    /// This unikernel can be built as a Unix process.
+    pub fn unix(mut self) -> Self {
+        self.unix = true;
+        self
+    }
+
+    /// Checks the declaration and does what a build script has to: writes into `OUT_DIR` and prints cargo's directives.
+    ///
+    /// On a mistake it prints one `cargo::error=` line for each and ends the process with status 1.
+    pub fn emit(self) {
+        crate::cargo::emit(&self);
+    }
+}

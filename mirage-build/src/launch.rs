@@ -1,0 +1,147 @@
+//! Launch files: how to start a finished image with Xen's `xl`.
+//!
+//! All of it is a function of the image's [`Manifest`] and of where the image is.
+//!
+//! ```no_run
+//! use mirage_build::{launch::Launch, manifest};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let image = std::fs::canonicalize("target/x86_64-unknown-xen/release/static-site")?;
+//! let manifest = manifest::read_elf(&std::fs::read(&image)?)?;
+//! print!("{}", Launch::new(&manifest, &image.to_string_lossy()).xl());
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt::Write as _;
+
+use crate::manifest::{Manifest, ManifestKey};
+
+/// One domain's configuration. [`Launch::new`] fills in what the manifest says; change the fields as you like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The domain's name.
+    pub name: String,
+    /// The image's path, absolute, as dom0 sees it.
+    pub kernel: String,
+    /// Memory, MiB.
+    pub memory: String,
+    /// One for each network, in order: the options of `xl-network-configuration`, such as `bridge=xenbr0`.
+    pub vifs: Vec<String>,
+    /// The options of `xl-disk-configuration`.
+    pub disks: Vec<String>,
+    /// The kernel's command line: boot keys, quoted as for a POSIX shell.
+    pub command_line: String,
+    /// What happens to the domain after a crash: `destroy`, `restart`, `preserve` ...
+    pub on_crash: String,
+    /// Lines of comment at the top.
+    pub comments: Vec<String>,
+}
+
+impl Launch {
+    /// A domain of the image at `kernel`: all of its networks on the default bridge, no boot keys.
+    pub fn new(manifest: &Manifest, kernel: &str) -> Launch {
+        Launch {
+            name: manifest.name.clone(),
+            kernel: kernel.to_owned(),
+            memory: manifest.memory_mib.to_string(),
+            vifs: manifest.networks.iter().map(|_| "bridge=xenbr0".to_owned()).collect(),
+            disks: Vec::new(),
+            command_line: manifest
+                .keys
+                .iter()
+                .filter(|key| key.required)
+                .map(placeholder)
+                .collect::<Vec<_>>()
+                .join(" "),
+            on_crash: "destroy".to_owned(),
+            comments: comments(manifest),
+        }
+    }
+
+    /// The same with `@NAME@`, `@KERNEL@`, `@MEMORY@`, `@VIF:network@` and `@EXTRA@` for tools to fill in.
+    pub fn template(manifest: &Manifest) -> Launch {
+        Launch {
+            name: "@NAME@".to_owned(),
+            kernel: "@KERNEL@".to_owned(),
+            memory: "@MEMORY@".to_owned(),
+            vifs: manifest.networks.iter().map(|network| format!("@VIF:{}@", network.name)).collect(),
+            command_line: "@EXTRA@".to_owned(),
+            ..Launch::new(manifest, "")
+        }
+    }
+
+    /// The text of a file for `xl create`.
+    pub fn xl(&self) -> String {
+        let mut out = String::new();
+        for comment in &self.comments {
+            line(&mut out, format_args!("# {}", one_line(comment)));
+        }
+        line(&mut out, format_args!("name = {}", quote(&self.name)));
+        line(&mut out, format_args!("type = \"pvh\""));
+        line(&mut out, format_args!("kernel = {}", quote(&self.kernel)));
+        line(&mut out, format_args!("memory = {}", one_line(&self.memory)));
+        line(&mut out, format_args!("vcpus = 1"));
+        line(&mut out, format_args!("extra = {}", quote(&self.command_line)));
+        if !self.vifs.is_empty() {
+            line(&mut out, format_args!("vif = [ {} ]", quote_all(&self.vifs)));
+        }
+        if !self.disks.is_empty() {
+            line(&mut out, format_args!("disk = [ {} ]", quote_all(&self.disks)));
+        }
+        line(&mut out, format_args!("on_poweroff = \"destroy\""));
+        line(&mut out, format_args!("on_reboot = \"restart\""));
+        line(&mut out, format_args!("on_crash = {}", quote(&self.on_crash)));
+        out
+    }
+}
+
+fn comments(manifest: &Manifest) -> Vec<String> {
+    let mut comments = vec![format!("{} {}: start it with `xl create -c FILE`.", manifest.name, manifest.version)];
+    for (index, network) in manifest.networks.iter().enumerate() {
+        comments.push(format!("vif {index}: network `{}`", network.name));
+    }
+    comments.push("Boot keys for `extra`:".to_owned());
+    for key in &manifest.keys {
+        let default = match &key.default {
+            Some(default) => format!(" (default {default})"),
+            None if key.required => " (required)".to_owned(),
+            None => String::new(),
+        };
+        comments.push(format!("  {}  {}{default}", placeholder(key), key.doc).trim_end().to_owned());
+    }
+    comments
+}
+
+fn placeholder(key: &ManifestKey) -> String {
+    format!("--{} {}", key.name, key.kind.map_or("VALUE", |kind| kind.placeholder()))
+}
+
+/// A string of xl's configuration language.
+fn quote(text: &str) -> String {
+    let mut out = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            _ => out.push(character),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn quote_all(texts: &[String]) -> String {
+    texts.iter().map(|text| quote(text)).collect::<Vec<_>>().join(", ")
+}
+
+/// Without the line breaks that would end a comment or an assignment.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String can not fail.
+    let _ = writeln!(out, "{text}");
+}

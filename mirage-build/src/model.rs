@@ -1,0 +1,107 @@
+//! A declaration that passed its checks.
+
+use crate::folder::Folder;
+use crate::key::KeyKind;
+use crate::manifest::{Manifest, ManifestKey, ManifestNetwork};
+
+/// What the glue, the manifest, the linker script and the launch files are made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Model {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) memory_mib: u32,
+    /// In the order of their declaration.
+    pub(crate) devices: Vec<Device>,
+    /// The application's keys, then those of the libraries.
+    pub(crate) keys: Vec<Key>,
+}
+
+/// A field of `Devices`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    Network(Network),
+    Folder { name: String, folder: Folder },
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Network {
+    pub(crate) name: String,
+    /// The vif's number on Xen.
+    pub(crate) index: u16,
+    /// What the names of the keys that configure it begin with: nothing for the only network.
+    pub(crate) key_prefix: String,
+}
+
+/// A boot key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) name: String,
+    pub(crate) kind: KeyKind,
+    /// The type of the field of `Keys`; none for a library's key, which the runtime reads.
+    pub(crate) field_type: Option<&'static str>,
+    /// The value when none is given, in the form it would be written.
+    pub(crate) default: Option<String>,
+    /// Whether the boot stops when there is neither a value nor a default.
+    pub(crate) required: bool,
+    pub(crate) doc: String,
+}
+
+impl Model {
+    pub(crate) fn networks(&self) -> impl Iterator<Item = &Network> {
+        self.devices.iter().filter_map(|device| match device {
+            Device::Network(network) => Some(network),
+            Device::Folder { .. } => None,
+        })
+    }
+
+    pub(crate) fn manifest(&self) -> Manifest {
+        Manifest {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            memory_mib: self.memory_mib,
+            networks: self
+                .networks()
+                .map(|network| ManifestNetwork { name: network.name.clone(), key_prefix: network.key_prefix.clone() })
+                .collect(),
+            keys: self
+                .keys
+                .iter()
+                .map(|key| ManifestKey {
+                    name: key.name.clone(),
+                    kind: Some(key.kind),
+                    default: key.default.clone(),
+                    required: key.required,
+                    doc: key.doc.clone(),
+                    library: key.field_type.is_none(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The keys that the runtime reads, of every unikernel with these networks. (`--help` is no key: it ends the parsing.)
+pub(crate) fn library_keys(networks: &[&Network]) -> Vec<Key> {
+    let key = |name: String, kind, default: Option<&str>, doc: String| Key {
+        name,
+        kind,
+        field_type: None,
+        default: default.map(str::to_owned),
+        required: false,
+        doc,
+    };
+    let mut keys = Vec::new();
+    for network in networks {
+        let prefix = &network.key_prefix;
+        let of = if networks.len() == 1 { String::new() } else { format!(" of the network {}", network.name) };
+        let doc = format!("IPv4 address and prefix length{of}");
+        keys.push(key(format!("{prefix}ipv4"), KeyKind::Cidr, None, doc));
+        let doc = format!("IPv4 address of the router{of}");
+        keys.push(key(format!("{prefix}ipv4-gateway"), KeyKind::Ipv4, None, doc));
+        let doc = format!("On Unix, the tap interface{of}; without it the host's sockets serve");
+        keys.push(key(format!("{prefix}interface"), KeyKind::Text, None, doc));
+    }
+    let doc = "Least important log messages to print".to_owned();
+    keys.push(key("log".to_owned(), KeyKind::LogLevel, Some("info"), doc));
+    keys
+}
