@@ -12,11 +12,18 @@
 
 extern crate alloc;
 
+pub mod abi;
 pub mod attachment;
+pub mod boot;
+#[allow(unsafe_code)]
+pub mod cpu;
 pub mod events;
 pub mod grants;
 #[allow(unsafe_code)]
+pub mod hypercall;
+#[allow(unsafe_code)]
 pub mod hypervisor;
+pub mod memory;
 #[cfg(feature = "test-utils")]
 pub mod model;
 pub mod ring;

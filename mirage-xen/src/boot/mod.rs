@@ -1,0 +1,3 @@
+//! From the entry point to main.
+
+pub mod start_info;
