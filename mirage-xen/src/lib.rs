@@ -15,6 +15,8 @@ extern crate alloc;
 pub mod abi;
 pub mod attachment;
 pub mod boot;
+pub mod clock;
+pub mod console;
 #[allow(unsafe_code)]
 pub mod cpu;
 pub mod events;

@@ -2,6 +2,8 @@
 
 pub mod frames;
 pub mod map;
+pub mod tables;
 
 pub use frames::Frames;
 pub use map::{Kind, MemoryMap, Ranges, Region};
+pub use tables::{Access, ImageLayout, MapError, PageTables, TableMemory};

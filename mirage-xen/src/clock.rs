@@ -1,0 +1,136 @@
+//! Xen's paravirtual clock: system time and wall time from the shared info page.
+//!
+//! Both are written by Xen at any moment, under a version that is odd during the change (`xen.h`, `vcpu_time_info`).
+//! The counter is read with RDTSC, never RDTSCP, which not every processor has.
+
+use core::mem::offset_of;
+use core::sync::atomic::{Ordering, fence};
+
+use crate::abi::{shared_info, vcpu_time_info};
+use crate::cpu;
+use crate::shared::SharedBytes;
+
+const TIME: usize = offset_of!(shared_info, vcpu_info) + offset_of!(crate::abi::vcpu_info, time);
+const WALL_VERSION: usize = offset_of!(shared_info, wc_version);
+
+/// The clock of vCPU 0 in a shared info page.
+#[derive(Clone, Copy)]
+pub struct Clock {
+    shared_info: SharedBytes<'static>,
+}
+
+/// One consistent reading of `vcpu_time_info`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TimeInfo {
+    stamp: u64,
+    nanoseconds: u64,
+    multiplier: u32,
+    shift: i8,
+}
+
+impl TimeInfo {
+    /// System time at the counter's value `now`.
+    fn at(self, now: u64) -> u64 {
+        // The counter can be a little behind the stamp when the virtual processor moved to another one.
+        let ticks = u128::from(now.saturating_sub(self.stamp));
+        let ticks = if self.shift >= 0 {
+            ticks << self.shift.min(63)
+        } else {
+            ticks >> self.shift.unsigned_abs().min(127)
+        };
+        // At most 64 + 63 bits before and 32 bits less after the multiplication, which may drop the top in nonsense only.
+        let nanoseconds = ticks.wrapping_mul(u128::from(self.multiplier)) >> 32;
+        self.nanoseconds.wrapping_add(nanoseconds as u64)
+    }
+}
+
+impl Clock {
+    /// The clock in `shared_info`, a whole page.
+    pub const fn new(shared_info: SharedBytes<'static>) -> Self {
+        Self { shared_info }
+    }
+
+    /// Nanoseconds since the host booted.
+    pub fn system_time(&self) -> u64 {
+        let version = TIME + offset_of!(vcpu_time_info, version);
+        let (info, now) = self.consistent(version, |memory| {
+            let words = memory.read_words::<{ size_of::<vcpu_time_info>() }>(TIME);
+            (parse(&words), cpu::time_stamp())
+        });
+        info.at(now)
+    }
+
+    /// Nanoseconds of UTC since 1970.
+    pub fn wall_time(&self) -> u64 {
+        let (high, low, nanoseconds) = self.consistent(WALL_VERSION, |memory| {
+            (
+                memory.load_u32(offset_of!(shared_info, wc_sec_hi), Ordering::Relaxed),
+                memory.load_u32(offset_of!(shared_info, wc_sec), Ordering::Relaxed),
+                memory.load_u32(offset_of!(shared_info, wc_nsec), Ordering::Relaxed),
+            )
+        });
+        let boot = (u64::from(high) << 32 | u64::from(low)).wrapping_mul(1_000_000_000);
+        boot.wrapping_add(nanoseconds.into()).wrapping_add(self.system_time())
+    }
+
+    /// What `read` returns between two looks at an even version that is the same.
+    fn consistent<T>(&self, version: usize, read: impl Fn(SharedBytes<'static>) -> T) -> T {
+        loop {
+            let before = self.shared_info.load_u32(version, Ordering::Acquire);
+            let value = read(self.shared_info);
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && self.shared_info.load_u32(version, Ordering::Relaxed) == before {
+                return value;
+            }
+            core::hint::spin_loop();
+        }
+    }
+}
+
+fn parse(words: &[u8; size_of::<vcpu_time_info>()]) -> TimeInfo {
+    fn part<const N: usize>(words: &[u8], offset: usize) -> [u8; N] {
+        core::array::from_fn(|index| words[offset + index])
+    }
+    TimeInfo {
+        stamp: u64::from_le_bytes(part(words, offset_of!(vcpu_time_info, tsc_timestamp))),
+        nanoseconds: u64::from_le_bytes(part(words, offset_of!(vcpu_time_info, system_time))),
+        multiplier: u32::from_le_bytes(part(words, offset_of!(vcpu_time_info, tsc_to_system_mul))),
+        shift: i8::from_le_bytes(part(words, offset_of!(vcpu_time_info, tsc_shift))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INFO: TimeInfo = TimeInfo { stamp: 1_000, nanoseconds: 5_000, multiplier: 1 << 31, shift: 0 };
+
+    #[test]
+    fn counter_is_scaled_and_added() {
+        assert_eq!(INFO.at(1_000), 5_000);
+        assert_eq!(INFO.at(3_000), 6_000);
+        assert_eq!(TimeInfo { shift: 2, ..INFO }.at(3_000), 9_000);
+        assert_eq!(TimeInfo { shift: -1, ..INFO }.at(3_000), 5_500);
+    }
+
+    #[test]
+    fn long_uptimes_do_not_overflow() {
+        // 2.5 GHz for ten years: shift -1, multiplier 0.8 * 2^32.
+        let ticks = 2_500_000_000 * 86_400 * 3_650;
+        let info = TimeInfo { stamp: 0, nanoseconds: 0, multiplier: 3_435_973_836, shift: -1 };
+        let seconds = info.at(ticks) / 1_000_000_000;
+        assert!((86_400 * 3_650 - 1..=86_400 * 3_650).contains(&seconds), "{seconds}");
+    }
+
+    #[test]
+    fn a_counter_behind_the_stamp_is_the_stamp() {
+        assert_eq!(INFO.at(900), 5_000);
+    }
+
+    #[test]
+    fn any_shift_is_survived() {
+        for shift in i8::MIN..=i8::MAX {
+            TimeInfo { shift, ..INFO }.at(u64::MAX);
+        }
+    }
+}
