@@ -33,11 +33,8 @@ impl TimeInfo {
     fn at(self, now: u64) -> u64 {
         // The counter can be a little behind the stamp when the virtual processor moved to another one.
         let ticks = u128::from(now.saturating_sub(self.stamp));
-        let ticks = if self.shift >= 0 {
-            ticks << self.shift.min(63)
-        } else {
-            ticks >> self.shift.unsigned_abs().min(127)
-        };
+        let ticks =
+            if self.shift >= 0 { ticks << self.shift.min(63) } else { ticks >> self.shift.unsigned_abs().min(127) };
         // At most 64 + 63 bits before and 32 bits less after the multiplication, which may drop the top in nonsense only.
         let nanoseconds = ticks.wrapping_mul(u128::from(self.multiplier)) >> 32;
         self.nanoseconds.wrapping_add(nanoseconds as u64)

@@ -16,7 +16,6 @@ const OUT_SIZE: usize = offset_of!(xencons_interface, in_cons) - OUT;
 const CONSUMER: usize = offset_of!(xencons_interface, out_cons);
 const PRODUCER: usize = offset_of!(xencons_interface, out_prod);
 
-
 /// How the console reaches the other side.
 pub trait Peer {
     /// Tells it that there is output.

@@ -264,11 +264,8 @@ mod tests {
     }
 
     fn machine(huge: bool) -> (PageTables, Tables) {
-        let image = ImageLayout {
-            text: 0x10_0000..0x10_5000,
-            rodata: 0x10_5000..0x10_7000,
-            data: 0x10_7000..0x11_2000,
-        };
+        let image =
+            ImageLayout { text: 0x10_0000..0x10_5000, rodata: 0x10_5000..0x10_7000, data: 0x10_7000..0x11_2000 };
         let mut ram = Ranges::new();
         ram.insert(0..0x4000_3000);
         ram.insert(0x1_0000_0000..0x1_C000_0000);
