@@ -1,0 +1,195 @@
+//! One connection's requests and answers, as a state machine without input or output.
+//!
+//! The connection writes received bytes into [`Session::space`], says how many with [`Session::received`], and asks
+//! [`Session::step`] what to do next. Requests may arrive in pieces or several at once; answers to those that are there are
+//! collected into one write.
+
+use alloc::vec::Vec;
+
+use super::request::{self, Head, Method};
+use super::response::{self, Delivery};
+use super::site::{self, Answer, Files};
+use super::status::Status;
+
+/// The most bytes of a request's head; more are refused with 431, or 414 when even the first line does not end.
+pub const MAX_HEAD: usize = 8 * 1024;
+
+/// Room for received bytes that a connection starts with: most requests fit.
+const FIRST_SPACE: usize = 1024;
+
+/// Contents up to this size are sent in one write with their head.
+const SMALL: usize = 4 * 1024;
+
+/// Answers are collected up to this size, then written.
+const BATCH: usize = 8 * 1024;
+
+/// What the connection is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Receive more. `idle` tells whether it is between requests: then silence is no fault of the client.
+    Receive {
+        /// No byte of the next request is there.
+        idle: bool,
+    },
+    /// Write all of [`Session::output`] and then these bytes, then call [`Session::written`].
+    Send(&'static [u8]),
+    /// End the connection.
+    Close {
+        /// The client may still be sending: what it sends must be read away for a while, or the answer could be lost to a
+        /// reset of the connection.
+        drain: bool,
+    },
+}
+
+/// The state of one connection.
+#[derive(Default)]
+pub struct Session {
+    // Received bytes are input[start..end].
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+    // The received bytes up to here have been looked at without finding a whole head.
+    seen: usize,
+    output: Vec<u8>,
+    closing: Option<Closing>,
+}
+
+#[derive(Clone, Copy)]
+struct Closing {
+    drain: bool,
+}
+
+impl Session {
+    /// A new connection.
+    pub fn new() -> Self {
+        Session::default()
+    }
+
+    /// Where to put received bytes. Never empty after [`Step::Receive`], but for want of memory.
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.start > 0 {
+            self.input.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.seen = self.seen.saturating_sub(self.start);
+            self.start = 0;
+        }
+        if self.end == self.input.len() && self.end < MAX_HEAD {
+            let length = if self.end == 0 { FIRST_SPACE } else { (2 * self.end).min(MAX_HEAD) };
+            if self.input.try_reserve_exact(length - self.end).is_ok() {
+                self.input.resize(length, 0);
+            }
+        }
+        self.input.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// The first `length` bytes of [`space`](Self::space) were received.
+    pub fn received(&mut self, length: usize) {
+        self.end = (self.end + length).min(self.input.len());
+    }
+
+    /// The next thing to do. `now` is the time for the `Date` field, in whole seconds since 1970-01-01 UTC.
+    pub fn step(&mut self, files: &impl Files, now: Option<u64>) -> Step {
+        while self.closing.is_none() && self.output.len() < BATCH {
+            match self.next_request(files, now) {
+                None => break,
+                Some(content) if content.len() <= SMALL && self.output.try_reserve(content.len()).is_ok() => {
+                    self.output.extend_from_slice(content);
+                }
+                Some(content) => return Step::Send(content),
+            }
+        }
+        match self.closing {
+            _ if !self.output.is_empty() => Step::Send(&[]),
+            Some(Closing { drain }) => Step::Close { drain: drain || self.start != self.end },
+            None => Step::Receive { idle: self.start == self.end },
+        }
+    }
+
+    /// What [`Step::Send`] writes first.
+    pub fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// Everything of [`Step::Send`] is written.
+    pub fn written(&mut self) {
+        self.output.clear();
+        // An idle connection keeps little memory: there may be many.
+        self.output.shrink_to(FIRST_SPACE);
+        if self.start == self.end && self.input.len() > FIRST_SPACE {
+            (self.input, self.start, self.end, self.seen) = (Vec::new(), 0, 0, 0);
+        }
+    }
+
+    /// Refuses whatever the client was sending, after the answers so far.
+    pub fn refuse(&mut self, status: Status, now: Option<u64>) {
+        if self.closing.is_none() {
+            self.closing = Some(Closing { drain: true });
+            let delivery = Delivery { now, head_only: false, keep_alive: false, http_1_0: false };
+            self.answer(&Answer::status(status), delivery);
+        }
+    }
+
+    /// Answers the next request that is completely there: its head goes to the output, its content is returned.
+    fn next_request(&mut self, files: &impl Files, now: Option<u64>) -> Option<&'static [u8]> {
+        self.skip_empty_lines();
+        let received = self.input.get(self.start..self.end).unwrap_or_default();
+        // A head ends in a line's end. What was looked at before without finding it needs one more.
+        let news = received.get(self.seen.saturating_sub(self.start)..).unwrap_or_default();
+        if received.is_empty() || (self.seen > self.start && !news.contains(&b'\n') && received.len() < MAX_HEAD) {
+            return None;
+        }
+        let head = request::parse(received);
+        let (request, length) = match head {
+            Head::Complete(request, length) => (request, length),
+            Head::Refused(status) => {
+                self.refuse(status, now);
+                return None;
+            }
+            Head::Incomplete if received.len() < MAX_HEAD => {
+                self.seen = self.end;
+                return None;
+            }
+            Head::Incomplete => {
+                let in_first_line = !received.contains(&b'\n');
+                self.refuse(if in_first_line { Status::UriTooLong } else { Status::HeaderFieldsTooLarge }, now);
+                return None;
+            }
+        };
+        let delivery = Delivery {
+            now,
+            head_only: request.method == Method::Head,
+            keep_alive: request.keep_alive,
+            http_1_0: request.http_1_0,
+        };
+        let answer = site::answer(&request, files);
+        if !request.keep_alive {
+            self.closing = Some(Closing { drain: request.has_body });
+        }
+        self.start += length;
+        self.seen = self.start;
+        Some(self.answer(&answer, delivery))
+    }
+
+    fn answer(&mut self, answer: &Answer, delivery: Delivery) -> &'static [u8] {
+        let before = self.output.len();
+        match response::write(answer, delivery, &mut self.output) {
+            Ok(content) => content,
+            Err(_) => {
+                // Without memory even for a head the connection ends after the last whole answer.
+                self.output.truncate(before);
+                self.closing = Some(Closing { drain: true });
+                &[]
+            }
+        }
+    }
+
+    /// Some clients send an empty line after a body (RFC 9112, section 2.2). It is no start of a request.
+    fn skip_empty_lines(&mut self) {
+        while self.start < self.end && matches!(self.input.get(self.start), Some(b'\r' | b'\n')) {
+            self.start += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
