@@ -59,14 +59,27 @@ mod tests {
 
     #[test]
     fn lists_match_weakly_and_anywhere() {
-        for list in [&b"*"[..], b" * ", b"\"a\"", b"W/\"a\"", b"\"b\", \"a\"", b"\"b\",W/\"c,d\" ,, \"a\"", b", \"a\""] {
+        for list in [&b"*"[..], b" * ", b"\"a\"", b"W/\"a\"", b"\"b\", \"a\"", b"\"b\",W/\"c,d\" ,, \"a\"", b", \"a\""]
+        {
             assert!(list_matches(list, b"\"a\""), "{}", list.escape_ascii());
         }
     }
 
     #[test]
     fn other_and_malformed_lists_do_not() {
-        for list in [&b""[..], b"\"b\"", b"a", b"\"a", b"\"b\" \"a\"", b"w/\"a\"", b"\"*\"", b"*, \"a\"", b"W/", b"\"A\"", b",,,"] {
+        for list in [
+            &b""[..],
+            b"\"b\"",
+            b"a",
+            b"\"a",
+            b"\"b\" \"a\"",
+            b"w/\"a\"",
+            b"\"*\"",
+            b"*, \"a\"",
+            b"W/",
+            b"\"A\"",
+            b",,,",
+        ] {
             assert!(!list_matches(list, b"\"a\""), "{}", list.escape_ascii());
         }
     }

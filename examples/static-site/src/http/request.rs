@@ -208,7 +208,9 @@ mod tests {
 
     #[test]
     fn who_keeps_the_connection() {
-        let keeps = |version: u8, field: &str| complete(&format!("GET / HTTP/1.{version}\r\nHost: x\r\n{field}\r\n")).keep_alive;
+        let keeps = |version: u8, field: &str| {
+            complete(&format!("GET / HTTP/1.{version}\r\nHost: x\r\n{field}\r\n")).keep_alive
+        };
         assert!(keeps(1, ""));
         assert!(keeps(1, "Connection: keep-alive\r\n"));
         assert!(!keeps(1, "Connection: Close\r\n"));

@@ -76,7 +76,10 @@ fn files_and_folders() {
     {
         let (answer, step) = once(&get(path));
         assert_eq!(status_of(&answer), "200", "{path}");
-        assert!(answer.contains(&format!("Content-Length: {}\r\n", content.len())) && answer.ends_with(&format!("\r\n\r\n{content}")));
+        assert!(
+            answer.contains(&format!("Content-Length: {}\r\n", content.len()))
+                && answer.ends_with(&format!("\r\n\r\n{content}"))
+        );
         assert_eq!(step, Step::Receive { idle: true });
     }
 }
@@ -130,10 +133,14 @@ fn other_methods() {
 fn conditional_requests() {
     let (full, _) = once(&get("/a.txt"));
     let tag = full.lines().find_map(|line| line.strip_prefix("ETag: ")).expect("a file has an entity tag");
-    let with = |condition: &str| once(&format!("GET /a.txt HTTP/1.1\r\nHost: x\r\nIf-None-Match: {condition}\r\n\r\n")).0;
+    let with =
+        |condition: &str| once(&format!("GET /a.txt HTTP/1.1\r\nHost: x\r\nIf-None-Match: {condition}\r\n\r\n")).0;
     let unchanged = with(tag);
     assert_eq!(status_of(&unchanged), "304");
-    assert!(unchanged.ends_with("\r\n\r\n") && unchanged.contains(tag) && !unchanged.contains("Content-Length"), "{unchanged}");
+    assert!(
+        unchanged.ends_with("\r\n\r\n") && unchanged.contains(tag) && !unchanged.contains("Content-Length"),
+        "{unchanged}"
+    );
     assert_eq!(status_of(&with("*")), "304");
     assert_eq!(status_of(&with(&format!("\"x\", W/{tag}"))), "304");
     assert_eq!(with("\"other\""), full);

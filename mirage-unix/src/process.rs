@@ -1,0 +1,86 @@
+//! An application as a process: what [`entry!`](crate::entry) calls.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use mirage_rt::boot::{Boot, ExitCode, Unikernel, run};
+use mirage_rt::platform::Platform;
+use mirage_rt::{Result, Runtime};
+
+use crate::connector::UnixConnector;
+use crate::{UnixPlatform, signals};
+
+/// Defines the process's `main`, which runs an application: `entry!(&UNIKERNEL, |boot| async move { .. })`.
+///
+/// Called once, by the glue that build.rs generates. It exports the C function `main`, so the program is `#![no_main]` and
+/// needs neither `std` nor unsafe code itself.
+#[macro_export]
+macro_rules! entry {
+    ($unikernel:expr, $main:expr) => {
+        const _: () = {
+            // SAFETY: the one definition of the C function `main` in a program that is no_main, with the return type that C's
+            // start code expects. It may be defined without parameters (C11, 5.1.2.2.1).
+            #[unsafe(no_mangle)]
+            extern "C" fn main() -> ::core::ffi::c_int {
+                $crate::process::main($unikernel, $main)
+            }
+        };
+    };
+}
+
+/// Runs an application with the process's arguments until its main returns or a signal asks it to stop; the process's exit
+/// status.
+///
+/// A panic prints its message and ends the process with the status 101, without unwinding.
+pub fn main<M, F>(unikernel: &'static Unikernel, main: M) -> i32
+where
+    M: FnOnce(Boot) -> F,
+    F: Future<Output = Result>,
+{
+    exit_on_panic();
+    i32::from(run_process(unikernel, main).0)
+}
+
+fn run_process<M, F>(unikernel: &'static Unikernel, main: M) -> ExitCode
+where
+    M: FnOnce(Boot) -> F,
+    F: Future<Output = Result>,
+{
+    let mut words = Vec::new();
+    for argument in std::env::args_os().skip(1) {
+        match argument.into_string() {
+            Ok(word) => words.push(word),
+            Err(argument) => {
+                let shown = argument.display();
+                eprintln!("{}: the argument \"{shown}\" is not UTF-8: write it in UTF-8", unikernel.name);
+                return ExitCode::USAGE;
+            }
+        }
+    }
+    let platform = match UnixPlatform::new() {
+        Ok(platform) => platform,
+        Err(error) => {
+            eprintln!("{}: error: {error}", unikernel.name);
+            return ExitCode::FAILURE;
+        }
+    };
+    let stop = match signals::install() {
+        Ok(stop) => stop,
+        Err(error) => {
+            eprintln!("{}: error: no thread for signals: {error}; see `ulimit -u` and `ulimit -n`", unikernel.name);
+            return ExitCode::FAILURE;
+        }
+    };
+    let connector = Rc::new(UnixConnector::new(&platform, unikernel));
+    let runtime = Runtime::new(platform as Rc<dyn Platform>);
+    run(&runtime, unikernel, &words, connector, stop, main)
+}
+
+/// The same status for a panic as on Xen, whether the program unwinds or aborts.
+fn exit_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        signal_hook::low_level::exit(ExitCode::CRASH.0.into());
+    }));
+}

@@ -1,0 +1,92 @@
+//! The host's sockets as a network.
+
+mod error;
+mod tcp;
+mod udp;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+use mirage_rt::net::host::{HostListener, HostStack, HostStream, HostUdp};
+use mirage_rt::net::{BindError, ConnectError, ListenAddr};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
+
+pub use error::{HostAddressError, HostRefusal};
+
+use crate::UnixPlatform;
+use crate::reactor::Reactor;
+
+/// The host's sockets, bound to one of its addresses.
+///
+/// A socket that is bound to a port alone gets that address; one that is bound to an address must name one of the host's.
+pub struct HostSockets {
+    reactor: Rc<Reactor>,
+    address: Ipv4Addr,
+}
+
+impl HostSockets {
+    /// Sockets on `address`; 0.0.0.0 stands for all of the host's.
+    pub fn new(platform: &UnixPlatform, address: Ipv4Addr) -> HostSockets {
+        HostSockets { reactor: Rc::clone(platform.reactor()), address }
+    }
+
+    /// Whether the address is one of this host's.
+    ///
+    /// # Errors
+    ///
+    /// [`HostAddressError`] when it is not.
+    pub fn check_address(&self) -> Result<(), HostAddressError> {
+        let local = SocketAddr::from((self.address, 0));
+        open(local, SocketType::DGRAM)
+            .and_then(|socket| bind(&socket, &local))
+            .map_err(|errno| HostAddressError::new(self.address, errno))
+    }
+
+    fn local(&self, local: ListenAddr) -> SocketAddr {
+        SocketAddr::new(local.address.unwrap_or(IpAddr::V4(self.address)), local.port)
+    }
+}
+
+impl HostStack for HostSockets {
+    fn addresses(&self) -> Vec<IpAddr> {
+        vec![IpAddr::V4(self.address)]
+    }
+
+    fn tcp_bind(&self, local: ListenAddr, backlog: usize) -> Result<Box<dyn HostListener>, BindError> {
+        let local = self.local(local);
+        tcp::Listener::bind(&self.reactor, local, backlog)
+            .map(|listener| Box::new(listener) as Box<dyn HostListener>)
+            .map_err(|errno| error::bind(errno, local))
+    }
+
+    fn tcp_connect(&self, remote: SocketAddr) -> Result<Box<dyn HostStream>, ConnectError> {
+        tcp::Stream::connect(&self.reactor, remote)
+            .map(|stream| Box::new(stream) as Box<dyn HostStream>)
+            .map_err(|errno| error::connect(errno, remote))
+    }
+
+    fn udp_bind(&self, local: ListenAddr) -> Result<Box<dyn HostUdp>, BindError> {
+        let local = self.local(local);
+        udp::Udp::bind(&self.reactor, local)
+            .map(|socket| Box::new(socket) as Box<dyn HostUdp>)
+            .map_err(|errno| error::bind(errno, local))
+    }
+}
+
+/// A non-blocking socket of the family of `address`.
+fn open(address: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
+}
+
+fn local_addr(socket: impl AsFd) -> Result<SocketAddr, Errno> {
+    getsockname(socket)?.try_into()
+}
+
+#[cfg(test)]
+mod tests;

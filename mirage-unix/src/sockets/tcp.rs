@@ -1,0 +1,197 @@
+//! Stream sockets.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use mirage_rt::net::host::{Accepted, HostListener, HostStream};
+use mirage_rt::net::{AcceptError, ConnectError, ReadError, WriteError};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_tcp_nodelay, socket_error};
+use rustix::net::{
+    RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind, connect, getpeername, listen, recv,
+    send, shutdown,
+};
+
+use super::{error, local_addr, open};
+use crate::reactor::{Direction, Reactor, Source};
+
+pub(super) struct Listener {
+    source: Source,
+    reactor: Rc<Reactor>,
+    local: SocketAddr,
+}
+
+impl Listener {
+    pub(super) fn bind(reactor: &Rc<Reactor>, local: SocketAddr, backlog: usize) -> Result<Listener, Errno> {
+        let socket = open(local, SocketType::STREAM)?;
+        // A port whose last connections are in TIME_WAIT can be used again; one with a listener can't.
+        set_socket_reuseaddr(&socket, true)?;
+        bind(&socket, &local)?;
+        listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        let local = local_addr(&socket)?;
+        Ok(Listener { source: Source::new(reactor, socket)?, reactor: Rc::clone(reactor), local })
+    }
+}
+
+impl HostListener for Listener {
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<Result<Accepted, AcceptError>> {
+        loop {
+            let accepted = ready!(self.source.poll_io(Direction::Read, context, |socket| {
+                acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
+            }));
+            let accepted = match accepted {
+                Err(errno) if concerns_one_connection(errno) => continue,
+                Err(errno) => Err(errno),
+                // Without an address the connection ended before it was looked at.
+                Ok((_, None)) => continue,
+                Ok((socket, Some(peer))) => Stream::accepted(&self.reactor, socket, peer.try_into()),
+            };
+            return Poll::Ready(match accepted {
+                Ok(stream) => {
+                    let peer = stream.peer;
+                    Ok((Box::new(stream), peer))
+                }
+                Err(errno) => Err(error::accept(errno)),
+            });
+        }
+    }
+}
+
+/// Linux passes errors of a connection that waits on to accept(); its manual page has the list.
+fn concerns_one_connection(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::CONNABORTED
+            | Errno::CONNRESET
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NETUNREACH
+            | Errno::TIMEDOUT
+            | Errno::PERM
+    )
+}
+
+pub(super) struct Stream {
+    // Gone after an abort.
+    source: RefCell<Option<Source>>,
+    local: SocketAddr,
+    peer: SocketAddr,
+    connected: Cell<bool>,
+    shut_down: Cell<bool>,
+}
+
+impl Stream {
+    fn accepted(reactor: &Rc<Reactor>, socket: OwnedFd, peer: Result<SocketAddr, Errno>) -> Result<Stream, Errno> {
+        Stream::new(reactor, socket, peer?, true)
+    }
+
+    pub(super) fn connect(reactor: &Rc<Reactor>, peer: SocketAddr) -> Result<Stream, Errno> {
+        let socket = open(peer, SocketType::STREAM)?;
+        let connected = match connect(&socket, &peer) {
+            Ok(()) => true,
+            Err(Errno::INPROGRESS | Errno::INTR) => false,
+            Err(errno) => return Err(errno),
+        };
+        // Registered only now: a socket that never connected reports a hang-up.
+        Stream::new(reactor, socket, peer, connected)
+    }
+
+    fn new(reactor: &Rc<Reactor>, socket: OwnedFd, peer: SocketAddr, connected: bool) -> Result<Stream, Errno> {
+        // What is written is sent without further ado, small writes too.
+        set_tcp_nodelay(&socket, true)?;
+        let local = local_addr(&socket)?;
+        Ok(Stream {
+            source: RefCell::new(Some(Source::new(reactor, socket)?)),
+            local,
+            peer,
+            connected: Cell::new(connected),
+            shut_down: Cell::new(false),
+        })
+    }
+}
+
+impl HostStream for Stream {
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    fn poll_connected(&self, context: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        if self.connected.get() {
+            return Poll::Ready(Ok(()));
+        }
+        let source = self.source.borrow();
+        let Some(source) = source.as_ref() else {
+            return Poll::Ready(Err(error::connect(Errno::CONNABORTED, self.peer)));
+        };
+        let result = ready!(source.poll_io(Direction::Write, context, |socket| {
+            socket_error(socket)??;
+            match getpeername(socket) {
+                Err(Errno::NOTCONN) => Err(Errno::AGAIN),
+                result => result.map(drop),
+            }
+        }));
+        Poll::Ready(match result {
+            Ok(()) => {
+                self.connected.set(true);
+                Ok(())
+            }
+            Err(errno) => Err(error::connect(errno, self.peer)),
+        })
+    }
+
+    fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, ReadError>> {
+        let source = self.source.borrow();
+        let Some(source) = source.as_ref() else { return Poll::Ready(Err(ReadError::Aborted)) };
+        source
+            .poll_io(Direction::Read, context, |socket| recv(socket, &mut *buffer, RecvFlags::empty()))
+            .map_ok(|(length, _)| length)
+            .map_err(error::read)
+    }
+
+    fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, WriteError>> {
+        let source = self.source.borrow();
+        let Some(source) = source.as_ref() else { return Poll::Ready(Err(WriteError::Closed)) };
+        source
+            .poll_io(Direction::Write, context, |socket| send(socket, bytes, SendFlags::NOSIGNAL))
+            .map_err(|errno| error::write(errno, self.shut_down.get()))
+    }
+
+    fn shutdown(&self) -> Result<(), WriteError> {
+        let source = self.source.borrow();
+        let Some(source) = source.as_ref() else { return Err(WriteError::Closed) };
+        match shutdown(source.as_fd(), Shutdown::Write) {
+            // The peer has reset the connection: there is nothing left to shut down.
+            Ok(()) | Err(Errno::NOTCONN) => {
+                self.shut_down.set(true);
+                Ok(())
+            }
+            Err(errno) => Err(error::write(errno, self.shut_down.get())),
+        }
+    }
+
+    fn abort(&self) {
+        let source = self.source.borrow_mut().take();
+        if let Some(source) = source {
+            // With a linger time of zero, closing resets the connection. Without it (which can't fail on a stream socket) it
+            // would still be closed.
+            let _ = set_socket_linger(source.as_fd(), Some(Duration::ZERO));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+use std::net::SocketAddr;
+
+use mirage_rt::net::{BindError, ConnectError, ReadError, WriteError};
+use mirage_rt::{spawn, timeout};
+use std::time::Duration;
+
+use super::*;
+use crate::testing;
+
+/// Far longer than anything here takes.
+const LONG: Duration = Duration::from_secs(30);
+
+async fn read_all(stream: &mirage_rt::net::TcpStream) -> Result<Vec<u8>, ReadError> {
+    let (mut all, mut buffer) = (Vec::new(), [0; 1000]);
+    loop {
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(all),
+            length => all.extend_from_slice(&buffer[..length]),
+        }
+    }
+}
+
+#[test]
+fn a_stream_carries_bytes_both_ways_until_both_sides_end() {
+    testing::run(|network| async move {
+        let mut listener = network.tcp().bind(0).await.expect("a port is free");
+        let address = listener.local_addr();
+        assert_eq!(address.ip(), Ipv4Addr::LOCALHOST);
+        let server = spawn(async move {
+            let (stream, peer) = listener.accept().await.expect("a client comes");
+            assert_eq!(stream.peer_addr(), peer);
+            let received = read_all(&stream).await.expect("the client ends its side");
+            // More than the host's buffers hold, so that writing has to wait.
+            for _ in 0..200 {
+                stream.write_all(&received).await.expect("the client reads");
+            }
+        });
+        let stream = network.tcp().connect(address).await.expect("the listener is there");
+        assert_eq!(stream.peer_addr(), address);
+        let sent: Vec<u8> = (0..100_000_u32).map(|index| index as u8).collect();
+        stream.write_all(&sent).await.expect("the server reads");
+        stream.shutdown().expect("the stream is open");
+        stream.shutdown().expect("a second time does nothing");
+        assert!(matches!(stream.write(b"x").await, Err(WriteError::Closed)));
+        let received =
+            timeout(LONG, read_all(&stream)).await.expect("the server answers").expect("the server ends its side");
+        assert!(received == sent.repeat(200));
+        server.await.expect("the server's task ran to its end");
+    });
+}
+
+#[test]
+fn an_abort_resets_the_peer() {
+    testing::run(|network| async move {
+        let mut listener = network.tcp().bind(0).await.expect("a port is free");
+        let client = network.tcp().connect(listener.local_addr()).await.expect("the listener is there");
+        let (server, _) = listener.accept().await.expect("the client comes");
+        let waiting = {
+            let server = server.clone();
+            spawn(async move { server.read(&mut [0; 8]).await })
+        };
+        mirage_rt::yield_now().await;
+        server.abort();
+        assert!(matches!(waiting.await.expect("it was woken"), Err(ReadError::Aborted)));
+        assert!(matches!(client.read(&mut [0; 8]).await, Err(ReadError::Reset)));
+        assert!(matches!(server.write(b"x").await, Err(WriteError::Closed)));
+    });
+}
+
+#[test]
+fn errors_name_what_to_change() {
+    testing::run(|network| async move {
+        let listener = network.tcp().bind(0).await.expect("a port is free");
+        let port = listener.local_addr().port();
+        let second = network.tcp().bind(port).await.expect_err("the port is in use");
+        assert!(matches!(second, BindError::InUse { port: busy } if busy == port));
+        assert_eq!(second.to_string(), format!("port {port} is in use: choose another one, or end what uses it"));
+        drop(listener);
+        let refused =
+            network.tcp().connect(SocketAddr::from(([127, 0, 0, 1], port))).await.expect_err("nothing listens");
+        assert!(matches!(refused, ConnectError::Refused(_)), "{refused}");
+        network.tcp().bind(port).await.expect("the port is free again");
+        // 192.0.2.0/24 is for documentation only (RFC 5737).
+        let foreign = network.udp().bind((Ipv4Addr::new(192, 0, 2, 1), 0)).await.expect_err("no host has it");
+        assert!(matches!(foreign, BindError::NotOurs(_)), "{foreign}");
+    });
+    let platform = UnixPlatform::new().expect("a test may open descriptors");
+    let foreign = HostSockets::new(&platform, Ipv4Addr::new(192, 0, 2, 1)).check_address().expect_err("no host has it");
+    assert!(foreign.to_string().starts_with("192.0.2.1 is not an address of this host"), "{foreign}");
+    HostSockets::new(&platform, Ipv4Addr::LOCALHOST).check_address().expect("every host has it");
+}
+
+#[test]
+fn datagrams_keep_their_bounds() {
+    testing::run(|network| async move {
+        let (first, second) = (network.udp().bind(0).await, network.udp().bind(0).await);
+        let (first, second) = (first.expect("a port is free"), second.expect("a port is free"));
+        first.send_to(b"one", second.local_addr()).await.expect("loopback is there");
+        first.send_to(b"", second.local_addr()).await.expect("loopback is there");
+        first.send_to(b"longer", second.local_addr()).await.expect("loopback is there");
+        let mut buffer = [0; 4];
+        for (length, stored) in [(3, &b"one"[..]), (0, b""), (6, b"long")] {
+            assert_eq!(second.receive_from(&mut buffer).await.ok(), Some((length, first.local_addr())));
+            assert_eq!(&buffer[..stored.len()], stored);
+        }
+        let error = first.send_to(&[0; 70_000], second.local_addr()).await.expect_err("no datagram is so long");
+        assert!(error.to_string().contains("65507"), "{error}");
+    });
+}
+
+#[test]
+fn a_listener_that_waits_takes_nobodys_time() {
+    testing::run(|network| async move {
+        let mut listener = network.tcp().bind(0).await.expect("a port is free");
+        let none = timeout(Duration::from_millis(20), listener.accept()).await;
+        assert!(none.is_err());
+        let client = network.tcp().connect(listener.local_addr()).await.expect("the listener is there");
+        let (_, peer) = listener.accept().await.expect("a dropped accept loses nothing");
+        assert_eq!(peer, client.local_addr());
+    });
+}
