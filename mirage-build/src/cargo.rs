@@ -19,7 +19,7 @@ pub(crate) fn emit(config: &Config) {
         eprintln!("{advice}");
         return;
     }
-    let done = environment().map_err(|mistake| vec![mistake]).and_then(|environment| {
+    let done = environment(|name| env::var_os(name)).map_err(|mistake| vec![mistake]).and_then(|environment| {
         let plan = plan(config, &environment)?;
         carry_out(&plan).map_err(|mistake| vec![mistake])
     });
@@ -32,38 +32,30 @@ pub(crate) fn emit(config: &Config) {
     }
 }
 
-fn variable(name: &'static str) -> Result<String, Diagnostic> {
-    env::var(name).map_err(|_| Diagnostic::NotRunByCargo(name))
-}
-
-fn is_set(name: &str) -> bool {
-    env::var_os(name).is_some()
-}
-
-fn environment() -> Result<Environment, Diagnostic> {
-    let path = |name| env::var_os(name).map(PathBuf::from).ok_or(Diagnostic::NotRunByCargo(name));
+/// Reads what cargo says through `lookup`.
+fn environment(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Environment, Diagnostic> {
+    let path = |name| lookup(name).map(PathBuf::from).ok_or(Diagnostic::NotRunByCargo(name));
+    let text = |name: &str| lookup(name).and_then(|value| value.into_string().ok());
+    let needed = |name| text(name).ok_or(Diagnostic::NotRunByCargo(name));
     let package_dir = path("CARGO_MANIFEST_DIR")?;
     let manifest = package_dir.join("Cargo.toml");
-    let cargo_toml = fs::read_to_string(&manifest).map_err(|error| Diagnostic::Unreadable {
-        device: "Cargo.toml".into(),
-        path: manifest,
-        reason: error.to_string(),
-    })?;
-    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let cargo_toml = fs::read_to_string(&manifest)
+        .map_err(|error| Diagnostic::ReadManifest { path: manifest, reason: error.to_string() })?;
+    let flags = text("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     Ok(Environment {
-        package_name: variable("CARGO_PKG_NAME")?,
-        package_version: variable("CARGO_PKG_VERSION")?,
+        package_name: needed("CARGO_PKG_NAME")?,
+        package_version: needed("CARGO_PKG_VERSION")?,
         package_dir,
         cargo_toml,
         out_dir: path("OUT_DIR")?,
-        target: variable("TARGET")?,
-        feature_xen: is_set("CARGO_FEATURE_XEN"),
-        feature_unix: is_set("CARGO_FEATURE_UNIX"),
-        mirage_target: is_set("CARGO_CFG_MIRAGE_TARGET"),
-        wrapper: env::var("CARGO_CFG_MIRAGE_WRAPPER").ok(),
-        linker: env::var("RUSTC_LINKER").ok(),
+        target: needed("TARGET")?,
+        feature_xen: lookup("CARGO_FEATURE_XEN").is_some(),
+        feature_unix: lookup("CARGO_FEATURE_UNIX").is_some(),
+        mirage_target: lookup("CARGO_CFG_MIRAGE_TARGET").is_some(),
+        wrapper: text("CARGO_CFG_MIRAGE_WRAPPER"),
+        linker: text("RUSTC_LINKER"),
         rustflags: flags.split('\u{1f}').filter(|flag| !flag.is_empty()).map(str::to_owned).collect(),
-        compilers: ["RUSTC", "RUSTC_WRAPPER"].into_iter().filter_map(env::var_os).map(PathBuf::from).collect(),
+        compilers: ["RUSTC", "RUSTC_WRAPPER"].into_iter().filter_map(&lookup).map(PathBuf::from).collect(),
         program: env::current_exe().ok(),
     })
 }
@@ -104,4 +96,99 @@ fn temporary_beside(path: &Path) -> PathBuf {
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.tmp", process::id()));
     path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cargo_says(name: &str) -> Option<OsString> {
+        let value = match name {
+            "CARGO_MANIFEST_DIR" => env!("CARGO_MANIFEST_DIR"),
+            "CARGO_PKG_NAME" => "site",
+            "CARGO_PKG_VERSION" => "1.2.3",
+            "OUT_DIR" => "/t/out",
+            "TARGET" => "x86_64-unknown-xen",
+            "CARGO_CFG_MIRAGE_TARGET" => "",
+            "CARGO_CFG_MIRAGE_WRAPPER" => "1",
+            "CARGO_FEATURE_UNIX" => "1",
+            "CARGO_ENCODED_RUSTFLAGS" => "-Ca=b\u{1f}-Dwarnings",
+            "RUSTC" => "/p/.cargo/mirage/rustc",
+            _ => return None,
+        };
+        Some(value.into())
+    }
+
+    #[test]
+    fn what_cargo_says_is_read() {
+        let environment = environment(cargo_says).expect("nothing is missing");
+        assert_eq!(environment.package_name, "site");
+        assert!(environment.cargo_toml.contains("name = \"mirage-build\""));
+        assert!(environment.mirage_target && environment.feature_unix && !environment.feature_xen);
+        assert_eq!(environment.rustflags, ["-Ca=b", "-Dwarnings"]);
+        assert_eq!(environment.compilers, [Path::new("/p/.cargo/mirage/rustc")]);
+        assert_eq!(environment.linker, None);
+    }
+
+    #[test]
+    fn without_cargo_the_missing_variable_is_named() {
+        for missing in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION", "OUT_DIR", "TARGET"] {
+            let mistake = environment(|name| (name != missing).then(|| cargo_says(name)).flatten());
+            assert_eq!(
+                mistake.map_err(|mistake| mistake.to_string()),
+                Err(format!(
+                    "the environment variable {missing} is missing: Config::emit is for build.rs, which cargo runs"
+                ))
+            );
+        }
+    }
+
+    #[test]
+    fn a_package_without_cargo_toml() {
+        let lookup = |name: &str| if name == "CARGO_MANIFEST_DIR" { Some("/absent".into()) } else { cargo_says(name) };
+        assert_eq!(
+            environment(lookup).map_err(|mistake| mistake.to_string()),
+            Err("`/absent/Cargo.toml` can not be read (No such file or directory (os error 2)): run the build script \
+                 with cargo, from a package"
+                .into())
+        );
+    }
+
+    #[test]
+    fn files_are_written_whole_and_only_when_they_change() {
+        let dir = env::temp_dir().join(format!("mirage-build-cargo-{}", process::id()));
+        let file =
+            |content: &str| PlannedFile { path: dir.join("below/file"), content: content.into(), optional: false };
+        let modified = || fs::metadata(dir.join("below/file")).and_then(|metadata| metadata.modified());
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        let check = || -> std::io::Result<()> {
+            write(&file("one"))?;
+            fs::File::options().write(true).open(dir.join("below/file"))?.set_modified(long_ago)?;
+            write(&file("one"))?;
+            assert_eq!(modified()?, long_ago);
+            write(&file("two"))?;
+            assert_eq!(fs::read_to_string(dir.join("below/file"))?, "two");
+            assert_eq!(fs::read_dir(dir.join("below"))?.count(), 1, "no temporary file is left");
+            Ok(())
+        };
+        let checked = check();
+        let removed = fs::remove_dir_all(&dir);
+        assert!(checked.is_ok() && removed.is_ok(), "{checked:?} {removed:?}");
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_written_is_named_unless_it_is_optional() {
+        // Below a file there is no folder.
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml/file");
+        let plan = |optional| Plan {
+            image: true,
+            files: vec![PlannedFile { path: path.clone(), content: Vec::new(), optional }],
+            directives: Vec::new(),
+        };
+        assert_eq!(carry_out(&plan(true)), Ok(()));
+        let mistake = carry_out(&plan(false)).map_err(|mistake| mistake.to_string());
+        let text = mistake.expect_err("it can not be written");
+        assert!(text.starts_with(&format!("`{}` can not be written (", path.display())), "{text}");
+        assert!(text.ends_with("): check the permissions and the space of the target folder"), "{text}");
+    }
 }

@@ -146,6 +146,13 @@ pub enum Diagnostic {
     UnusablePath(PathBuf),
     /// The program was not started by cargo.
     NotRunByCargo(&'static str),
+    /// The package's Cargo.toml can not be read.
+    ReadManifest {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A file could not be written.
     Write {
         /// The file.
@@ -300,6 +307,11 @@ impl fmt::Display for Diagnostic {
             Diagnostic::NotRunByCargo(variable) => write!(
                 f,
                 "the environment variable {variable} is missing: Config::emit is for build.rs, which cargo runs"
+            ),
+            Diagnostic::ReadManifest { path, reason } => write!(
+                f,
+                "`{}` can not be read ({reason}): run the build script with cargo, from a package",
+                path.display()
             ),
             Diagnostic::Write { path, reason } => write!(
                 f,

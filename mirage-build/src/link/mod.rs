@@ -109,3 +109,6 @@ pub(crate) fn advice(kind: &str, subject: &str) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

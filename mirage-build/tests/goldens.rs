@@ -1,0 +1,110 @@
+//! What a build script writes and prints, whole, for each way to build.
+
+mod common;
+
+use common::{compare, feature, fixture, render, site, unix, xen};
+use mirage_build::{Config, Environment, Key, plan};
+
+fn check(name: &str, config: &Config, environment: &Environment) {
+    let plan = plan(config, environment).expect("the declaration is right");
+    compare(name, &render(&plan));
+}
+
+#[test]
+fn a_unix_process() {
+    check("site-unix.txt", &site(), &unix(&fixture("site")));
+}
+
+#[test]
+fn an_image_by_name() {
+    check("site-xen.txt", &site(), &xen(&fixture("site")));
+}
+
+#[test]
+fn an_image_by_feature() {
+    check("site-feature.txt", &site(), &feature(&fixture("site")));
+}
+
+#[test]
+fn two_networks() {
+    let config = Config::new().name("fire-wall").network("inside").network("out_side").unix().xen();
+    check("two-networks.txt", &config, &xen(&fixture("site")));
+}
+
+#[test]
+fn nothing_at_all() {
+    check("nothing.txt", &Config::new().unix(), &unix(&fixture("site")));
+}
+
+#[test]
+fn both_features_are_unix_and_so_is_none() {
+    let both = Environment { feature_unix: true, ..feature(&fixture("site")) };
+    for environment in [both, unix(&fixture("site"))] {
+        assert!(!plan(&site(), &environment).expect("the declaration is right").image);
+    }
+}
+
+#[test]
+fn the_target_is_stronger_than_the_features() {
+    let environment = Environment { feature_unix: true, ..xen(&fixture("site")) };
+    assert!(plan(&site(), &environment).expect("the declaration is right").image);
+}
+
+#[test]
+fn the_glue_differs_between_targets_only_where_the_program_starts() {
+    let glue = |environment: &Environment| {
+        let plan = plan(&site(), environment).expect("the declaration is right");
+        let file = plan.files.iter().find(|file| file.path.ends_with("unikernel.rs")).expect("there is glue");
+        String::from_utf8(file.content.clone()).expect("glue is text")
+    };
+    let (unix, xen) = (glue(&unix(&fixture("site"))), glue(&xen(&fixture("site"))));
+    assert_eq!(glue(&feature(&fixture("site"))), xen);
+    let others: Vec<&str> = xen.lines().filter(|line| !unix.contains(line)).collect();
+    assert!(others.iter().any(|line| line.contains("::mirage_xen_image::entry!")), "{others:?}");
+    let (start, rest) = xen.split_once("#[cfg(all(not(test), not(panic").expect("an image is guarded");
+    assert!(unix.starts_with(start), "devices, keys and files are the same");
+    let (_, entry) = rest.split_once("#[allow(unused_macros)]").expect("an image has an entry");
+    assert!(unix.ends_with(&entry.replace("::mirage_xen_image::", "::mirage_unix::")), "the entry is the same");
+}
+
+#[test]
+fn every_type_of_key_has_a_field() {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+    let config = Config::new()
+        .key(Key::<bool>::new("a").default(true))
+        .key(Key::<u8>::new("b").default(255))
+        .key(Key::<u16>::new("c").default(65535))
+        .key(Key::<u32>::new("d").default(1))
+        .key(Key::<u64>::new("e").default(u64::MAX))
+        .key(Key::<usize>::new("f").default(1))
+        .key(Key::<i8>::new("g").default(-128))
+        .key(Key::<i16>::new("h").default(-1))
+        .key(Key::<i32>::new("i").default(-1))
+        .key(Key::<i64>::new("j").default(i64::MIN))
+        .key(Key::<String>::new("k").default(String::from("x")))
+        .key(Key::<Ipv4Addr>::new("l").default(Ipv4Addr::LOCALHOST))
+        .key(Key::<Duration>::new("m").default(Duration::from_secs(90)))
+        .key(Key::<bool>::new("n").optional())
+        .unix();
+    check("key-types.txt", &config, &unix(&fixture("site")));
+}
+
+#[test]
+fn without_cargos_usual_folders_nothing_is_written_beside_the_binary() {
+    let environment = Environment { out_dir: "/elsewhere/site/0123/out".into(), ..xen(&fixture("site")) };
+    let plan = plan(&site(), &environment).expect("the declaration is right");
+    assert!(plan.files.iter().all(|file| file.path.starts_with("/elsewhere/site/0123/out")));
+}
+
+#[test]
+fn the_linker_explains_its_errors_only_where_it_is_lld() {
+    let advised = |environment: &Environment| {
+        let plan = plan(&site(), environment).expect("the declaration is right");
+        plan.directives.iter().any(|line| line.contains("--error-handling-script"))
+    };
+    assert!(advised(&feature(&fixture("site"))));
+    let bfd = Environment { rustflags: vec!["-Clink-arg=-fuse-ld=bfd".into()], ..feature(&fixture("site")) };
+    assert!(!advised(&bfd));
+    assert!(!advised(&Environment { program: None, ..feature(&fixture("site")) }));
+}

@@ -1,0 +1,72 @@
+//! Launch files, as text.
+
+use mirage_build::KeyKind;
+use mirage_build::launch::Launch;
+use mirage_build::manifest::{Manifest, ManifestKey, ManifestNetwork};
+
+fn manifest() -> Manifest {
+    let key = |name: &str, default: Option<&str>, required| ManifestKey {
+        name: name.into(),
+        kind: Some(KeyKind::Text),
+        default: default.map(str::to_owned),
+        required,
+        doc: "About it".into(),
+        library: false,
+    };
+    Manifest {
+        name: "site".into(),
+        version: "0.1.0".into(),
+        memory_mib: 8,
+        networks: vec![ManifestNetwork { name: "service".into(), key_prefix: String::new() }],
+        keys: vec![key("greeting", Some("Moin"), false), key("owner", None, true), key("peer", None, false)],
+    }
+}
+
+#[test]
+fn what_the_manifest_says() {
+    assert_eq!(
+        Launch::new(&manifest(), "/srv/site").xl(),
+        r#"# site 0.1.0: start it with `xl create -c FILE`.
+# vif 0: network `service`
+# Boot keys for `extra`:
+#   --greeting TEXT  About it (default Moin)
+#   --owner TEXT  About it (required)
+#   --peer TEXT  About it
+name = "site"
+type = "pvh"
+kernel = "/srv/site"
+memory = 8
+vcpus = 1
+extra = "--owner TEXT"
+vif = [ "bridge=xenbr0" ]
+on_poweroff = "destroy"
+on_reboot = "restart"
+on_crash = "destroy"
+"#
+    );
+}
+
+#[test]
+fn fields_can_be_changed_and_are_quoted() {
+    let mut launch = Launch::new(&manifest(), "/srv/a \"b\"\\c");
+    launch.command_line = "--greeting 'Moin \"du\"'\n".into();
+    launch.vifs = vec![];
+    launch.disks = vec!["format=raw, vdev=xvda, target=/srv/disk".into(), "file:/srv/x,xvdb,r".into()];
+    launch.on_crash = "preserve".into();
+    launch.comments = vec!["two\nlines".into()];
+    assert_eq!(
+        launch.xl(),
+        r#"# two lines
+name = "site"
+type = "pvh"
+kernel = "/srv/a \"b\"\\c"
+memory = 8
+vcpus = 1
+extra = "--greeting 'Moin \"du\"'\n"
+disk = [ "format=raw, vdev=xvda, target=/srv/disk", "file:/srv/x,xvdb,r" ]
+on_poweroff = "destroy"
+on_reboot = "restart"
+on_crash = "preserve"
+"#
+    );
+}
