@@ -159,15 +159,14 @@ fn folder_static(name: &str) -> String {
 }
 
 /// `#[mirage_rt::main]` calls this macro with the path of the application's function.
+///
+/// The function that it defines stands outside of the platform's macro, whose own items could hide the application's.
 fn entry(out: &mut String, model: &Model, platform: Platform) {
-    let entry = match platform {
-        Platform::Unix => "::mirage_unix::entry!",
-        Platform::Xen => "::mirage_xen_image::entry!",
-    };
     line(out, "#[allow(unused_macros)]");
     line(out, "macro_rules! __mirage_unikernel_comes_before_main {");
     line(out, "    ($main:path) => {");
-    line(out, &format!("        {entry}(&UNIKERNEL, |boot: ::mirage_rt::boot::Boot| async move {{"));
+    line(out, "        #[doc(hidden)]");
+    line(out, "        async fn __mirage_start(boot: ::mirage_rt::boot::Boot) -> ::mirage_rt::Result {");
     let mut uses_boot = false;
     line(out, "            let keys = Keys {");
     for (key, field_type) in fields(model) {
@@ -199,7 +198,12 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
     }
     line(out, "            $main(devices, keys).await?;");
     line(out, "            ::mirage_rt::Result::Ok(())");
-    line(out, "        });");
+    line(out, "        }");
+    let entry = match platform {
+        Platform::Unix => "::mirage_unix::entry!",
+        Platform::Xen => "::mirage_xen_image::entry!",
+    };
+    line(out, &format!("        {entry}(&UNIKERNEL, __mirage_start);"));
     line(out, "    };");
     line(out, "}");
 }

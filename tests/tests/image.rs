@@ -20,7 +20,7 @@ fn check(path: &Path) {
     let mut owners = Vec::new();
     for section in elf.section_iter() {
         match section.get_type() {
-            Ok(ShType::Note) => owners.push(note_owner(section.raw_data(&elf))),
+            Ok(ShType::Note) => owners.extend(note_owners(section.raw_data(&elf))),
             Ok(ShType::SymTab) => check_symbols(path, &elf, section.get_data(&elf).expect("a symbol table")),
             Ok(ShType::Dynamic | ShType::DynSym | ShType::Rela | ShType::Rel) => {
                 panic!("{}: something is left for a dynamic linker", path.display())
@@ -33,10 +33,15 @@ fn check(path: &Path) {
     }
 }
 
-/// The owner's name of the first note.
-fn note_owner(note: &[u8]) -> String {
-    let length = u32::from_le_bytes(note[..4].try_into().expect("four bytes")) as usize;
-    String::from_utf8_lossy(&note[12..12 + length.saturating_sub(1)]).into_owned()
+/// The owners' names of the notes in a section.
+fn note_owners(mut notes: &[u8]) -> Vec<String> {
+    let mut owners = Vec::new();
+    while let Some((header, rest)) = notes.split_first_chunk::<12>() {
+        let size = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes")) as usize;
+        owners.push(String::from_utf8_lossy(&rest[..size(0).saturating_sub(1)]).into_owned());
+        notes = &rest[size(0).next_multiple_of(4) + size(4).next_multiple_of(4)..];
+    }
+    owners
 }
 
 /// Nothing is undefined, and nothing of the host's C library came in.

@@ -10,3 +10,20 @@ async fn main(_: Devices, keys: Keys) -> mirage_rt::Result {
     mirage_rt::println!("{}", keys.greeting);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use mirage_rt::Runtime;
+    use mirage_rt::testing::VirtualPlatform;
+
+    use super::*;
+
+    #[test]
+    fn prints_the_greeting() {
+        let platform = VirtualPlatform::new(1);
+        let keys = Keys { greeting: "Moin".into() };
+        let ended = Runtime::new(platform.clone()).run(main(Devices {}, keys));
+        assert!(ended.is_ok());
+        assert_eq!(platform.console(), "Moin\n");
+    }
+}
