@@ -11,6 +11,7 @@ use core::fmt;
 use crate::events::{EventError, Events};
 use crate::grants::Grants;
 use crate::hypervisor::{HypercallError, Hypervisor};
+use crate::xenstore::Xenstore;
 
 /// The domain's connection to Xen. Cloning gives another handle to the same one.
 #[derive(Clone)]
@@ -23,6 +24,7 @@ struct Inner {
     hypervisor: Rc<dyn Hypervisor>,
     events: Events,
     grants: Grants,
+    xenstore: Xenstore,
 }
 
 /// The domain could not be attached to Xen.
@@ -68,7 +70,9 @@ impl Attachment {
     pub fn establish(hypervisor: Rc<dyn Hypervisor>) -> Result<Self, AttachError> {
         let events = Events::new(Rc::clone(&hypervisor));
         let grants = Grants::new(Rc::clone(&hypervisor));
-        let attachment = Self { inner: Rc::new(Inner { generation: Cell::new(0), hypervisor, events, grants }) };
+        let xenstore = Xenstore::new();
+        let inner = Inner { generation: Cell::new(0), hypervisor, events, grants, xenstore };
+        let attachment = Self { inner: Rc::new(inner) };
         attachment.reestablish()?;
         Ok(attachment)
     }
@@ -85,7 +89,7 @@ impl Attachment {
         inner.hypervisor.attach()?;
         inner.grants.reset(generation);
         inner.events.reset(generation);
-        Ok(())
+        inner.xenstore.attach(&*inner.hypervisor, &inner.events)
     }
 
     /// How often the domain was attached: 1 after boot.
@@ -106,6 +110,11 @@ impl Attachment {
     /// The grant table.
     pub fn grants(&self) -> &Grants {
         &self.inner.grants
+    }
+
+    /// The connection to xenstore.
+    pub fn xenstore(&self) -> &Xenstore {
+        &self.inner.xenstore
     }
 }
 

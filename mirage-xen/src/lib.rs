@@ -32,3 +32,4 @@ pub mod ring;
 #[allow(unsafe_code)]
 pub mod shared;
 pub mod untrusted;
+pub mod xenstore;

@@ -7,13 +7,17 @@
 
 #[allow(unsafe_code)]
 mod hypervisor;
+mod machine;
 #[allow(unsafe_code)]
 mod memory;
 mod ring;
+mod xenstored;
 
 pub use hypervisor::{BackendPort, GrantFault, Guest, Mapping, Service, World};
+pub use machine::Machine;
 pub use memory::GUEST_PAGES;
 pub use ring::BackRing;
+pub use xenstored::{Daemon, GUEST_PATH, Store};
 
 /// The guest's number in the model.
 pub const GUEST: crate::hypervisor::DomainId = crate::hypervisor::DomainId(1);

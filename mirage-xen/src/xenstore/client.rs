@@ -1,0 +1,267 @@
+//! The xenstore client: requests, watches and transactions over the domain's ring, asynchronous and cancel safe.
+//!
+//! Many requests may be under way at once; each has a number by which its answer is found. There is no task of its own:
+//! the ring is served when a request is made and when its event arrives.
+
+mod transaction;
+pub(crate) mod transport;
+mod watch;
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+
+pub use transaction::Transaction;
+pub use transport::Xenstore;
+pub use watch::{Watch, WatchEvent};
+
+use super::wire::{self, Code, Operation, Permission};
+use crate::hypervisor::DomainId;
+
+/// A request to xenstore was not done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum XenstoreError {
+    /// xenstored refused it.
+    Refused {
+        /// What was to be done.
+        operation: Operation,
+        /// Of which node.
+        path: String,
+        /// Why not.
+        code: Code,
+    },
+    /// The path has characters that xenstore does not take, or is too long.
+    Path(String),
+    /// Path and value together are longer than a message.
+    TooLong {
+        /// Bytes of the message.
+        length: usize,
+    },
+    /// xenstored's answer makes no sense.
+    Reply(Operation),
+    /// The node has no value of the form expected.
+    Value {
+        /// The node.
+        path: String,
+        /// What was expected, such as "a number".
+        expected: &'static str,
+    },
+    /// A transaction was tried again and again, and each time another domain was faster.
+    Contended,
+    /// The connection was made anew, after a resume; what had been asked before has no answer.
+    Interrupted,
+    /// xenstored broke the protocol: there is no connection any more.
+    Lost,
+}
+
+impl XenstoreError {
+    /// Whether it was refused for this reason.
+    pub fn is(&self, reason: Code) -> bool {
+        matches!(self, Self::Refused { code, .. } if *code == reason)
+    }
+}
+
+impl fmt::Display for XenstoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { operation, path, code } => write!(f, "xenstore: can't {} {path}: {code}", operation.verb()),
+            Self::Path(path) => write!(f, "xenstore: {path:?} is not a path: use letters, digits and -/_@ only"),
+            Self::TooLong { length } => {
+                write!(f, "xenstore: a message of {length} bytes is too long, {} is the most", wire::PAYLOAD_MAX)
+            }
+            Self::Reply(operation) => {
+                write!(f, "xenstore: the answer to a request to {} makes no sense", operation.verb())
+            }
+            Self::Value { path, expected } => write!(f, "xenstore: the value of {path} is not {expected}"),
+            Self::Contended => {
+                f.write_str("xenstore: other domains kept changing what a transaction read: try again later")
+            }
+            Self::Interrupted => {
+                f.write_str("xenstore: the connection was made anew while the request was under way: ask again")
+            }
+            Self::Lost => f.write_str("xenstore: the connection is lost, because xenstored broke the protocol"),
+        }
+    }
+}
+
+impl core::error::Error for XenstoreError {}
+
+/// # Requests
+///
+/// Paths are absolute, or relative to the domain's own directory. Every request waits for room in the bounded queue to
+/// the ring. They are cancel safe: when the future is dropped, the request may or may not be done, and its answer is
+/// thrown away.
+impl Xenstore {
+    /// The value of a node.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when there is none.
+    pub async fn read(&self, path: &str) -> Result<Vec<u8>, XenstoreError> {
+        self.path_request(Operation::Read, path, b"").await
+    }
+
+    /// The value of a node as text.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), and when the value is not UTF-8.
+    pub async fn read_text(&self, path: &str) -> Result<String, XenstoreError> {
+        let value = self.read(path).await?;
+        String::from_utf8(value).map_err(|_| XenstoreError::Value { path: path.to_string(), expected: "text" })
+    }
+
+    /// The value of a node as a number or another type with a text form; `None` when there is no such node.
+    ///
+    /// # Errors
+    ///
+    /// When the value can't be read as one, or the read was refused for another reason than `ENOENT`.
+    pub async fn read_value<T: FromStr>(&self, path: &str) -> Result<Option<T>, XenstoreError> {
+        match self.read_text(path).await {
+            Ok(text) => match text.trim().parse() {
+                Ok(value) => Ok(Some(value)),
+                Err(_) => Err(XenstoreError::Value { path: path.to_string(), expected: "of the right form" }),
+            },
+            Err(error) if error.is(Code::Enoent) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a node of a feature says 1. One that is absent, unreadable or anything else says no.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer at all.
+    pub async fn read_flag(&self, path: &str) -> Result<bool, XenstoreError> {
+        match self.read_value::<u32>(path).await {
+            Ok(value) => Ok(value == Some(1)),
+            Err(XenstoreError::Refused { .. } | XenstoreError::Value { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a node's value; the node, and its parents, are made if need be.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` outside of what the domain owns.
+    pub async fn write(&self, path: &str, value: &[u8]) -> Result<(), XenstoreError> {
+        self.path_request(Operation::Write, path, value).await.map(drop)
+    }
+
+    /// Makes a node without a value; no error when it is there already.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub async fn mkdir(&self, path: &str) -> Result<(), XenstoreError> {
+        self.path_request(Operation::Mkdir, path, b"").await.map(drop)
+    }
+
+    /// Removes a node and all below it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when its parent does not exist either.
+    pub async fn remove(&self, path: &str) -> Result<(), XenstoreError> {
+        self.path_request(Operation::Remove, path, b"").await.map(drop)
+    }
+
+    /// The names of a node's children, also when they are more than a message holds.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when there is no such node.
+    pub async fn directory(&self, path: &str) -> Result<Vec<String>, XenstoreError> {
+        match self.path_request(Operation::Directory, path, b"").await {
+            Ok(payload) => wire::strings(&payload).map(|name| text(Operation::Directory, name)).collect(),
+            Err(error) if error.is(Code::E2big) => self.directory_in_parts(path).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn directory_in_parts(&self, path: &str) -> Result<Vec<String>, XenstoreError> {
+        const OPERATION: Operation = Operation::DirectoryPart;
+        let mut offset = 0;
+        let (mut names, mut generation) = (Vec::new(), None);
+        loop {
+            let text_offset = offset.to_string();
+            let payload = self.path_request(OPERATION, path, &[text_offset.as_bytes(), b"\0"].concat()).await?;
+            let end = payload.iter().position(|byte| *byte == 0).ok_or(XenstoreError::Reply(OPERATION))?;
+            let (found, list) = (payload[..end].to_vec(), &payload[end + 1..]);
+            if generation.as_ref().is_some_and(|known| *known != found) {
+                // The directory changed in between: from the start.
+                (names, generation, offset) = (Vec::new(), None, 0);
+                continue;
+            }
+            generation = Some(found);
+            // The list's end is an empty name.
+            let (part, last) = match list.strip_suffix(b"\0\0") {
+                Some(part) => (part, true),
+                None => (list.strip_suffix(b"\0").unwrap_or(list), list == b"\0"),
+            };
+            for name in part.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+                names.push(text(OPERATION, name)?);
+            }
+            match (last, part.is_empty()) {
+                (true, _) => return Ok(names),
+                (false, true) => return Err(XenstoreError::Reply(OPERATION)),
+                (false, false) => offset += part.len() + 1,
+            }
+        }
+    }
+
+    /// A node's permissions; the first names the owner.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when there is no such node.
+    pub async fn permissions(&self, path: &str) -> Result<Vec<Permission>, XenstoreError> {
+        const OPERATION: Operation = Operation::GetPermissions;
+        let payload = self.path_request(OPERATION, path, b"").await?;
+        wire::strings(&payload).map(|text| Permission::parse(text).ok_or(XenstoreError::Reply(OPERATION))).collect()
+    }
+
+    /// Sets a node's permissions; the first names the owner.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` when the domain does not own the node.
+    pub async fn set_permissions(&self, path: &str, permissions: &[Permission]) -> Result<(), XenstoreError> {
+        let mut list = String::new();
+        permissions.iter().for_each(|permission| permission.emit(&mut list));
+        self.path_request(Operation::SetPermissions, path, list.as_bytes()).await.map(drop)
+    }
+
+    /// The directory of a domain, such as `/local/domain/5`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection.
+    pub async fn domain_path(&self, domain: DomainId) -> Result<String, XenstoreError> {
+        const OPERATION: Operation = Operation::GetDomainPath;
+        let number = domain.to_string();
+        let payload = self.request(OPERATION, &number, &[number.as_bytes(), b"\0"]).await?;
+        text(OPERATION, payload.strip_suffix(b"\0").unwrap_or(&payload))
+    }
+
+    /// A request of the form path, NUL, rest.
+    async fn path_request(&self, operation: Operation, path: &str, rest: &[u8]) -> Result<Vec<u8>, XenstoreError> {
+        if !wire::is_valid_path(path) {
+            return Err(XenstoreError::Path(path.to_string()));
+        }
+        self.request(operation, path, &[path.as_bytes(), b"\0", rest]).await
+    }
+}
+
+fn text(operation: Operation, bytes: &[u8]) -> Result<String, XenstoreError> {
+    match core::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_string()),
+        Err(_) => Err(XenstoreError::Reply(operation)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+use core::sync::atomic::Ordering;
+use std::string::String;
+use std::task::Waker;
+use std::vec::Vec;
+
+use super::transport::{RESPONSE_PRODUCER, RESPONSES};
+use super::*;
+use crate::model::{GUEST, GUEST_PATH, Machine};
+use crate::xenstore::wire::{Access, Header};
+
+/// Polls a future once and drops it.
+fn poll_and_drop(future: impl core::future::Future) {
+    let mut future = core::pin::pin!(future);
+    let _ = future.as_mut().poll(&mut core::task::Context::from_waker(Waker::noop()));
+}
+
+#[test]
+fn values_are_written_read_listed_and_removed() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        store.write("data/a/b", b"\0\xFFbytes").await.expect("ours");
+        assert_eq!(store.read("data/a/b").await.expect("written"), b"\0\xFFbytes");
+        assert_eq!(store.read(&format!("{GUEST_PATH}/data/a/b")).await.expect("the same"), b"\0\xFFbytes");
+        store.mkdir("data/a/c").await.expect("ours");
+        assert_eq!(store.directory("data/a").await.expect("there"), ["b", "c"]);
+        assert!(store.directory("data/a/c").await.expect("there").is_empty());
+        store.remove("data/a").await.expect("ours");
+        assert!(store.read("data/a/b").await.expect_err("gone").is(Code::Enoent));
+        assert_eq!(store.domain_path(GUEST).await.expect("an answer"), GUEST_PATH);
+    });
+}
+
+#[test]
+fn numbers_texts_and_flags_are_checked() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        store.write("data/n", b"42").await.expect("ours");
+        store.write("data/one", b"1").await.expect("ours");
+        store.write("data/bad", b"\xFF").await.expect("ours");
+        assert_eq!(store.read_value::<u32>("data/n").await, Ok(Some(42)));
+        assert_eq!(store.read_value::<u32>("data/none").await, Ok(None));
+        assert!(matches!(store.read_value::<u32>("data/bad").await, Err(XenstoreError::Value { .. })));
+        for (node, says) in [("n", false), ("one", true), ("bad", false), ("none", false)] {
+            assert_eq!(store.read_flag(&format!("data/{node}")).await, Ok(says), "{node}");
+        }
+    });
+}
+
+#[test]
+fn refusals_say_what_and_why() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        let error = store.write("/local/domain/0/backend/x", b"").await.expect_err("not ours");
+        assert_eq!(
+            error.to_string(),
+            "xenstore: can't write /local/domain/0/backend/x: this domain may not do that (EACCES)"
+        );
+        assert!(matches!(store.read("a b").await, Err(XenstoreError::Path(_))));
+        assert!(matches!(store.write("data/x", &[0; 4096]).await, Err(XenstoreError::TooLong { .. })));
+        let permission = Permission { domain: GUEST, access: Access::None };
+        store.write("data/x", b"").await.expect("ours");
+        store.set_permissions("data/x", &[permission]).await.expect("ours");
+        assert_eq!(store.permissions("data/x").await, Ok(Vec::from([permission])));
+    });
+}
+
+#[test]
+fn directories_longer_than_a_message_come_whole() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    let names: Vec<String> = (0..700).map(|number| format!("a-rather-long-name-{number:04}")).collect();
+    for name in &names {
+        machine.store.write(&format!("{GUEST_PATH}/data/many/{name}"), "");
+    }
+    machine.run(async {
+        assert_eq!(store.directory("data/many").await.expect("there"), names);
+    });
+}
+
+#[test]
+fn many_requests_are_under_way_at_once() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        let value = [b'x'; 2000];
+        let mut tasks = Vec::new();
+        for number in 0..50_u8 {
+            let store = store.clone();
+            tasks.push(mirage_rt::runtime::spawn(async move {
+                let path = format!("data/{number}");
+                store.write(&path, &[&value[..], &[number]].concat()).await.expect("ours");
+                store.read(&path).await.expect("written")[2000]
+            }));
+        }
+        for (number, task) in tasks.into_iter().enumerate() {
+            assert_eq!(task.await.map(usize::from), Ok(number));
+        }
+    });
+}
+
+#[test]
+fn a_watch_tells_at_once_and_of_each_change_below() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        let mut watch = store.watch("device").await.expect("few watches");
+        assert_eq!(watch.next().await.expect("at once").path, "device");
+        machine.store.write(&format!("{GUEST_PATH}/device/vif/0/state"), "4");
+        assert_eq!(watch.next().await.expect("a change").path, "device/vif/0/state");
+        assert_eq!(machine.store.watches(), 1);
+        drop(watch);
+        store.read("data").await.expect("a round trip");
+        assert_eq!(machine.store.watches(), 0);
+    });
+}
+
+#[test]
+fn too_many_changes_become_one_event() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        let mut watch = store.watch("data").await.expect("few watches");
+        for number in 0..200 {
+            machine.store.write(&format!("{GUEST_PATH}/data/{number}"), "x");
+        }
+        store.read("data").await.expect("a round trip");
+        let mut paths = Vec::new();
+        poll_fn_until_pending(&mut watch, &mut paths);
+        assert!(paths.len() <= 16, "bounded: {}", paths.len());
+        assert!(paths.iter().any(|path| path == "data"), "and says to look at everything");
+    });
+}
+
+fn poll_fn_until_pending(watch: &mut Watch, paths: &mut Vec<String>) {
+    let mut context = core::task::Context::from_waker(Waker::noop());
+    while let core::task::Poll::Ready(event) = watch.poll_next(&mut context) {
+        paths.push(event.expect("the connection holds").path);
+    }
+}
+
+#[test]
+fn a_transaction_is_seen_whole_or_not_at_all() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        let transaction = store.begin().await.expect("few");
+        transaction.write("data/t", b"1").await.expect("ours");
+        assert!(store.read("data/t").await.is_err());
+        transaction.commit().await.expect("nobody interferes");
+        assert_eq!(store.read("data/t").await.expect("committed"), b"1");
+        let transaction = store.begin().await.expect("few");
+        transaction.write("data/t", b"2").await.expect("ours");
+        drop(transaction);
+        assert_eq!(store.read("data/t").await.expect("unchanged"), b"1");
+        assert_eq!(machine.store.transactions(), 0);
+    });
+}
+
+#[test]
+fn a_transaction_is_tried_again_until_nobody_interferes() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        machine.store.refuse_commits(3);
+        let mut tries = 0;
+        let result = store
+            .transaction(async |transaction| {
+                tries += 1;
+                transaction.write("data/t", format!("{tries}").as_bytes()).await
+            })
+            .await;
+        assert_eq!((result, tries), (Ok(()), 4));
+        assert_eq!(store.read("data/t").await.expect("committed"), b"4");
+        machine.store.refuse_commits(u32::MAX);
+        assert_eq!(store.transaction(async |_| Ok(())).await, Err(XenstoreError::Contended));
+        assert_eq!(machine.store.transactions(), 0);
+    });
+}
+
+#[test]
+fn dropped_futures_leave_nothing_behind() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        poll_and_drop(store.read("data"));
+        poll_and_drop(store.watch("data"));
+        poll_and_drop(store.begin());
+        // Some answers arrive before the futures are dropped.
+        let mut begin = Box::pin(store.begin());
+        let _ = begin.as_mut().poll(&mut core::task::Context::from_waker(Waker::noop()));
+        store.read("data").await.expect("a round trip");
+        drop(begin);
+        for _ in 0..4 {
+            store.read("data").await.expect("a round trip");
+        }
+        assert_eq!((machine.store.watches(), machine.store.transactions()), (0, 0));
+    });
+}
+
+#[test]
+fn a_new_connection_interrupts_requests_and_keeps_watches() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        let mut watch = store.watch("data").await.expect("few watches");
+        watch.next().await.expect("at once");
+        let mut read = Box::pin(store.read("data"));
+        let _ = read.as_mut().poll(&mut core::task::Context::from_waker(Waker::noop()));
+        machine.world.forget_guest();
+        machine.attachment.reestablish().expect("the model refuses nothing");
+        assert_eq!(read.await, Err(XenstoreError::Interrupted));
+        assert_eq!(watch.next().await.expect("set again").path, "data");
+        assert_eq!(store.read("data").await, Ok(Vec::new()));
+    });
+}
+
+#[test]
+fn nonsense_from_xenstored_ends_the_connection() {
+    let indices = |machine: &Machine| {
+        let (page, _) = machine.world.xenstore_end();
+        page.store_u32(
+            RESPONSE_PRODUCER,
+            page.load_u32(RESPONSE_PRODUCER, Ordering::Relaxed).wrapping_add(5000),
+            Ordering::Relaxed,
+        );
+    };
+    let oversize = |machine: &Machine| {
+        let (page, _) = machine.world.xenstore_end();
+        let start = page.load_u32(RESPONSE_PRODUCER, Ordering::Relaxed);
+        let header = Header { operation: 2, request: 1, transaction: 0, length: 5000 };
+        for (offset, byte) in header.emit().into_iter().enumerate() {
+            page.write_u8(RESPONSES + (start as usize + offset) % 1024, byte);
+        }
+        page.store_u32(RESPONSE_PRODUCER, start.wrapping_add(16), Ordering::Relaxed);
+    };
+    for nonsense in [&indices as &dyn Fn(&Machine), &oversize] {
+        let machine = Machine::new(1);
+        let store = machine.attachment.xenstore().clone();
+        machine.run(async {
+            let mut watch = store.watch("data").await.expect("few watches");
+            watch.next().await.expect("at once");
+            nonsense(&machine);
+            assert_eq!(store.read("data").await, Err(XenstoreError::Lost));
+            assert_eq!(store.read("data").await, Err(XenstoreError::Lost), "for good");
+            assert_eq!(watch.next().await, Err(XenstoreError::Lost));
+        });
+    }
+}
+
+#[test]
+fn answers_to_nothing_are_ignored() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        let (page, _) = machine.world.xenstore_end();
+        let start = page.load_u32(RESPONSE_PRODUCER, Ordering::Relaxed);
+        let header = Header { operation: 2, request: 4711, transaction: 0, length: 0 };
+        for (offset, byte) in header.emit().into_iter().enumerate() {
+            page.write_u8(RESPONSES + (start as usize + offset) % 1024, byte);
+        }
+        page.store_u32(RESPONSE_PRODUCER, start.wrapping_add(16), Ordering::Relaxed);
+        assert_eq!(store.read("data").await, Ok(Vec::new()));
+    });
+}

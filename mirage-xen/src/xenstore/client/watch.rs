@@ -1,0 +1,174 @@
+//! Watches: streams of changes, bounded.
+
+use alloc::collections::VecDeque;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::future::poll_fn;
+use core::task::{Context, Poll, Waker};
+
+use super::{Xenstore, XenstoreError};
+use crate::xenstore::wire::{self, Operation};
+
+/// Events that wait at one watch. Further ones are merged into a single "look at everything".
+const QUEUE: usize = 16;
+
+/// Something at or below a watched path has changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WatchEvent {
+    /// The node that changed, in the form the watch was set with; the watched path itself when there were more changes
+    /// than were kept.
+    pub path: String,
+}
+
+/// A watch, ended when this is dropped.
+///
+/// xenstored tells of each change once, and once when the watch is set. Equal events that wait are one: an event means
+/// "look again", not what changed to what.
+pub struct Watch {
+    store: Xenstore,
+    token: u32,
+}
+
+#[derive(Default)]
+pub(super) struct Watches {
+    last_token: u32,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    token: u32,
+    path: String,
+    queue: VecDeque<String>,
+    waker: Option<Waker>,
+    lost: bool,
+}
+
+impl Watches {
+    fn find(&mut self, token: u32) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.token == token)
+    }
+
+    /// Takes the payload of an event: path and token.
+    pub(super) fn deliver(&mut self, payload: &[u8], wake: &mut Vec<Waker>) {
+        let mut strings = wire::strings(payload);
+        let (path, token) = (strings.next().unwrap_or_default(), strings.next().unwrap_or_default());
+        let token = core::str::from_utf8(token).ok().and_then(|token| token.parse().ok());
+        let (Ok(path), Some(token)) = (core::str::from_utf8(path), token) else {
+            log::warn!("xenstore: an event without path and token");
+            return;
+        };
+        // One of a watch that has just been ended is no error.
+        let Some(entry) = self.find(token) else { return };
+        if !entry.queue.iter().any(|waiting| waiting == path) {
+            if entry.queue.len() == QUEUE {
+                entry.queue.clear();
+                entry.queue.push_back(entry.path.clone());
+            } else {
+                entry.queue.push_back(path.to_string());
+            }
+        }
+        wake.extend(entry.waker.take());
+    }
+
+    pub(super) fn lose(&mut self, wake: &mut Vec<Waker>) {
+        for entry in &mut self.entries {
+            entry.lost = true;
+            wake.extend(entry.waker.take());
+        }
+    }
+}
+
+impl Xenstore {
+    /// Watches a node and all below it. The first event comes at once.
+    ///
+    /// Cancel safe: a dropped future leaves no watch behind.
+    ///
+    /// # Errors
+    ///
+    /// `E2BIG` when the domain has as many watches as it may.
+    pub async fn watch(&self, path: &str) -> Result<Watch, XenstoreError> {
+        if !wire::is_valid_path(path) {
+            return Err(XenstoreError::Path(path.to_string()));
+        }
+        let token = {
+            let mut watches = self.connection.watches.borrow_mut();
+            watches.last_token = watches.last_token.wrapping_add(1);
+            let token = watches.last_token;
+            let queue = VecDeque::with_capacity(QUEUE);
+            watches.entries.push(Entry { token, path: path.to_string(), queue, waker: None, lost: false });
+            token
+        };
+        // From here on, dropping the watch ends it.
+        let watch = Watch { store: Xenstore { transaction: 0, ..self.clone() }, token };
+        let text = token.to_string();
+        watch.store.request(Operation::Watch, path, &[path.as_bytes(), b"\0", text.as_bytes(), b"\0"]).await?;
+        Ok(watch)
+    }
+
+    /// Sets all watches again, on a new connection.
+    pub(super) fn watch_all_again(&self) {
+        let watches: Vec<_> = {
+            let watches = self.connection.watches.borrow();
+            watches.entries.iter().map(|entry| (entry.path.clone(), entry.token.to_string())).collect()
+        };
+        for (path, token) in watches {
+            self.send(Operation::Watch, &[path.as_bytes(), b"\0", token.as_bytes(), b"\0"]);
+        }
+    }
+}
+
+impl Watch {
+    /// The watched path.
+    pub fn path(&self) -> String {
+        let mut watches = self.store.connection.watches.borrow_mut();
+        watches.find(self.token).map(|entry| entry.path.clone()).unwrap_or_default()
+    }
+
+    /// The next event, when there is one. Keeps the waker of the latest call only.
+    ///
+    /// # Errors
+    ///
+    /// [`XenstoreError::Lost`]: there will be none any more.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<WatchEvent, XenstoreError>> {
+        let mut watches = self.store.connection.watches.borrow_mut();
+        let Some(entry) = watches.find(self.token) else { return Poll::Ready(Err(XenstoreError::Lost)) };
+        if let Some(path) = entry.queue.pop_front() {
+            return Poll::Ready(Ok(WatchEvent { path }));
+        }
+        if entry.lost {
+            return Poll::Ready(Err(XenstoreError::Lost));
+        }
+        entry.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Waits for the next event. Cancel safe: an event is taken only by a call that returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_next`](Self::poll_next).
+    pub async fn next(&mut self) -> Result<WatchEvent, XenstoreError> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let entry = {
+            let mut watches = self.store.connection.watches.borrow_mut();
+            let index = watches.entries.iter().position(|entry| entry.token == self.token);
+            index.map(|index| watches.entries.swap_remove(index))
+        };
+        if let Some(entry) = entry {
+            let token = self.token.to_string();
+            self.store.send(Operation::Unwatch, &[entry.path.as_bytes(), b"\0", token.as_bytes(), b"\0"]);
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "watch of {}", self.path())
+    }
+}

@@ -1,0 +1,332 @@
+//! Messages of the xenstore protocol (`xen/io/xs_wire.h`): headers, payloads, error names, permissions.
+//!
+//! Nothing here trusts a length or a character that came from the ring.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::hypervisor::DomainId;
+
+/// Bytes of a message's header.
+pub const HEADER: usize = 16;
+/// The most bytes of a payload.
+pub const PAYLOAD_MAX: usize = 4096;
+/// The most bytes of a path that starts with `/`.
+pub const ABSOLUTE_PATH_MAX: usize = 3072;
+/// The most bytes of a path that is relative to the domain's own directory.
+pub const RELATIVE_PATH_MAX: usize = 2048;
+
+/// What a message asks for, answers or tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Operation {
+    /// Lists a node's children.
+    Directory = 1,
+    /// Reads a node's value.
+    Read = 2,
+    /// Reads a node's permissions.
+    GetPermissions = 3,
+    /// Asks for events of a node and all below it.
+    Watch = 4,
+    /// Ends a watch.
+    Unwatch = 5,
+    /// Starts a transaction.
+    TransactionStart = 6,
+    /// Commits or drops a transaction.
+    TransactionEnd = 7,
+    /// Asks for a domain's own directory.
+    GetDomainPath = 10,
+    /// Writes a node's value.
+    Write = 11,
+    /// Makes a node.
+    Mkdir = 12,
+    /// Removes a node and all below it.
+    Remove = 13,
+    /// Sets a node's permissions.
+    SetPermissions = 14,
+    /// Tells of a change below a watched node.
+    WatchEvent = 15,
+    /// Answers a request that was refused.
+    Error = 16,
+    /// Asks whether a domain is known.
+    IsDomainIntroduced = 17,
+    /// Ends all watches and transactions of the domain.
+    ResetWatches = 21,
+    /// Lists a part of a node's children.
+    DirectoryPart = 22,
+}
+
+impl Operation {
+    /// The operation of a code, if there is one that a guest has to do with.
+    pub const fn from_code(code: u32) -> Option<Self> {
+        Some(match code {
+            1 => Self::Directory,
+            2 => Self::Read,
+            3 => Self::GetPermissions,
+            4 => Self::Watch,
+            5 => Self::Unwatch,
+            6 => Self::TransactionStart,
+            7 => Self::TransactionEnd,
+            10 => Self::GetDomainPath,
+            11 => Self::Write,
+            12 => Self::Mkdir,
+            13 => Self::Remove,
+            14 => Self::SetPermissions,
+            15 => Self::WatchEvent,
+            16 => Self::Error,
+            17 => Self::IsDomainIntroduced,
+            21 => Self::ResetWatches,
+            22 => Self::DirectoryPart,
+            _ => return None,
+        })
+    }
+
+    /// What it does, as a verb for messages.
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Directory | Self::DirectoryPart => "list",
+            Self::Read => "read",
+            Self::GetPermissions => "read the permissions of",
+            Self::Watch => "watch",
+            Self::Unwatch => "unwatch",
+            Self::TransactionStart => "start a transaction",
+            Self::TransactionEnd => "end a transaction",
+            Self::GetDomainPath => "find the directory of domain",
+            Self::Write => "write",
+            Self::Mkdir => "make",
+            Self::Remove => "remove",
+            Self::SetPermissions => "set the permissions of",
+            Self::WatchEvent => "tell of",
+            Self::Error => "answer",
+            Self::IsDomainIntroduced => "look up domain",
+            Self::ResetWatches => "reset all watches",
+        }
+    }
+}
+
+/// A message's header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// Code of the operation; see [`Operation`].
+    pub operation: u32,
+    /// Number of the request, repeated in its answer.
+    pub request: u32,
+    /// The transaction it belongs to, 0 for none.
+    pub transaction: u32,
+    /// Bytes of the payload.
+    pub length: u32,
+}
+
+impl Header {
+    /// Reads a header.
+    pub fn parse(bytes: &[u8; HEADER]) -> Self {
+        let [operation, request, transaction, length] =
+            core::array::from_fn(|field| u32::from_le_bytes(core::array::from_fn(|byte| bytes[field * 4 + byte])));
+        Self { operation, request, transaction, length }
+    }
+
+    /// Writes a header.
+    pub fn emit(&self) -> [u8; HEADER] {
+        let fields = [self.operation, self.request, self.transaction, self.length].map(u32::to_le_bytes);
+        core::array::from_fn(|index| fields[index / 4][index % 4])
+    }
+}
+
+/// A whole message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// Its header; the length is the payload's.
+    pub header: Header,
+    /// Its payload, at most [`PAYLOAD_MAX`] bytes.
+    pub payload: Vec<u8>,
+}
+
+/// A header claims a payload longer than [`PAYLOAD_MAX`]: the stream can't be followed any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Oversize {
+    /// The length it claims.
+    pub length: u32,
+}
+
+/// Puts messages together from the bytes of a stream, in pieces of any size.
+#[derive(Default, Debug)]
+pub struct Assembler {
+    header: [u8; HEADER],
+    filled: usize,
+    payload: Vec<u8>,
+}
+
+impl Assembler {
+    /// Takes bytes from the front of `input`, up to the end of a message; the message if that is reached.
+    ///
+    /// # Errors
+    ///
+    /// [`Oversize`]; nothing more can be read from this stream.
+    pub fn feed(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Oversize> {
+        let missing = (HEADER - self.filled).min(input.len());
+        self.header[self.filled..self.filled + missing].copy_from_slice(&input[..missing]);
+        self.filled += missing;
+        *input = &input[missing..];
+        if self.filled < HEADER {
+            return Ok(None);
+        }
+        let header = Header::parse(&self.header);
+        let length = match usize::try_from(header.length) {
+            Ok(length) if length <= PAYLOAD_MAX => length,
+            _ => return Err(Oversize { length: header.length }),
+        };
+        let part = (length - self.payload.len()).min(input.len());
+        self.payload.extend_from_slice(&input[..part]);
+        *input = &input[part..];
+        if self.payload.len() < length {
+            return Ok(None);
+        }
+        self.filled = 0;
+        Ok(Some(Message { header, payload: core::mem::take(&mut self.payload) }))
+    }
+}
+
+/// Why xenstored refuses a request: the names it answers with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+#[allow(missing_docs)] // The names are Unix's and say it all; `explain` has the words.
+pub enum Code {
+    Einval,
+    Eacces,
+    Eexist,
+    Eisdir,
+    Enoent,
+    Enomem,
+    Enospc,
+    Eio,
+    Enotempty,
+    Enosys,
+    Erofs,
+    Ebusy,
+    Eagain,
+    Eisconn,
+    E2big,
+    Eperm,
+    /// A name that xenstored did not have when this was written.
+    Unknown,
+}
+
+/// Each code with its name on the wire and what it means.
+const CODES: [(Code, &str, &str); 16] = [
+    (Code::Einval, "EINVAL", "the request is malformed"),
+    (Code::Eacces, "EACCES", "this domain may not do that"),
+    (Code::Eexist, "EEXIST", "it exists already"),
+    (Code::Eisdir, "EISDIR", "it is a directory"),
+    (Code::Enoent, "ENOENT", "it does not exist"),
+    (Code::Enomem, "ENOMEM", "xenstored is out of memory"),
+    (Code::Enospc, "ENOSPC", "this domain's quota is used up"),
+    (Code::Eio, "EIO", "xenstored has an I/O error"),
+    (Code::Enotempty, "ENOTEMPTY", "it is not empty"),
+    (Code::Enosys, "ENOSYS", "this xenstored can't do that"),
+    (Code::Erofs, "EROFS", "it is read-only"),
+    (Code::Ebusy, "EBUSY", "it is busy"),
+    (Code::Eagain, "EAGAIN", "another domain changed it at the same time"),
+    (Code::Eisconn, "EISCONN", "it is connected already"),
+    (Code::E2big, "E2BIG", "it is too big, or a quota is reached"),
+    (Code::Eperm, "EPERM", "this domain may not do that"),
+];
+
+impl Code {
+    /// The code of an error's payload.
+    pub fn parse(payload: &[u8]) -> Self {
+        let name = payload.strip_suffix(b"\0").unwrap_or(payload);
+        CODES.iter().find(|(_, known, _)| known.as_bytes() == name).map_or(Self::Unknown, |(code, ..)| *code)
+    }
+
+    /// The code's name, as xenstored sends it.
+    pub fn name(self) -> &'static str {
+        CODES.iter().find(|(code, ..)| *code == self).map_or("an unknown error", |(_, name, _)| name)
+    }
+
+    /// What it means.
+    pub fn explain(self) -> &'static str {
+        CODES
+            .iter()
+            .find(|(code, ..)| *code == self)
+            .map_or("xenstored gave a reason this version does not know", |(.., text)| text)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.explain(), self.name())
+    }
+}
+
+/// The strings of a payload, each ended by a NUL; what follows the last NUL is one more, if it is not empty.
+pub fn strings(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let whole = payload.strip_suffix(b"\0").unwrap_or(payload);
+    let none = payload.is_empty();
+    whole.split(|byte| *byte == 0).filter(move |_| !none)
+}
+
+/// Whether xenstored takes `path`: its characters, its length, no empty component.
+pub fn is_valid_path(path: &str) -> bool {
+    let limit = if path.starts_with('/') { ABSOLUTE_PATH_MAX } else { RELATIVE_PATH_MAX };
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-/_@".contains(&byte);
+    !path.is_empty()
+        && path.len() < limit
+        && path.bytes().all(valid)
+        && !path.contains("//")
+        && (path == "/" || !path.ends_with('/'))
+}
+
+/// What a permission allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Nothing.
+    None,
+    /// To read.
+    Read,
+    /// To write.
+    Write,
+    /// Both.
+    Both,
+}
+
+/// A permission of a node. The first of a list names the owner, who may do everything, and with it what all domains may
+/// that are not listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Permission {
+    /// Whom it is for.
+    pub domain: DomainId,
+    /// What it allows.
+    pub access: Access,
+}
+
+impl Permission {
+    /// Reads a permission such as `r5`.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let (letter, number) = text.split_first()?;
+        let access = match letter {
+            b'n' => Access::None,
+            b'r' => Access::Read,
+            b'w' => Access::Write,
+            b'b' => Access::Both,
+            _ => return None,
+        };
+        let domain = core::str::from_utf8(number).ok().filter(|text| !text.starts_with('+'))?.parse().ok()?;
+        Some(Self { domain: DomainId(domain), access })
+    }
+
+    /// Writes a permission at the end of `text`, with its NUL.
+    pub fn emit(&self, text: &mut String) {
+        text.push(match self.access {
+            Access::None => 'n',
+            Access::Read => 'r',
+            Access::Write => 'w',
+            Access::Both => 'b',
+        });
+        // Writing to a string does not fail.
+        let _ = fmt::write(text, format_args!("{}\0", self.domain));
+    }
+}
+
+#[cfg(test)]
+mod tests;
