@@ -1,9 +1,31 @@
-//! Serves a folder over HTTP/1.1.
+//! Serves the folder `htdocs`, which is embedded in the program, over HTTP/1.1.
+
 #![no_std]
+#![cfg_attr(not(test), no_main)]
+#![forbid(unsafe_code)]
+
 extern crate alloc;
-#[cfg(not(test))]
-extern crate std;
 #[cfg(test)]
 extern crate std;
+
+mod connection;
 mod http;
-fn main() {}
+#[cfg(test)]
+mod tests;
+
+use core::net::SocketAddr;
+
+use mirage_rt::log::info;
+
+mirage_rt::unikernel!();
+
+#[mirage_rt::main]
+async fn main(devices: Devices, keys: Keys) -> mirage_rt::Result {
+    let listener = devices.service.tcp().bind(keys.port).await?;
+    let mut address = listener.local_addr();
+    if let Some(&known) = devices.service.addresses().first() {
+        address = SocketAddr::new(known, address.port());
+    }
+    info!("serving on http://{address}");
+    connection::serve_all(listener, devices.htdocs).await
+}

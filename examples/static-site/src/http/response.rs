@@ -29,23 +29,19 @@ pub fn write(answer: &Answer, delivery: Delivery, out: &mut Vec<u8>) -> Result<&
     let location = answer.location.as_deref().unwrap_or_default();
     // More than all the fixed text below.
     out.try_reserve(640 + location.len())?;
-    let mut field = |name: &str, value: &[u8]| {
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    };
-    field("HTTP/1.1 ", answer.status.line().as_bytes());
+    field(out, b"HTTP/1.1 ", answer.status.line().as_bytes());
     if let Some(now) = delivery.now {
-        field("Date: ", &imf_fixdate(now));
+        field(out, b"Date: ", &imf_fixdate(now));
     }
     if answer.status == Status::MethodNotAllowed {
-        field("Allow: ", b"GET, HEAD");
+        field(out, b"Allow: ", b"GET, HEAD");
     }
     if !location.is_empty() {
-        field("Location: ", location.as_bytes());
+        field(out, b"Location: ", location.as_bytes());
     }
-    if let Some(tag) = &answer.entity_tag {
-        field("ETag: ", tag);
+    if let Some(tag) = answer.entity_tag {
+        out.extend_from_slice(b"ETag: \"");
+        field(out, tag.as_bytes(), b"\"");
     }
     let (length, media_type) = match answer.content {
         Content::File(bytes, media_type) => (bytes.len(), media_type),
@@ -53,12 +49,12 @@ pub fn write(answer: &Answer, delivery: Delivery, out: &mut Vec<u8>) -> Result<&
         Content::None => (0, ""),
     };
     if answer.content != Content::None {
-        field("Content-Type: ", media_type.as_bytes());
-        field("Content-Length: ", decimal(length as u64, &mut [0; 20]));
+        field(out, b"Content-Type: ", media_type.as_bytes());
+        field(out, b"Content-Length: ", decimal(length as u64, &mut [0; 20]));
     }
     match (delivery.keep_alive, delivery.http_1_0) {
-        (false, _) => field("Connection: ", b"close"),
-        (true, true) => field("Connection: ", b"keep-alive"),
+        (false, _) => field(out, b"Connection: ", b"close"),
+        (true, true) => field(out, b"Connection: ", b"keep-alive"),
         (true, false) => {}
     }
     out.extend_from_slice(b"\r\n");
@@ -71,6 +67,12 @@ pub fn write(answer: &Answer, delivery: Delivery, out: &mut Vec<u8>) -> Result<&
         }
         Content::None => Ok(&[]),
     }
+}
+
+fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn status_page(status: Status) -> [&'static str; 5] {
@@ -112,7 +114,7 @@ mod tests {
         Answer {
             status: Status::Ok,
             content: Content::File(b"hello", "text/plain"),
-            entity_tag: Some(super::super::entity_tag::of(1)),
+            entity_tag: Some("0001"),
             location: None,
         }
     }
@@ -120,7 +122,7 @@ mod tests {
     #[test]
     fn a_file() {
         let expected = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-             ETag: \"00000000000000000000000000000001\"\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
+             ETag: \"0001\"\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
         assert_eq!(text(&file(), Delivery { now: Some(784_111_777), ..PLAIN }), expected);
         let head = text(&file(), Delivery { now: Some(784_111_777), head_only: true, ..PLAIN });
         assert_eq!(head, expected.strip_suffix("hello").unwrap_or_default());
@@ -151,7 +153,7 @@ mod tests {
     fn not_modified_has_no_content_and_no_length() {
         let answer = Answer { status: Status::NotModified, content: Content::None, ..file() };
         let text = text(&answer, PLAIN);
-        assert_eq!(text, "HTTP/1.1 304 Not Modified\r\nETag: \"00000000000000000000000000000001\"\r\n\r\n");
+        assert_eq!(text, "HTTP/1.1 304 Not Modified\r\nETag: \"0001\"\r\n\r\n");
     }
 
     #[test]

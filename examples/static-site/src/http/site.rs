@@ -19,8 +19,8 @@ const NOT_FOUND: &str = "404.html";
 pub struct File {
     /// Its content.
     pub content: &'static [u8],
-    /// Equal for equal contents, different for different ones.
-    pub digest: u128,
+    /// Equal for equal contents, different for different ones: hexadecimal digits.
+    pub digest: &'static str,
 }
 
 /// The files of a site.
@@ -37,8 +37,8 @@ pub struct Answer {
     pub status: Status,
     /// The content.
     pub content: Content,
-    /// The file's entity tag, quotes included. Of a refusal there is none.
-    pub entity_tag: Option<[u8; 34]>,
+    /// The file's entity tag, without its quotes. Of a refusal there is none.
+    pub entity_tag: Option<&'static str>,
     /// Where to go instead.
     pub location: Option<String>,
 }
@@ -96,13 +96,12 @@ fn resource(target: &Target<'_>, name: &str, request: &Request<'_>, files: &impl
 
 /// The file, or the news that the client's copy is still right (RFC 9110, section 13.1.2).
 fn conditional(file: File, name: &str, request: &Request<'_>) -> Answer {
-    let tag = entity_tag::of(file.digest);
-    let known = request.if_none_match.iter().any(|list| entity_tag::list_matches(list, &tag));
+    let known = request.if_none_match.iter().any(|list| entity_tag::list_matches(list, file.digest));
     let (status, content) = match known {
         true => (Status::NotModified, Content::None),
         false => (Status::Ok, Content::File(file.content, media_type::of(name))),
     };
-    Answer { status, content, entity_tag: Some(tag), location: None }
+    Answer { status, content, entity_tag: Some(file.digest), location: None }
 }
 
 fn not_found(files: &impl Files) -> Answer {

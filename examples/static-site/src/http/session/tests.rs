@@ -14,13 +14,13 @@ static LARGE: [u8; 3 * SMALL] = [b'L'; 3 * SMALL];
 
 impl Files for Sample {
     fn find(&self, name: &str) -> Option<File> {
-        let (content, digest): (&'static [u8], u128) = match name {
-            "index.html" => (b"<h1>root</h1>", 1),
-            "a.txt" => (b"aaa", 2),
-            "sub/index.html" => (b"<h1>sub</h1>", 3),
-            "large.bin" => (&LARGE, 4),
-            "404.html" => (b"nothing here", 5),
-            "empty" => (b"", 6),
+        let (content, digest): (&'static [u8], &'static str) = match name {
+            "index.html" => (b"<h1>root</h1>", "1"),
+            "a.txt" => (b"aaa", "2"),
+            "sub/index.html" => (b"<h1>sub</h1>", "3"),
+            "large.bin" => (&LARGE, "4"),
+            "404.html" => (b"nothing here", "5"),
+            "empty" => (b"", "6"),
             _ => return None,
         };
         Some(File { content, digest })

@@ -1,0 +1,14 @@
+//! What this unikernel is made of.
+
+use mirage_build::{Config, Key, Port};
+
+fn main() {
+    Config::new()
+        .network("service")
+        .kv_ro("htdocs", "htdocs")
+        .key(Key::<Port>::new("port").default(8080).doc("TCP port to serve"))
+        .memory_mib(16)
+        .xen()
+        .unix()
+        .emit();
+}

@@ -1,0 +1,169 @@
+//! Connections: what [`Session`] decides, done on a stream, and how long a client may take.
+
+use core::cell::Cell;
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+
+use mirage_rt::kv::Embedded;
+use mirage_rt::log::{info, warn};
+use mirage_rt::net::{AcceptError, TcpListener, TcpStream};
+use mirage_rt::{Duration, Instant, Runtime, now, sleep, spawn, timeout};
+
+use crate::http::response::{self, Delivery};
+use crate::http::session::{Session, Step};
+use crate::http::site::{Answer, File, Files};
+use crate::http::status::Status;
+
+/// The most connections at a time; more are answered with 503 and closed.
+const MAX_CONNECTIONS: usize = 256;
+
+/// How long a connection may be silent between requests.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How long the head of a request may take from its first byte.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// How long the client may take to read an answer, however short.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// The slowest client that is served, bytes in a second, for answers that are long.
+const SLOWEST: u64 = 4096;
+
+/// What is read away of a request's body after an answer that ends the connection, and for how long.
+const DRAIN: usize = 64 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// How long to wait before the next try when the host has no descriptors left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Files for Embedded {
+    fn find(&self, name: &str) -> Option<File> {
+        self.file(name).map(|file| File { content: file.content, digest: file.digest })
+    }
+}
+
+/// Serves `files` to all who connect, for ever.
+///
+/// # Errors
+///
+/// When the network is gone.
+pub async fn serve_all(mut listener: TcpListener, files: Embedded) -> mirage_rt::Result {
+    let open = Rc::new(Cell::new(0));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(AcceptError::Host(error)) => {
+                warn!("no connection accepted: {error}");
+                sleep(PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match Place::take(&open) {
+            Some(place) => drop(spawn(async move {
+                serve(stream, files).await;
+                drop(place);
+            })),
+            None => turn_away(&stream).await,
+        }
+    }
+}
+
+/// One of the places for connections, given back on drop.
+struct Place(Rc<Cell<usize>>);
+
+impl Place {
+    fn take(open: &Rc<Cell<usize>>) -> Option<Place> {
+        if open.get() == MAX_CONNECTIONS {
+            return None;
+        }
+        open.set(open.get() + 1);
+        Some(Place(Rc::clone(open)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Says why and closes, without waiting for the client.
+async fn turn_away(stream: &TcpStream) {
+    info!("503 for {}: {MAX_CONNECTIONS} connections are open", stream.peer_addr());
+    let delivery = Delivery { now: wall_clock(), head_only: false, keep_alive: false, http_1_0: false };
+    let mut answer = Vec::new();
+    if response::write(&Answer::status(Status::ServiceUnavailable), delivery, &mut answer).is_ok() {
+        // There is room in a new connection; a client for which there is none gets nothing but the end.
+        let _ = timeout(Duration::ZERO, stream.write_all(&answer)).await;
+    }
+    let _ = stream.shutdown();
+}
+
+/// Serves one connection until it ends. What ends it early is the client's affair: nothing is logged.
+async fn serve(stream: TcpStream, files: Embedded) {
+    let mut session = Session::new();
+    // When the head that has begun to arrive must be complete.
+    let mut head_due: Option<Instant> = None;
+    loop {
+        match session.step(&files, wall_clock()) {
+            Step::Receive { idle } => {
+                let limit = if idle {
+                    head_due = None;
+                    IDLE
+                } else {
+                    head_due.get_or_insert_with(|| now() + REQUEST).saturating_duration_since(now())
+                };
+                match timeout(limit, stream.read(session.space())).await {
+                    Ok(Ok(0) | Err(_)) => return,
+                    Ok(Ok(length)) => session.received(length),
+                    Err(_) if idle => return,
+                    Err(_) => session.refuse(Status::RequestTimeout, wall_clock()),
+                }
+            }
+            Step::Send(content) => {
+                if !send(&stream, session.output(), content).await {
+                    return stream.abort();
+                }
+                session.written();
+                head_due = None;
+            }
+            Step::Close { drain } => return close(&stream, drain).await,
+        }
+    }
+}
+
+/// Writes both parts; whether the client took them in time.
+async fn send(stream: &TcpStream, head: &[u8], content: &[u8]) -> bool {
+    let length = (head.len() + content.len()) as u64;
+    let all = async {
+        stream.write_all(head).await?;
+        stream.write_all(content).await
+    };
+    matches!(timeout(ANSWER + Duration::from_secs(length / SLOWEST), all).await, Ok(Ok(())))
+}
+
+/// Ends this side, and reads away for a while what the client still sends: closing a connection with unread bytes resets
+/// it, which may take the answer away from the client.
+async fn close(stream: &TcpStream, drain: bool) {
+    if stream.shutdown().is_err() || !drain {
+        return;
+    }
+    let rest = async {
+        let (mut buffer, mut left) = ([0; 512], DRAIN);
+        while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+            left = left.saturating_sub(length);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // What is left after that time is lost with the connection.
+    let _ = timeout(DRAIN_TIME, rest).await;
+}
+
+/// Whole seconds since 1970-01-01 UTC.
+fn wall_clock() -> Option<u64> {
+    Runtime::current().wall_clock().map(|time| time.as_secs())
+}
