@@ -103,7 +103,7 @@ impl Config {
 
     /// Checks the declaration and does what a build script has to: writes into `OUT_DIR` and prints cargo's directives.
     ///
-    /// On a mistake it prints one `cargo::error=` line for each and ends the process with status 1.
+    /// Each mistake is one `cargo::error=` line, after which cargo ends the build.
     pub fn emit(self) {
         crate::cargo::emit(&self);
     }

@@ -10,7 +10,10 @@ use crate::model::{Device, Key, Model};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Platform {
     Unix,
+    /// An image for the target x86_64-unknown-xen.
     Xen,
+    /// An image for the host's target.
+    XenByFeature,
 }
 
 /// Fields and statics that an application does not read are no mistake; neither are those that its tests do not.
@@ -27,15 +30,17 @@ pub(crate) fn render(model: &Model, platform: Platform) -> String {
             embedded(&mut out, name, folder);
         }
     }
-    if platform == Platform::Xen {
-        out.push_str(IMAGE_GUARDS);
+    if platform == Platform::XenByFeature {
+        out.push_str(GUARDS);
     }
     entry(&mut out, model, platform);
     out
 }
 
-/// What only the compiler can see: cargo tells a build script neither the profile's panic strategy nor the kind of target.
-const IMAGE_GUARDS: &str = r#"#[cfg(all(not(test), not(panic = "abort")))]
+/// What only the compiler can see: cargo tells a build script neither the profile's panic strategy nor what is a test.
+const GUARDS: &str = r#"#[cfg(test)]
+compile_error!("tests run as a Unix process: say `cargo test` without `--features xen`");
+#[cfg(not(any(test, doc, panic = "abort")))]
 compile_error!(
     "an image has no unwinder: add `panic = \"abort\"` to [profile.dev] and [profile.release] in the Cargo.toml of \
      the workspace's root, or build with `--target x86_64-unknown-xen`, which sets it"
@@ -201,7 +206,7 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
     line(out, "        }");
     let entry = match platform {
         Platform::Unix => "::mirage_unix::entry!",
-        Platform::Xen => "::mirage_xen_image::entry!",
+        Platform::Xen | Platform::XenByFeature => "::mirage_xen_image::entry!",
     };
     line(out, &format!("        {entry}(&UNIKERNEL, __mirage_start);"));
     line(out, "    };");

@@ -95,7 +95,11 @@ pub fn plan(config: &Config, environment: &Environment) -> Result<Plan, Vec<Diag
         }
     };
     let image = environment.is_image();
-    let platform = if image { Platform::Xen } else { Platform::Unix };
+    let platform = match image {
+        true if environment.is_xen() => Platform::Xen,
+        true => Platform::XenByFeature,
+        false => Platform::Unix,
+    };
     let mut plan = Plan { image, files: Vec::new(), directives: watch(config, environment) };
     plan.write(environment.out_dir.join("unikernel.rs"), glue::render(&model, platform).into_bytes());
     if image {
@@ -118,10 +122,8 @@ fn check_environment(config: &Config, environment: &Environment) -> Vec<Diagnost
         mistakes.push(Diagnostic::UnsupportedHost(environment.target.clone()));
     }
     if environment.is_xen() && environment.wrapper.as_deref() != Some(WRAPPER_VERSION) {
-        let found = environment.wrapper.as_deref().unwrap_or("0").trim_matches('"').to_owned();
-        if found != WRAPPER_VERSION {
-            mistakes.push(Diagnostic::WrapperVersion { found, expected: WRAPPER_VERSION });
-        }
+        let found = environment.wrapper.clone().unwrap_or_else(|| "0".to_owned());
+        mistakes.push(Diagnostic::WrapperVersion { found, expected: WRAPPER_VERSION });
     }
     for (name, remedy) in needed_crates(image, environment.is_xen()) {
         if !mentions(&environment.cargo_toml, name) {

@@ -86,24 +86,23 @@ pub(crate) fn arguments(driver: Driver, script: &str, stubs: &str, advisor: Opti
     arguments
 }
 
-/// What to tell somebody whose image lacks a symbol or a library; lld's own message names the crate that wants it.
+/// What to tell somebody whose image lacks a symbol or a library, below lld's own message, which names who wants it.
 ///
 /// `None` when `kind` is not one of the linker's kinds of errors.
 pub(crate) fn advice(kind: &str, subject: &str) -> Option<String> {
     match kind {
         "undefined-symbol" if subject.starts_with("_mirage_") => Some(format!(
             "mirage: `{subject}` belongs to the boot code. src/main.rs needs `mirage_rt::unikernel!();` and a function \
-             with `#[mirage_rt::main]`, and Cargo.toml needs mirage-xen-image (see templates/hello)."
+             with `#[mirage_rt::main]`."
         )),
         "undefined-symbol" => Some(format!(
-            "mirage: nothing in the image defines `{subject}`. If it is a function of the C library: there is none on \
-             Xen. \"referenced by\" below names the crate that calls it (librustls-...rlib is rustls). Turn off that \
-             crate's features that need an operating system (often `default-features = false`), or use it on Unix only, \
-             under [target.'cfg(not(mirage_target))'.dependencies]. `cargo tree -i CRATE` shows who asks for it."
+            "mirage: `{subject}` is defined nowhere in the image: on Xen there is no C library and no operating system. The \
+             archive named above wants it (libNAME-...rlib is the crate NAME): turn off that crate's `std` or default \
+             features, or use it on Unix only, under [target.'cfg(not(mirage_target))'.dependencies]."
         )),
         "missing-lib" => Some(format!(
             "mirage: a crate wants the host's library `{subject}`, and an image can not use one. `cargo tree` shows the \
-             crates; one whose name ends in -sys is the likely one. Use it on Unix only, under \
+             crates, one whose name ends in -sys is the likely one: use it on Unix only, under \
              [target.'cfg(not(mirage_target))'.dependencies]."
         )),
         _ => None,

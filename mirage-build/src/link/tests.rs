@@ -26,7 +26,7 @@ fn a_note_is_padded_to_four_bytes() {
 #[test]
 fn advice_is_for_the_linkers_kinds_of_errors_only() {
     for (kind, subject, part) in [
-        ("undefined-symbol", "getpid", "there is none on Xen"),
+        ("undefined-symbol", "getpid", "there is no C library"),
         ("undefined-symbol", "_mirage_main", "#[mirage_rt::main]"),
         ("missing-lib", "ssl", "-sys"),
     ] {
