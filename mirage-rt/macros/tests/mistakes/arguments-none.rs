@@ -1,0 +1,6 @@
+#[mirage_rt_macros::main]
+async fn start() -> Result<(), ()> {
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[mirage_rt_macros::main]
+async fn start<T>(_: T, _: ()) -> Result<(), ()> {
+    Ok(())
+}
+
+fn main() {}

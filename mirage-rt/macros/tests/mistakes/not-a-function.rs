@@ -1,0 +1,4 @@
+#[mirage_rt_macros::main]
+struct Main;
+
+fn main() {}

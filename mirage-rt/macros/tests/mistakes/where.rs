@@ -1,0 +1,9 @@
+#[mirage_rt_macros::main]
+async fn start(_: (), _: ()) -> Result<(), ()>
+where
+    (): Copy,
+{
+    Ok(())
+}
+
+fn main() {}
