@@ -16,7 +16,9 @@ pub mod process;
 mod reactor;
 mod signals;
 mod sockets;
+mod tap;
 pub mod testing;
 
 pub use platform::{StartError, UnixPlatform};
 pub use sockets::{HostAddressError, HostRefusal, HostSockets};
+pub use tap::{Tap, TapError};

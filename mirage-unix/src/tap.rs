@@ -1,0 +1,221 @@
+//! A tap device: the host's end of it is an interface such as tap0, this end is an application's network device.
+//!
+//! Frames carry a `virtio_net_hdr` ([`header`]), so checksums are left to whoever needs them: what the host sends to us
+//! without one counts as correct, what we send without one is completed by the host where it leaves it.
+
+mod error;
+mod header;
+mod pool;
+mod sys;
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use mirage_rt::log::warn;
+use mirage_rt::packet::{Fragment, HEADROOM, MAX_HEAD, Packet, PacketMut};
+use mirage_rt::page::{Page, PagePool};
+use mirage_rt::types::network::{NetworkDevice, NetworkError, NetworkInfo, TransmitError, TransmitErrorKind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::AsFd;
+use rustix::io::{Errno, IoSlice, read, writev};
+
+pub use error::TapError;
+
+use crate::UnixPlatform;
+use crate::reactor::{Direction, Source};
+use header::Header;
+use pool::Pages;
+
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
+
+/// The largest MTU: a frame with a VLAN tag still fits the head of a packet.
+const MAX_MTU: u16 = (MAX_HEAD - ETHERNET - 4) as u16;
+
+/// Pages for received frames: 1 MiB. When they are all in use, frames wait in the host's queue, which drops what it can't
+/// hold.
+const PAGES: usize = 256;
+
+/// Frames that are taken in one go: the host takes each at once, so this only bounds a burst.
+const BURST: usize = 64;
+
+/// A tap device.
+pub struct Tap {
+    source: Source,
+    name: String,
+    info: NetworkInfo,
+    pages: Rc<Pages>,
+    // The host's queue was full at the last try.
+    full: bool,
+    broken: bool,
+}
+
+impl Tap {
+    /// Opens the tap interface `name`, which must be there, and owned by this process's user unless that is root.
+    ///
+    /// # Errors
+    ///
+    /// [`TapError`], which says how to make the interface usable.
+    pub fn open(platform: &UnixPlatform, name: &str) -> Result<Tap, TapError> {
+        let interface = sys::attach(name)?;
+        if interface.mtu > MAX_MTU {
+            return Err(TapError::Mtu { name: name.into(), mtu: interface.mtu, most: MAX_MTU });
+        }
+        if !interface.up {
+            warn!("the interface {name} is down: nothing arrives before `ip link set {name} up`");
+        }
+        let mut info = NetworkInfo::new(mac(name), interface.mtu);
+        info.checksum_ipv4 = true;
+        info.checksum_ipv6 = true;
+        let source = Source::new(platform.reactor(), interface.descriptor)
+            .map_err(|errno| TapError::host(name, "watching the device", errno))?;
+        Ok(Tap { source, name: name.into(), info, pages: Pages::new(PAGES), full: false, broken: false })
+    }
+
+    /// The pool of the pages that received frames stand in.
+    pub fn pool(&self) -> Rc<dyn PagePool> {
+        self.pages.clone()
+    }
+
+    /// Gives the device up; the error for whoever asked.
+    fn fail(&mut self, errno: Errno) -> NetworkError {
+        if !self.broken {
+            self.broken = true;
+            warn!("the tap device {} is given up: {}", self.name, crate::platform::host_error(errno));
+        }
+        NetworkError::Broken
+    }
+
+    /// The next frame, whatever its content.
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<PacketMut>, Errno>> {
+        let pool: Rc<dyn PagePool> = self.pages.clone();
+        let Some(mut page) = Page::take(&pool) else {
+            self.pages.wait(context.waker());
+            return Poll::Pending;
+        };
+        // The header stands right in front of the frame, which starts where a packet's head does.
+        let start = HEADROOM - header::LENGTH;
+        let length = ready!(self.source.poll_io(Direction::Read, context, |tap| read(tap, &mut page[start..])))?;
+        let end = start + length;
+        let header = page.get(start..HEADROOM).and_then(Header::read);
+        let Some(header) = header.filter(|_| end >= HEADROOM + ETHERNET) else { return Poll::Ready(Ok(None)) };
+        let Some(checksum) = header.checksum(end - HEADROOM) else { return Poll::Ready(Ok(None)) };
+        let Ok(head) = Fragment::new(page, HEADROOM..end) else { return Poll::Ready(Ok(None)) };
+        let mut packet = PacketMut::from_head(head);
+        packet.set_checksum(checksum);
+        Poll::Ready(Ok(Some(packet)))
+    }
+
+    /// Why `packet` can't be taken, if it can't.
+    fn refusal(&self, packet: &Packet) -> Option<TransmitErrorKind> {
+        let length = packet.len();
+        if self.broken {
+            Some(TransmitErrorKind::Device(NetworkError::Broken))
+        } else if self.full {
+            Some(TransmitErrorKind::Full)
+        } else if length < ETHERNET || length > usize::from(self.info.mtu) + ETHERNET + 4 {
+            Some(TransmitErrorKind::Size)
+        } else {
+            None
+        }
+    }
+}
+
+impl NetworkDevice for Tap {
+    fn info(&self) -> NetworkInfo {
+        self.info
+    }
+
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<PacketMut, NetworkError>> {
+        if self.broken {
+            return Poll::Ready(Err(NetworkError::Broken));
+        }
+        loop {
+            match ready!(self.poll_frame(context)) {
+                Ok(Some(packet)) => return Poll::Ready(Ok(packet)),
+                // Nonsense from the host's side is no frame.
+                Ok(None) => {}
+                Err(errno) => return Poll::Ready(Err(self.fail(errno))),
+            }
+        }
+    }
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, NetworkError>> {
+        if self.broken {
+            return Poll::Ready(Err(NetworkError::Broken));
+        }
+        if self.full {
+            let writable = ready!(self.source.poll_io(Direction::Write, context, |tap| {
+                let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+                match poll(&mut [PollFd::new(&tap, PollFlags::OUT)], Some(&now))? {
+                    0 => Err(Errno::AGAIN),
+                    _ => Ok(()),
+                }
+            }));
+            match writable {
+                Ok(()) => self.full = false,
+                Err(errno) => return Poll::Ready(Err(self.fail(errno))),
+            }
+        }
+        Poll::Ready(Ok(BURST))
+    }
+
+    /// Writes the frame at once. One that the host can't take now because the interface is down is lost.
+    fn transmit(&mut self, packet: Packet) -> Result<(), TransmitError> {
+        if let Some(kind) = self.refusal(&packet) {
+            return Err(TransmitError { packet, kind });
+        }
+        let Some(header) = Header::of(&packet) else {
+            return Err(TransmitError { packet, kind: TransmitErrorKind::Offload });
+        };
+        let header = header.bytes();
+        let sent = loop {
+            let mut parts = Vec::with_capacity(2 + packet.fragments().len());
+            parts.push(IoSlice::new(&header));
+            parts.extend(packet.parts().map(IoSlice::new));
+            match writev(self.source.as_fd(), &parts) {
+                Err(Errno::INTR) => {}
+                result => break result,
+            }
+        };
+        match sent {
+            // EIO: the interface is down. EINVAL: the host does not like this frame. Networks lose frames.
+            Ok(_) | Err(Errno::IO | Errno::INVAL | Errno::NOBUFS | Errno::NOMEM) => Ok(()),
+            Err(Errno::AGAIN) => {
+                self.full = true;
+                Err(TransmitError { packet, kind: TransmitErrorKind::Full })
+            }
+            Err(errno) => {
+                let error = self.fail(errno);
+                Err(TransmitError { packet, kind: TransmitErrorKind::Device(error) })
+            }
+        }
+    }
+
+    /// Nothing is left to do: each frame was given to the host when it was transmitted.
+    fn flush(&mut self) {}
+}
+
+/// Our Ethernet address on the interface `name`: locally administered, and the same at the next start, so that what the
+/// host's neighbours remember stays right.
+fn mac(name: &str) -> [u8; 6] {
+    // FNV-1a, 64 bits.
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let [a, b, c, d, e, ..] = hash.to_be_bytes();
+    [0x02, a, b, c, d, e]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_local_and_stay() {
+        assert_eq!(mac("tap0"), mac("tap0"));
+        assert_ne!(mac("tap0"), mac("tap1"));
+        // Locally administered, and not a group's (IEEE 802, section 8.4).
+        assert!((0..99).all(|number| mac(&format!("tap{number}"))[0] & 3 == 2));
+    }
+}
