@@ -86,7 +86,7 @@ pub(crate) fn arguments(driver: Driver, script: &str, stubs: &str, advisor: Opti
     arguments
 }
 
-/// What to tell somebody whose image lacks a symbol or a library, below lld's own message, which names who wants it.
+/// What to tell somebody whose image lacks a symbol or a library, beside lld's own message, which names who wants it.
 ///
 /// `None` when `kind` is not one of the linker's kinds of errors.
 pub(crate) fn advice(kind: &str, subject: &str) -> Option<String> {
@@ -97,7 +97,7 @@ pub(crate) fn advice(kind: &str, subject: &str) -> Option<String> {
         )),
         "undefined-symbol" => Some(format!(
             "mirage: `{subject}` is defined nowhere in the image: on Xen there is no C library and no operating system. The \
-             archive named above wants it (libNAME-...rlib is the crate NAME): turn off that crate's `std` or default \
+             archive named below wants it (libNAME-...rlib is the crate NAME): turn off that crate's `std` or default \
              features, or use it on Unix only, under [target.'cfg(not(mirage_target))'.dependencies]."
         )),
         "missing-lib" => Some(format!(
