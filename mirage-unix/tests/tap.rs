@@ -184,9 +184,6 @@ mod inner {
     fn bursts() {
         with_tap(|mut tap| async move {
             let socket = UdpSocket::bind("10.77.0.1:0").expect("the kernel has this address");
-            let send = |number: u32| {
-                socket.send_to(&number.to_be_bytes(), SocketAddr::from((OURS, 7))).expect("the route is there")
-            };
             // More than there are pages, and less than the interface's queue holds.
             for number in 0..300_u32 {
                 socket.send_to(&number.to_be_bytes(), SocketAddr::from((OURS, 7))).expect("the route is there");
