@@ -38,6 +38,10 @@ pub trait Platform {
 
     /// A handle that ends [`park`](Platform::park), from any thread.
     fn unparker(&self) -> Arc<dyn Unpark>;
+
+    /// Wakes every waker that the platform keeps. Called when a runtime ends: its tasks are dropped then, and a task whose
+    /// only way to be woken is a device of the platform would stay for ever, and the device with it.
+    fn wake_all(&self) {}
 }
 
 /// Ends a [`Platform::park`] from any thread.

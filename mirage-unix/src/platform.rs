@@ -85,6 +85,10 @@ impl Platform for UnixPlatform {
     fn unparker(&self) -> Arc<dyn Unpark> {
         self.reactor.unparker()
     }
+
+    fn wake_all(&self) {
+        self.reactor.wake_all();
+    }
 }
 
 /// The process can't run an application: it may not open the descriptors that a reactor needs.

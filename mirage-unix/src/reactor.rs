@@ -74,6 +74,12 @@ impl Reactor {
         self.wait(Some(Duration::ZERO));
     }
 
+    /// Wakes every waker that is kept.
+    pub(crate) fn wake_all(&self) {
+        let wakers = self.slots.borrow_mut().take_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     fn wait(&self, timeout: Option<Duration>) {
         let timeout = timeout.map(|timeout| Timespec {
             // At most a day.

@@ -162,6 +162,7 @@ impl Drop for Inner {
         // Dropping the last waker of a task queues it, so that close() drops its future here, on the runtime's thread.
         let timers = core::mem::take(self.timers.get_mut());
         drop(timers);
+        self.platform.wake_all();
         self.queue.close();
     }
 }

@@ -78,6 +78,11 @@ impl Slots {
         [read.take_if(|_| readable), write.take_if(|_| writable)]
     }
 
+    /// Takes all wakers.
+    pub(super) fn take_all(&mut self) -> Vec<Waker> {
+        self.slots.iter_mut().flat_map(|slot| &mut slot.wakers).filter_map(Option::take).collect()
+    }
+
     fn slot(&mut self, token: Token) -> Option<&mut Slot> {
         self.slots.get_mut(token.index as usize).filter(|slot| slot.generation == token.generation)
     }

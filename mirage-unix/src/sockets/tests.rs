@@ -119,3 +119,18 @@ fn a_listener_that_waits_takes_nobodys_time() {
         assert_eq!(peer, client.local_addr());
     });
 }
+
+#[test]
+fn tasks_end_with_their_runtime_and_close_their_sockets() {
+    let address = testing::run(|network| async move {
+        let mut listener = network.tcp().bind(0).await.expect("a port is free");
+        let address = listener.local_addr();
+        let inner = spawn(async move { listener.accept().await.map(drop) });
+        // A task that waits for a task that waits for the host.
+        spawn(async move { inner.await.map(drop) });
+        mirage_rt::yield_now().await;
+        address
+    });
+    let refused = std::net::TcpStream::connect(address).expect_err("nobody listens any more");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+}
