@@ -54,6 +54,7 @@ impl Console {
 
     /// Waits until all output was read, or waiting is over.
     pub fn flush(&self, peer: &impl Peer) {
+        self.report_lost(peer);
         peer.notify();
         while self.room() < OUT_SIZE && peer.wait() {}
     }

@@ -135,6 +135,19 @@ pub unsafe fn continue_on(top: u64, function: extern "C" fn(u64) -> !, argument:
     }
 }
 
+/// Writes to the first serial port, without waiting: for the one message that has no console.
+///
+/// # Safety
+///
+/// Ring 0.
+pub unsafe fn serial_write(bytes: &[u8]) {
+    const COM1: u16 = 0x3F8;
+    for &byte in bytes {
+        // SAFETY: the port is a serial port's or nobody's.
+        unsafe { asm!("out dx, al", in("dx") COM1, in("al") byte, options(nomem, nostack, preserves_flags)) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

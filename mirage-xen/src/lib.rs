@@ -16,9 +16,12 @@ pub mod abi;
 pub mod attachment;
 pub mod boot;
 pub mod clock;
+mod connector;
 pub mod console;
 #[allow(unsafe_code)]
 pub mod cpu;
+#[allow(unsafe_code)]
+pub mod entropy;
 pub mod events;
 pub mod grants;
 #[allow(unsafe_code)]
@@ -28,8 +31,19 @@ pub mod hypervisor;
 pub mod memory;
 #[cfg(feature = "test-utils")]
 pub mod model;
+#[allow(unsafe_code)]
+pub mod platform;
+mod power;
 pub mod ring;
 #[allow(unsafe_code)]
 pub mod shared;
+#[allow(unsafe_code)]
+mod single;
+#[allow(unsafe_code)]
+mod terminal;
+#[allow(unsafe_code)]
+pub mod traps;
 pub mod untrusted;
+#[allow(unsafe_code)]
+pub mod xen;
 pub mod xenstore;

@@ -1,1 +1,49 @@
-//! Placeholder until its first slice.
+//! What only a bootable image may contain.
+//!
+//! Entry point and exception entries in assembly, the panic handler, the global allocator, the memory functions that the compiler
+//! calls, and the few functions of a C library that crates for Linux insist on. The generated glue of an application names
+//! this crate by [`entry!`], and nothing else does: everything here would clash with the host's own on a host, so the crate
+//! is empty in tests.
+#![cfg_attr(not(test), no_std)]
+
+#[cfg(not(test))]
+mod assembly;
+#[cfg(not(test))]
+mod entry;
+#[cfg(not(test))]
+mod heap;
+#[cfg(not(test))]
+mod libc;
+#[cfg(not(test))]
+mod panic;
+
+#[cfg(not(test))]
+pub use entry::run;
+pub use mirage_rt::boot::Unikernel;
+#[cfg(not(test))]
+pub use panic::panicked;
+
+/// Makes `$main` the program of this image: `entry!(&UNIKERNEL, main)`, once in a crate that is `no_main`.
+///
+/// `$main` takes the [`Boot`](mirage_rt::boot::Boot) and returns a future of [`mirage_rt::Result`].
+#[macro_export]
+macro_rules! entry {
+    ($unikernel:expr, $main:expr) => {
+        const _: () = {
+            // SAFETY: the one definition of this name in an image, of the type that this crate declares it with.
+            #[unsafe(export_name = "_mirage_unikernel")]
+            static PROGRAM: &$crate::Unikernel = $unikernel;
+
+            // SAFETY: as above.
+            #[unsafe(export_name = "_mirage_main")]
+            extern "C" fn main(_: u64) -> ! {
+                $crate::run(PROGRAM, $main)
+            }
+
+            #[panic_handler]
+            fn panic(info: &::core::panic::PanicInfo<'_>) -> ! {
+                $crate::panicked(info)
+            }
+        };
+    };
+}

@@ -1,3 +1,33 @@
 //! From the entry point to main.
+//!
+//! The image's assembly enters [`start`] on a small stack, with memory below 4 GiB mapped in the simplest way. `start` says the
+//! first line on the console, takes over all memory, installs handlers for exceptions, and goes on with the image's main on
+//! the program's own stack. Main calls [`run`](crate::platform::run).
 
+#[allow(unsafe_code)]
+mod start;
 pub mod start_info;
+
+use core::ops::Range;
+
+use crate::memory::ImageLayout;
+
+pub use start::{STACK_SIZE, start};
+pub(crate) use start::{command_line, xen};
+
+/// What the image tells about itself.
+pub struct Image {
+    /// Its name, for messages.
+    pub name: &'static str,
+    /// Where the linker put it.
+    pub layout: ImageLayout,
+    /// The memory that only the entry code and [`start`] need: page tables below, the first stack above. Page-aligned, in
+    /// the image's data; at least six pages.
+    pub early: Range<u64>,
+    /// The first of the entry points for exceptions, [`ENTRY_STRIDE`](crate::traps::ENTRY_STRIDE) apart.
+    pub trap_entries: u64,
+    /// The linker's build id, or nothing.
+    pub build_id: &'static [u8],
+    /// What runs on the program's stack; the argument is 0.
+    pub main: extern "C" fn(u64) -> !,
+}

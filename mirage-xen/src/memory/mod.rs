@@ -1,6 +1,8 @@
 //! Memory: the map, the frames, the page tables and the pools of I/O pages.
 
 pub mod frames;
+#[allow(unsafe_code)]
+pub mod machine;
 pub mod map;
 pub mod tables;
 

@@ -1,0 +1,97 @@
+//! From the assembly into Rust.
+
+use core::future::Future;
+
+use mirage_rt::boot::{Boot, Unikernel};
+use mirage_xen::boot::Image;
+use mirage_xen::memory::ImageLayout;
+use mirage_xen::traps::TrapFrame;
+
+/// Bytes of the first stack. Boot stays well below; its last part becomes the stack of the exception handlers.
+pub(crate) const EARLY_STACK: usize = 48 * 1024;
+
+/// Bytes of a build id note in front of the id: three sizes and the name "GNU".
+const BUILD_ID_HEADER: usize = 16;
+
+unsafe extern "C" {
+    static __mirage_text_start: u8;
+    static __mirage_text_end: u8;
+    static __mirage_rodata_start: u8;
+    static __mirage_rodata_end: u8;
+    static __mirage_data_start: u8;
+    static __mirage_image_end: u8;
+    static __mirage_build_id_start: u8;
+    static __mirage_build_id_end: u8;
+    static _mirage_early_start: u8;
+    static _mirage_early_end: u8;
+    static _mirage_trap_entries: u8;
+
+    // From the macro `entry`.
+    safe fn _mirage_main(argument: u64) -> !;
+}
+
+unsafe extern "Rust" {
+    // From the macro `entry`.
+    static _mirage_unikernel: &'static Unikernel;
+}
+
+/// Where a symbol of the linker is.
+fn address(symbol: *const u8) -> u64 {
+    symbol.expose_provenance() as u64
+}
+
+/// The image describes itself once; boot keeps it for ever.
+static IMAGE: Described = Described(core::cell::OnceCell::new());
+
+struct Described(core::cell::OnceCell<Image>);
+
+// SAFETY: an image has one thread.
+unsafe impl Sync for Described {}
+
+fn describe() -> Image {
+    let range = |start: *const u8, end: *const u8| address(start)..address(end);
+    let layout = ImageLayout {
+        text: range(&raw const __mirage_text_start, &raw const __mirage_text_end),
+        rodata: range(&raw const __mirage_rodata_start, &raw const __mirage_rodata_end),
+        data: range(&raw const __mirage_data_start, &raw const __mirage_image_end),
+    };
+    let note = range(&raw const __mirage_build_id_start, &raw const __mirage_build_id_end);
+    let length = ((note.end - note.start) as usize).saturating_sub(BUILD_ID_HEADER);
+    let id = (&raw const __mirage_build_id_start).wrapping_add(BUILD_ID_HEADER);
+    Image {
+        // SAFETY: the macro `entry` defines it so.
+        name: unsafe { _mirage_unikernel }.name,
+        layout,
+        early: range(&raw const _mirage_early_start, &raw const _mirage_early_end),
+        trap_entries: address(&raw const _mirage_trap_entries),
+        // SAFETY: the linker put a note between the two symbols, or nothing; then the length is 0.
+        build_id: if length == 0 { &[] } else { unsafe { core::slice::from_raw_parts(id, length) } },
+        main: _mirage_main,
+    }
+}
+
+/// Called by the entry code, once, on the first stack.
+// SAFETY: the one definition of this name; the assembly calls it as it is declared.
+#[unsafe(no_mangle)]
+extern "C" fn _mirage_start(start_info: u64) -> ! {
+    let image = IMAGE.0.get_or_init(describe);
+    // SAFETY: this is the one call, by the entry code, which has mapped the first 4 GiB and left interrupts off. The
+    // description is made of the linker's own symbols.
+    unsafe { mirage_xen::boot::start(image, start_info) }
+}
+
+/// Called by the exception entries.
+// SAFETY: as for `_mirage_start`.
+#[unsafe(no_mangle)]
+extern "C" fn _mirage_trap(frame: &TrapFrame) -> ! {
+    mirage_xen::traps::fault(frame)
+}
+
+/// Runs an application to its end, which is the end of the domain. For the macro [`entry!`](crate::entry).
+pub fn run<M, F>(unikernel: &'static Unikernel, main: M) -> !
+where
+    M: FnOnce(Boot) -> F,
+    F: Future<Output = mirage_rt::Result>,
+{
+    mirage_xen::platform::run(unikernel, main)
+}

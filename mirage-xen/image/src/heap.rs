@@ -1,0 +1,59 @@
+//! The global allocator: talc, on spans of frames that it claims when it needs them.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use mirage_xen::memory::machine::Memory;
+use talc::base::Talc;
+use talc::base::binning::{Binning, DefaultBinning};
+use talc::cell::{TalcCell, TalcSyncCell};
+use talc::source::Source;
+
+/// The first span, and the least that is claimed.
+const SMALLEST_SPAN: usize = 64 * 1024;
+
+/// The most that is claimed beyond what is asked for.
+const LARGEST_SPAN: usize = 4 * 1024 * 1024;
+
+/// What an allocation may need beside its own size: alignment is added separately.
+const OVERHEAD: usize = 16 * 1024;
+
+#[global_allocator]
+// SAFETY: an image has one thread, and exceptions, which could interrupt an allocation, never return nor allocate.
+static HEAP: TalcSyncCell<Spans, DefaultBinning> = unsafe { TalcSyncCell::new(TalcCell::new(Spans::new())) };
+
+/// Claims frames. The heap never gives them back.
+#[derive(Debug)]
+struct Spans {
+    end: Option<NonNull<u8>>,
+    claimed: usize,
+}
+
+impl Spans {
+    const fn new() -> Self {
+        Self { end: None, claimed: 0 }
+    }
+}
+
+// SAFETY: frames come from the machine's frame allocator, which does not use the heap.
+unsafe impl Source for Spans {
+    fn acquire<B: Binning>(talc: &mut Talc<Self, B>, layout: Layout) -> Result<(), ()> {
+        let memory = Memory::machine().ok_or(())?;
+        let least = layout.size().checked_add(layout.align()).and_then(|size| size.checked_add(OVERHEAD)).ok_or(())?;
+        // Grow in proportion, so that a growing heap asks rarely, and a small machine is not used up by the first span.
+        let usual = (talc.source.claimed / 2).clamp(SMALLEST_SPAN, LARGEST_SPAN);
+        let span = memory.heap_span(least.max(usual)).or_else(|| memory.heap_span(least)).ok_or(())?;
+        talc.source.claimed += span.len();
+
+        let base = core::ptr::with_exposed_provenance_mut::<u8>(span.start);
+        let behind = talc.source.end.filter(|end| end.as_ptr().addr() == span.start);
+        // SAFETY: the span is mapped RAM that nothing else has, for ever; it begins where the heap ends, in the first case.
+        talc.source.end = unsafe {
+            match behind {
+                Some(end) => Some(talc.extend(end, base.wrapping_add(span.len()))),
+                None => talc.claim(base, span.len()),
+            }
+        };
+        talc.source.end.map(drop).ok_or(())
+    }
+}

@@ -1,0 +1,40 @@
+# One entry for each exception, 16 bytes apart. They make the stack alike for all, save the registers and call
+# _mirage_trap(frame), which does not return. The processor has switched to the stack of the handlers (IST).
+
+    .pushsection .text.traps, "ax", @progbits
+    .balign 16
+    .global _mirage_trap_entries
+_mirage_trap_entries:
+    .set vector, 0
+    .rept 32
+    .balign 16
+    # These vectors come with an error code: 8, 10 to 14, 17, 21, 29, 30.
+    .if ((0x60227D00 >> vector) & 1) == 0
+    push 0
+    .endif
+    push vector
+    jmp _mirage_trap_common
+    .set vector, vector + 1
+    .endr
+
+_mirage_trap_common:
+    push rax
+    push rbx
+    push rcx
+    push rdx
+    push rsi
+    push rdi
+    push rbp
+    push r8
+    push r9
+    push r10
+    push r11
+    push r12
+    push r13
+    push r14
+    push r15
+    cld
+    mov rdi, rsp
+    call _mirage_trap
+    ud2
+    .popsection

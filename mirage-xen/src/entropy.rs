@@ -1,0 +1,151 @@
+//! Random numbers: seeded by the processor, stretched by ChaCha20.
+//!
+//! Nothing is seeded before something needs a random number, so a program that needs none runs on a processor that has none.
+
+use core::cell::RefCell;
+
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
+use mirage_rt::types::random::RandomError;
+
+use crate::cpu;
+use crate::single::Single;
+
+/// Bytes after which the generator is seeded anew.
+const RESEED_AFTER: usize = 1 << 20;
+
+/// How often an instruction is asked before it counts as broken; the vendors say 10 for RDRAND.
+const ATTEMPTS: usize = 100;
+
+static ENTROPY: Single<Entropy> = Single::empty();
+
+type Seed = [u8; 32];
+
+/// The generator of the machine.
+struct Entropy {
+    generator: RefCell<Option<Generator>>,
+}
+
+struct Generator {
+    numbers: ChaCha20Rng,
+    left: usize,
+}
+
+/// Prepares the generator, which costs nothing.
+///
+/// # Safety
+///
+/// Boot calls it, once, on a machine with one processor.
+pub(crate) unsafe fn prepare() {
+    // SAFETY: promised by the caller.
+    unsafe { ENTROPY.set(Entropy { generator: RefCell::new(None) }) };
+}
+
+/// Fills `buffer` with numbers fit for keys.
+///
+/// # Errors
+///
+/// [`RandomError::NoHardwareSource`] where the processor has no working source; nothing in `buffer` may be used then.
+pub fn fill(buffer: &mut [u8]) -> Result<(), RandomError> {
+    let entropy = ENTROPY.get().ok_or(RandomError::NoHardwareSource)?;
+    let mut generator = entropy.generator.borrow_mut();
+    for part in buffer.chunks_mut(RESEED_AFTER) {
+        let generator = match &mut *generator {
+            Some(generator) if generator.left >= part.len() => generator,
+            old => {
+                // What the old generator knew is mixed in: a source that has become weak does no harm.
+                let mut seed = hardware_seed().ok_or(RandomError::NoHardwareSource)?;
+                if let Some(old) = old {
+                    let mut before = Seed::default();
+                    old.numbers.fill_bytes(&mut before);
+                    seed.iter_mut().zip(before).for_each(|(byte, before)| *byte ^= before);
+                }
+                old.insert(Generator { numbers: ChaCha20Rng::from_seed(seed), left: RESEED_AFTER })
+            }
+        };
+        generator.numbers.fill_bytes(part);
+        generator.left -= part.len();
+    }
+    Ok(())
+}
+
+/// A seed from RDSEED, RDRAND or both; `None` without a source that works.
+fn hardware_seed() -> Option<Seed> {
+    let (has_rdrand, has_rdseed) = cpu::has_random();
+    // SAFETY: CPUID says that the processor has the instruction.
+    let seed = has_rdseed.then(|| words(|| unsafe { cpu::rdseed() })).flatten();
+    // SAFETY: as above.
+    let rand = has_rdrand.then(|| words(|| unsafe { cpu::rdrand() })).flatten();
+    combine(seed, rand)
+}
+
+fn combine(one: Option<[u64; 4]>, other: Option<[u64; 4]>) -> Option<Seed> {
+    let words = match (one, other) {
+        (None, None) => return None,
+        (Some(words), None) | (None, Some(words)) => words,
+        (Some(one), Some(other)) => core::array::from_fn(|index| one[index] ^ other[index]),
+    };
+    let mut seed = Seed::default();
+    for (bytes, word) in seed.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    Some(seed)
+}
+
+/// Four numbers of a source. A broken one repeats itself: some processors return all ones after a sleep.
+fn words(mut next: impl FnMut() -> Option<u64>) -> Option<[u64; 4]> {
+    let mut words = [0; 4];
+    for index in 0..words.len() {
+        let word = (0..ATTEMPTS).find_map(|_| next())?;
+        if words[..index].contains(&word) || word == u64::MAX {
+            return None;
+        }
+        words[index] = word;
+    }
+    Some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_repeats_itself_is_refused() {
+        let mut count = 0;
+        assert_eq!(
+            words(|| {
+                count += 1;
+                Some(count)
+            }),
+            Some([1, 2, 3, 4])
+        );
+        assert_eq!(words(|| Some(7)), None);
+        assert_eq!(words(|| Some(u64::MAX)), None);
+        assert_eq!(words(|| None), None);
+    }
+
+    #[test]
+    fn a_source_may_need_several_attempts() {
+        let mut count = 0;
+        assert!(
+            words(|| {
+                count += 1;
+                (count % 50 == 0).then_some(count)
+            })
+            .is_some()
+        );
+    }
+
+    #[test]
+    fn one_good_source_is_enough() {
+        let one = [1, 2, 3, 4];
+        assert_eq!(combine(None, None), None);
+        assert_eq!(combine(Some(one), None), combine(None, Some(one)));
+        assert_eq!(combine(Some(one), Some(one)), Some([0; 32]));
+    }
+
+    #[test]
+    fn nothing_is_random_before_boot() {
+        assert_eq!(fill(&mut [0; 8]), Err(RandomError::NoHardwareSource));
+    }
+}

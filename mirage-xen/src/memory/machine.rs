@@ -1,0 +1,241 @@
+//! The memory of the machine we run on: frames, the current page tables, and what was lent to whom.
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::ops::Range;
+
+use mirage_rt::page::{PageBytes, PagePool};
+
+use crate::cpu;
+use crate::hypervisor::PAGE_SIZE;
+use crate::memory::{Access, Frames, MapError, PageTables, Ranges, TableMemory};
+use crate::single::Single;
+
+const PAGE: u64 = PAGE_SIZE as u64;
+
+/// I/O pages are made in blocks of up to 2^4 frames, so that few ranges describe them all.
+const IO_ORDER: usize = 4;
+
+static MEMORY: Single<Memory> = Single::empty();
+
+/// All memory of the domain.
+pub struct Memory {
+    frames: RefCell<Frames<'static>>,
+    tables: RefCell<PageTables>,
+    /// Addresses without RAM at which Xen's own frames are made visible.
+    window: Range<u64>,
+    stack: Range<u64>,
+    total: usize,
+    heap: Cell<usize>,
+    io: RefCell<Ranges>,
+}
+
+/// What boot has prepared.
+pub struct Parts {
+    /// All free frames.
+    pub frames: Frames<'static>,
+    /// The tables in use.
+    pub tables: PageTables,
+    /// Free guest-physical addresses, see [`Memory::window`].
+    pub window: Range<u64>,
+    /// The stack of the program, without its guard page.
+    pub stack: Range<u64>,
+    /// Frames of RAM, used or not.
+    pub total: usize,
+}
+
+/// Frames as a place for page tables.
+pub struct FrameTables<'a, 'm>(pub &'a mut Frames<'m>);
+
+impl TableMemory for FrameTables<'_, '_> {
+    fn allocate(&mut self) -> Option<u64> {
+        let address = self.0.take_block(0)? as u64 * PAGE;
+        // SAFETY: the frame is ours alone, and free RAM is mapped at its own address.
+        unsafe { pointer(address).write_bytes(0, PAGE_SIZE) };
+        Some(address)
+    }
+
+    fn entry(&mut self, table: u64, index: usize) -> u64 {
+        assert!(index < super::tables::ENTRIES);
+        // SAFETY: `table` is a frame from `allocate`; the index was checked.
+        unsafe { pointer(table).cast::<u64>().add(index).read() }
+    }
+
+    fn set_entry(&mut self, table: u64, index: usize, value: u64) {
+        assert!(index < super::tables::ENTRIES);
+        // SAFETY: as in `entry`. Volatile because the processor reads it.
+        unsafe { pointer(table).cast::<u64>().add(index).write_volatile(value) };
+    }
+}
+
+/// Memory is mapped at its physical address.
+pub(crate) fn pointer(address: u64) -> *mut u8 {
+    core::ptr::with_exposed_provenance_mut(address as usize)
+}
+
+impl Memory {
+    /// Makes `parts` the machine's memory.
+    ///
+    /// # Safety
+    ///
+    /// Boot calls it, once; the machine has one processor. The tables are the current ones, and every free frame is
+    /// unused RAM that they map for reading and writing.
+    pub(crate) unsafe fn install(parts: Parts) -> &'static Memory {
+        let Parts { frames, tables, window, stack, total } = parts;
+        let memory = Memory {
+            frames: RefCell::new(frames),
+            tables: RefCell::new(tables),
+            window,
+            stack,
+            total,
+            heap: Cell::new(0),
+            io: RefCell::default(),
+        };
+        // SAFETY: promised by the caller.
+        unsafe { MEMORY.set(memory) }
+    }
+
+    /// The machine's memory, `None` before boot has prepared it and on a host.
+    pub fn machine() -> Option<&'static Memory> {
+        MEMORY.get()
+    }
+
+    /// Addresses at which no RAM is, 2 MiB of them.
+    pub fn window(&self) -> Range<u64> {
+        self.window.clone()
+    }
+
+    /// The stack of the program; the page below it is not mapped.
+    pub fn stack(&self) -> Range<u64> {
+        self.stack.clone()
+    }
+
+    /// Maps one page that is no RAM of ours for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    pub fn map_special(&self, address: u64) -> Result<(), MapError> {
+        let mut frames = self.frames.borrow_mut();
+        let mut tables = self.tables.borrow_mut();
+        tables.map(&mut FrameTables(&mut frames), address..address + PAGE, Access::ReadWrite)?;
+        // SAFETY: we run in ring 0.
+        unsafe { cpu::flush_mapping(address) };
+        Ok(())
+    }
+
+    /// Takes memory for the heap, for ever: at least `bytes`, rounded up to whole frames.
+    pub fn heap_span(&self, bytes: usize) -> Option<Range<usize>> {
+        let count = bytes.div_ceil(PAGE_SIZE);
+        let frames = self.frames.borrow_mut().take(count)?;
+        self.heap.set(self.heap.get() + count);
+        Some(frames.start * PAGE_SIZE..frames.end * PAGE_SIZE)
+    }
+
+    /// Frames that nobody has.
+    pub fn free_frames(&self) -> usize {
+        self.frames.borrow().free_frames()
+    }
+
+    /// Frames of RAM in all.
+    pub fn total_frames(&self) -> usize {
+        self.total
+    }
+
+    /// Whether the page at `address` is an I/O page, which may be granted to a backend.
+    pub fn is_io(&self, address: u64) -> bool {
+        self.io.borrow().iter().any(|range| range.contains(&address))
+    }
+
+    /// A new block of I/O pages; smaller ones when memory is short.
+    fn io_block(&self) -> Option<Range<u64>> {
+        let mut frames = self.frames.borrow_mut();
+        let (order, frame) = (0..=IO_ORDER).rev().find_map(|order| Some((order, frames.take_block(order)?)))?;
+        let block = frame as u64 * PAGE..(frame + (1 << order)) as u64 * PAGE;
+        let mut io = self.io.borrow_mut();
+        io.insert(block.clone());
+        if io.iter().any(|range| range.start <= block.start && block.end <= range.end) {
+            return Some(block);
+        }
+        // The set is full and has left the block out.
+        frames.put(frame..frame + (1 << order));
+        None
+    }
+
+    /// A pool of at most `budget` I/O pages.
+    pub fn io_pool(&'static self, budget: usize) -> Rc<dyn PagePool> {
+        Rc::new(IoPool { memory: self, free: RefCell::default(), unmade: Cell::new(budget) })
+    }
+}
+
+impl fmt::Display for Memory {
+    /// The budget table.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const KIB: usize = PAGE_SIZE / 1024;
+        let (Ok(frames), Ok(io)) = (self.frames.try_borrow(), self.io.try_borrow()) else {
+            return f.write_str("memory: in the middle of an allocation\n");
+        };
+        let free = frames.free_frames() * KIB;
+        let io = io.total() as usize / 1024;
+        let heap = self.heap.get() * KIB;
+        let total = self.total * KIB;
+        let rest = total.saturating_sub(free + io + heap);
+        writeln!(f, "memory: {total:>8} KiB in all")?;
+        writeln!(f, "memory: {heap:>8} KiB heap")?;
+        writeln!(f, "memory: {io:>8} KiB pages for devices")?;
+        writeln!(f, "memory: {rest:>8} KiB image, stack and page tables")?;
+        writeln!(f, "memory: {free:>8} KiB free")
+    }
+}
+
+/// Pages for devices. They come from the frame allocator when they are first needed and never go back to it: what was
+/// shared once is never part of the heap.
+struct IoPool {
+    memory: &'static Memory,
+    free: RefCell<Vec<&'static mut PageBytes>>,
+    unmade: Cell<usize>,
+}
+
+impl IoPool {
+    fn grow(&self, free: &mut Vec<&'static mut PageBytes>) -> Option<()> {
+        let budget = self.unmade.get();
+        if budget == 0 {
+            return None;
+        }
+        let block = self.memory.io_block()?;
+        // A block may exceed the budget by a few pages; they stay unused.
+        let pages = ((block.end - block.start) / PAGE).min(budget as u64);
+        free.try_reserve(pages as usize).ok()?;
+        self.unmade.set(budget - pages as usize);
+        for page in 0..pages {
+            let memory = pointer(block.start + page * PAGE);
+            // SAFETY: the frames were just taken and are this pool's for ever; they are mapped, and zero bytes are valid.
+            free.push(unsafe {
+                memory.write_bytes(0, PAGE_SIZE);
+                &mut *memory.cast::<PageBytes>()
+            });
+        }
+        Some(())
+    }
+}
+
+impl PagePool for IoPool {
+    fn take(&self) -> Option<&'static mut PageBytes> {
+        let mut free = self.free.borrow_mut();
+        if free.is_empty() {
+            self.grow(&mut free)?;
+        }
+        free.pop()
+    }
+
+    fn put(&self, memory: &'static mut PageBytes) {
+        // There is room: each page had a place in this vector before it was first taken.
+        self.free.borrow_mut().push(memory);
+    }
+
+    fn available(&self) -> usize {
+        self.free.borrow().len() + self.unmade.get()
+    }
+}

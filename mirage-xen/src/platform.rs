@@ -1,0 +1,129 @@
+//! Xen as the ground of a runtime, and the way from boot to the application's main.
+
+use alloc::rc::Rc;
+use alloc::sync::Arc;
+use core::cell::RefCell;
+use core::fmt::Write;
+use core::future::Future;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use mirage_rt::Result;
+use mirage_rt::boot::{Boot, ExitCode, Unikernel};
+use mirage_rt::platform::{Hooks, Platform, Unpark};
+use mirage_rt::runtime::Runtime;
+use mirage_rt::time::{Instant, UnixTime};
+use mirage_rt::types::random::RandomError;
+
+use crate::attachment::Attachment;
+use crate::boot;
+use crate::clock::Clock;
+use crate::connector::XenConnector;
+use crate::entropy;
+use crate::hypervisor::ShutdownReason;
+use crate::power;
+use crate::single::Single;
+use crate::terminal::{self, Output};
+
+static CURRENT: Single<RefCell<Option<Runtime>>> = Single::empty();
+
+fn get() -> Option<Runtime> {
+    CURRENT.get()?.borrow().clone()
+}
+
+fn set(runtime: Option<Runtime>) -> Option<Runtime> {
+    CURRENT.get()?.replace(runtime)
+}
+
+/// Prepares the place of the current runtime.
+///
+/// # Safety
+///
+/// Boot calls it, once, on a machine with one processor.
+pub(crate) unsafe fn prepare() {
+    // SAFETY: promised by the caller.
+    unsafe { CURRENT.set(RefCell::new(None)) };
+    mirage_rt::platform::install(Hooks { get, set });
+}
+
+/// The domain below a runtime.
+struct XenPlatform {
+    clock: Clock,
+    attachment: Attachment,
+    woken: Arc<Woken>,
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Unpark for Woken {
+    fn unpark(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Platform for XenPlatform {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.clock.system_time())
+    }
+
+    fn wall_clock(&self) -> Option<UnixTime> {
+        Some(UnixTime::from_nanos(self.clock.wall_time()))
+    }
+
+    fn fill_random(&self, buffer: &mut [u8]) -> Result<(), RandomError> {
+        entropy::fill(buffer)
+    }
+
+    fn write_console(&self, bytes: &[u8]) {
+        terminal::write(bytes);
+    }
+
+    fn park(&self, deadline: Option<Instant>) {
+        // Nothing but this processor could wake us between the look and the sleep, except for events, which end it.
+        if self.woken.0.swap(false, Ordering::Acquire) {
+            self.poll_events();
+        } else if let Err(error) = self.attachment.events().wait(deadline.map(Instant::as_nanos)) {
+            panic!("the domain cannot sleep: {error}");
+        }
+    }
+
+    fn poll_events(&self) {
+        self.woken.0.store(false, Ordering::Release);
+        self.attachment.events().dispatch();
+    }
+
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.woken.clone()
+    }
+}
+
+/// Runs an application on this domain until it ends, then ends the domain.
+///
+/// # Panics
+///
+/// When the machine was not booted by [`boot::start`], as on a host.
+pub fn run<M, F>(unikernel: &'static Unikernel, main: M) -> !
+where
+    M: FnOnce(Boot) -> F,
+    F: Future<Output = Result>,
+{
+    let Some(xen) = boot::xen() else { panic!("only an image that has booted can run on Xen") };
+    let words = match mirage_rt::keys::split(boot::command_line()) {
+        Ok(words) => words,
+        Err(error) => {
+            let _ = writeln!(Output, "{}: {error}", unikernel.name);
+            power::exit(ExitCode::USAGE, ShutdownReason::PowerOff);
+        }
+    };
+    let attachment = match Attachment::establish(Rc::new(*xen)) {
+        Ok(attachment) => attachment,
+        Err(error) => power::refuse(format_args!("{error}")),
+    };
+    let clock = xen.clock();
+    let platform = Rc::new(XenPlatform { clock, attachment: attachment.clone(), woken: Arc::default() });
+    let runtime = Runtime::new(platform);
+    let connector = Rc::new(XenConnector::new(attachment));
+    let shutdown = core::future::pending();
+    let code = mirage_rt::boot::run(&runtime, unikernel, &words, connector, shutdown, main);
+    power::exit(code, ShutdownReason::PowerOff)
+}

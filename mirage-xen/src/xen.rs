@@ -1,0 +1,275 @@
+//! The hypervisor itself: [`Hypervisor`] by hypercalls.
+
+use core::mem::offset_of;
+use core::ops::Range;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::abi;
+use crate::clock::Clock;
+use crate::hypercall::{self, operate};
+use crate::hypervisor::{
+    DOMAIN_SELF, DomainId, Frame, HypercallError, Hypervisor, MAX_POLL_PORTS, PAGE_SIZE, Port, ServiceRing,
+    ShutdownReason,
+};
+use crate::memory::machine::{Memory, pointer};
+use crate::shared::SharedBytes;
+
+const PAGE: u64 = PAGE_SIZE as u64;
+const WORD_BITS: u32 = u64::BITS;
+const PORTS: u32 = 64 * WORD_BITS;
+
+/// Error number of a parameter that the domain's builder did not set.
+const ENODATA: u32 = 61;
+const ENOSPC: u32 = 28;
+const ENOMEM: u32 = 12;
+
+/// Xen, as the domain this program is sees it.
+#[derive(Clone, Copy)]
+pub struct Xen {
+    memory: &'static Memory,
+    /// The shared info page first, then the frames of the grant table.
+    window: u64,
+    grant_frames: u32,
+}
+
+impl Xen {
+    /// Xen below the machine that has `memory`.
+    ///
+    /// # Safety
+    ///
+    /// The program is a PVH guest of Xen, and [`hypercall::detect`] has run.
+    pub(crate) unsafe fn new(memory: &'static Memory) -> Result<Self, HypercallError> {
+        let window = memory.window().start;
+        let mut query = abi::gnttab_query_size { dom: DOMAIN_SELF.0, nr_frames: 0, max_nr_frames: 0, status: 0 };
+        let arguments = [u64::from(abi::GNTTABOP_query_size), address_of(&mut query), 1];
+        // SAFETY: promised by the caller; the structure is the operation's.
+        hypercall::check("GNTTABOP_query_size", unsafe {
+            hypercall::call(abi::__HYPERVISOR_grant_table_op, arguments)
+        })?;
+        let room = (memory.window().end - window) / PAGE - 1;
+        let grant_frames = query.max_nr_frames.min(u32::try_from(room).unwrap_or(u32::MAX));
+        Ok(Self { memory, window, grant_frames })
+    }
+
+    /// The shared info page.
+    ///
+    /// # Safety
+    ///
+    /// [`Hypervisor::attach`] has succeeded.
+    pub(crate) unsafe fn shared_info(&self) -> SharedBytes<'static> {
+        // SAFETY: attach has mapped the page; nothing but views of shared memory points to it.
+        unsafe { view(self.window) }
+    }
+
+    /// Wall time as Xen has it.
+    pub fn clock(&self) -> Clock {
+        // SAFETY: whoever has a `Xen` has it from boot, which attaches it at once.
+        Clock::new(unsafe { self.shared_info() })
+    }
+
+    fn words(&self, offset: usize) -> *mut u64 {
+        pointer(self.window + offset as u64).cast()
+    }
+
+    fn pending(&self, port: Port) -> Option<(&AtomicU64, u64)> {
+        if port.0 >= PORTS {
+            return None;
+        }
+        let index = (port.0 / WORD_BITS) as usize;
+        // SAFETY: the word lies inside of the mapped shared info page and is used with atomic instructions only.
+        let word = unsafe { AtomicU64::from_ptr(self.words(offset_of!(abi::shared_info, evtchn_pending)).add(index)) };
+        Some((word, 1 << (port.0 % WORD_BITS)))
+    }
+
+    /// Makes a frame of Xen's visible at `address`.
+    fn add_to_physmap(&self, space: u32, index: u64, address: u64) -> Result<(), HypercallError> {
+        let mut request =
+            abi::xen_add_to_physmap { domid: DOMAIN_SELF.0, size: 0, space, idx: index, gpfn: address / PAGE };
+        // SAFETY: the address lies in the window, where no memory is.
+        unsafe {
+            operate("XENMEM_add_to_physmap", abi::__HYPERVISOR_memory_op, abi::XENMEM_add_to_physmap, &mut request)
+        }?;
+        self.memory.map_special(address).map_err(|_| HypercallError::new("XENMEM_add_to_physmap", ENOMEM))
+    }
+
+    fn service(&self, page: u32, event: u32) -> Result<ServiceRing, HypercallError> {
+        let address = parameter(page)?.checked_mul(PAGE).ok_or(HypercallError::new("HVMOP_get_param", ENODATA))?;
+        let port = u32::try_from(parameter(event)?).map_err(|_| HypercallError::new("HVMOP_get_param", ENODATA))?;
+        self.memory.map_special(address).map_err(|_| HypercallError::new("HVMOP_get_param", ENOMEM))?;
+        // SAFETY: the page is Xen's ring and was just mapped; it is no RAM of ours, so no reference points there.
+        Ok(ServiceRing { memory: unsafe { view(address) }, port: Port(port) })
+    }
+}
+
+/// A parameter of the domain that its builder set.
+///
+/// # Errors
+///
+/// Xen's error, or `ENODATA` when it is not set.
+pub(crate) fn parameter(index: u32) -> Result<u64, HypercallError> {
+    let mut request = abi::xen_hvm_param { domid: DOMAIN_SELF.0, pad: 0, index, value: 0 };
+    // SAFETY: reading a parameter has no effect but to fill in the structure.
+    unsafe { operate("HVMOP_get_param", abi::__HYPERVISOR_hvm_op, abi::HVMOP_get_param, &mut request) }?;
+    match request.value {
+        0 | u64::MAX => Err(HypercallError::new("HVMOP_get_param", ENODATA)),
+        value => Ok(value),
+    }
+}
+
+/// Notifies the other end of `port`.
+pub(crate) fn send(port: Port) -> Result<(), HypercallError> {
+    let mut request = abi::evtchn_send { port: port.0 };
+    // SAFETY: an event has no effect on our memory.
+    unsafe { operate("EVTCHNOP_send", abi::__HYPERVISOR_event_channel_op, abi::EVTCHNOP_send, &mut request) }.map(drop)
+}
+
+/// Ends the domain.
+pub(crate) fn end(reason: ShutdownReason) {
+    let reason = match reason {
+        ShutdownReason::PowerOff => abi::SHUTDOWN_poweroff,
+        ShutdownReason::Reboot => abi::SHUTDOWN_reboot,
+        ShutdownReason::Crash => abi::SHUTDOWN_crash,
+    };
+    let mut request = abi::sched_shutdown { reason };
+    // SAFETY: the domain ends, or nothing happens.
+    let _ = unsafe { operate("SCHEDOP_shutdown", abi::__HYPERVISOR_sched_op, abi::SCHEDOP_shutdown, &mut request) };
+}
+
+/// Lets other domains run.
+pub(crate) fn pause() {
+    // SAFETY: yielding has no effect on our memory.
+    let _ = unsafe { hypercall::call(abi::__HYPERVISOR_sched_op, [u64::from(abi::SCHEDOP_yield), 0, 0]) };
+}
+
+/// A view of the page at `address`.
+///
+/// # Safety
+///
+/// The page is mapped, aligned, and no reference to it exists or will.
+pub(crate) unsafe fn view(address: u64) -> SharedBytes<'static> {
+    let base = NonNull::new(pointer(address)).unwrap_or(NonNull::dangling());
+    // SAFETY: promised by the caller.
+    unsafe { SharedBytes::new(base, PAGE_SIZE) }
+}
+
+fn address_of<T>(value: &mut T) -> u64 {
+    core::ptr::from_mut(value).expose_provenance() as u64
+}
+
+/// An operation on event channels.
+fn event<T>(name: &'static str, operation: u32, request: &mut T) -> Result<(), HypercallError> {
+    // SAFETY: the operations on event channels fill in the structure and touch no other memory; callers pair each with its own.
+    unsafe { operate(name, abi::__HYPERVISOR_event_channel_op, operation, request) }.map(drop)
+}
+
+// SAFETY: memory is mapped at its physical address, so the frame behind an I/O page is its address over the page size. The
+// frames in the window and the service rings are never unmapped nor used for anything else.
+unsafe impl Hypervisor for Xen {
+    fn attach(&self) -> Result<(), HypercallError> {
+        self.add_to_physmap(abi::XENMAPSPACE_shared_info, 0, self.window)?;
+        let mask = self.words(offset_of!(abi::shared_info, evtchn_mask));
+        for index in 0..(PORTS / WORD_BITS) as usize {
+            // SAFETY: the words lie inside of the shared info page. Nothing is to interrupt us: events are polled for.
+            unsafe { mask.add(index).write_volatile(u64::MAX) };
+        }
+        Ok(())
+    }
+
+    fn event_alloc_unbound(&self, remote: DomainId) -> Result<Port, HypercallError> {
+        let mut request = abi::evtchn_alloc_unbound { dom: DOMAIN_SELF.0, remote_dom: remote.0, port: 0 };
+        event("EVTCHNOP_alloc_unbound", abi::EVTCHNOP_alloc_unbound, &mut request)?;
+        Ok(Port(request.port))
+    }
+
+    fn event_bind_interdomain(&self, remote: DomainId, port: Port) -> Result<Port, HypercallError> {
+        let mut request = abi::evtchn_bind_interdomain { remote_dom: remote.0, remote_port: port.0, local_port: 0 };
+        event("EVTCHNOP_bind_interdomain", abi::EVTCHNOP_bind_interdomain, &mut request)?;
+        Ok(Port(request.local_port))
+    }
+
+    fn event_bind_virq(&self, virq: u32) -> Result<Port, HypercallError> {
+        let mut request = abi::evtchn_bind_virq { virq, vcpu: 0, port: 0 };
+        event("EVTCHNOP_bind_virq", abi::EVTCHNOP_bind_virq, &mut request)?;
+        Ok(Port(request.port))
+    }
+
+    fn event_close(&self, port: Port) -> Result<(), HypercallError> {
+        let mut request = abi::evtchn_close { port: port.0 };
+        event("EVTCHNOP_close", abi::EVTCHNOP_close, &mut request)?;
+        self.event_take_pending(port);
+        Ok(())
+    }
+
+    fn event_send(&self, port: Port) -> Result<(), HypercallError> {
+        send(port)
+    }
+
+    fn event_take_pending(&self, port: Port) -> bool {
+        let Some((word, bit)) = self.pending(port) else { return false };
+        // The ordinary case, nothing pending, costs no locked instruction.
+        word.load(Ordering::Relaxed) & bit != 0 && word.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+    }
+
+    fn poll(&self, ports: &[Port], deadline: Option<u64>) -> Result<(), HypercallError> {
+        const EINVAL: u32 = 22;
+        if ports.len() > MAX_POLL_PORTS {
+            return Err(HypercallError::new("SCHEDOP_poll", EINVAL));
+        }
+        let mut numbers = [0_u32; MAX_POLL_PORTS];
+        for (number, port) in numbers.iter_mut().zip(ports) {
+            *number = port.0;
+        }
+        let mut request = abi::sched_poll {
+            ports: abi::__guest_handle_evtchn_port_t { p: numbers.as_mut_ptr() },
+            nr_ports: ports.len() as u32,
+            // Zero means no deadline.
+            timeout: deadline.map_or(0, |deadline| deadline.max(1)),
+        };
+        // SAFETY: the numbers live until the call returns.
+        unsafe { operate("SCHEDOP_poll", abi::__HYPERVISOR_sched_op, abi::SCHEDOP_poll, &mut request) }.map(drop)
+    }
+
+    fn grant_frames_limit(&self) -> u32 {
+        self.grant_frames
+    }
+
+    fn grant_frame(&self, index: u32) -> Result<SharedBytes<'static>, HypercallError> {
+        if index >= self.grant_frames {
+            return Err(HypercallError::new("XENMEM_add_to_physmap", ENOSPC));
+        }
+        let address = self.window + (1 + u64::from(index)) * PAGE;
+        self.add_to_physmap(abi::XENMAPSPACE_grant_table, index.into(), address)?;
+        // SAFETY: just mapped, in the window, where nothing else is.
+        Ok(unsafe { view(address) })
+    }
+
+    fn frame_of(&self, page: NonNull<u8>) -> Option<Frame> {
+        let address = page.as_ptr().addr() as u64;
+        (address.is_multiple_of(PAGE) && self.memory.is_io(address)).then_some(Frame(address / PAGE))
+    }
+
+    fn xenstore_ring(&self) -> Result<ServiceRing, HypercallError> {
+        self.service(abi::HVM_PARAM_STORE_PFN, abi::HVM_PARAM_STORE_EVTCHN)
+    }
+
+    fn console_ring(&self) -> Result<ServiceRing, HypercallError> {
+        self.service(abi::HVM_PARAM_CONSOLE_PFN, abi::HVM_PARAM_CONSOLE_EVTCHN)
+    }
+
+    fn system_time(&self) -> u64 {
+        self.clock().system_time()
+    }
+
+    fn shutdown(&self, reason: ShutdownReason) {
+        end(reason);
+    }
+}
+
+/// Guest-physical addresses behind all memory and below no other use, for [`Memory::window`].
+pub(crate) fn free_window(end_of_map: u64) -> Range<u64> {
+    const SIZE: u64 = 2 << 20;
+    const ABOVE_DEVICES: u64 = 1 << 32;
+    let start = end_of_map.max(ABOVE_DEVICES).next_multiple_of(SIZE);
+    start..start + SIZE
+}
