@@ -71,6 +71,12 @@ fn carry_out(plan: &Plan) -> Result<(), Diagnostic> {
     for directive in &plan.directives {
         println!("{directive}");
     }
+    #[cfg(windows)]
+    if let Some(script) = &plan.resource
+        && let Err(error) = embed_resource::compile(script, embed_resource::NONE).manifest_optional()
+    {
+        println!("cargo::warning=the program has no version resource: {error}");
+    }
     Ok(())
 }
 
@@ -183,6 +189,7 @@ mod tests {
             image: true,
             files: vec![PlannedFile { path: path.clone(), content: Vec::new(), optional }],
             directives: Vec::new(),
+            resource: None,
         };
         assert_eq!(carry_out(&plan(true)), Ok(()));
         let mistake = carry_out(&plan(false)).map_err(|mistake| mistake.to_string());

@@ -46,6 +46,7 @@ mod link;
 pub mod manifest;
 mod model;
 mod plan;
+mod windows;
 
 pub use config::Config;
 pub use diagnostic::Diagnostic;

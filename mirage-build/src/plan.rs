@@ -9,6 +9,7 @@ use crate::glue::{self, Platform};
 use crate::launch::Launch;
 use crate::link::{self, Driver};
 use crate::model::Model;
+use crate::windows::version_resource;
 
 /// The version of the scripts in `.cargo` that fit this crate; they give it as `cfg(mirage_wrapper)`.
 const WRAPPER_VERSION: &str = "1";
@@ -76,6 +77,8 @@ pub struct Plan {
     pub files: Vec<PlannedFile>,
     /// Lines for cargo, in this order.
     pub directives: Vec<String>,
+    /// One of the files, a resource script to be compiled into the program: for Windows. Only a build on Windows does it.
+    pub resource: Option<PathBuf>,
 }
 
 /// Makes the plan for `config` in `environment`. Reads the folders that the declaration names, and nothing else.
@@ -100,11 +103,15 @@ pub fn plan(config: &Config, environment: &Environment) -> Result<Plan, Vec<Diag
         true => Platform::XenByFeature,
         false => Platform::Unix,
     };
-    let mut plan = Plan { image, files: Vec::new(), directives: watch(config, environment) };
+    let mut plan = Plan { image, files: Vec::new(), directives: watch(config, environment), resource: None };
     plan.write(environment.out_dir.join("unikernel.rs"), glue::render(&model, platform).into_bytes());
     if image {
         plan.link(&model, environment).map_err(|mistake| vec![mistake])?;
         plan.launch_files(&model, environment);
+    } else if environment.target.contains("-windows-") {
+        let script = environment.out_dir.join("version.rc");
+        plan.write(script.clone(), version_resource(&model.name, &model.version).into_bytes());
+        plan.resource = Some(script);
     }
     Ok(plan)
 }

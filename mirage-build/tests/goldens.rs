@@ -26,6 +26,12 @@ fn an_image_by_feature() {
 }
 
 #[test]
+fn a_process_for_windows() {
+    let environment = Environment { target: "x86_64-pc-windows-msvc".into(), ..unix(&fixture("site")) };
+    check("nothing-windows.txt", &Config::new().unix(), &environment);
+}
+
+#[test]
 fn two_networks() {
     let config = Config::new().name("fire-wall").network("inside").network("out_side").unix().xen();
     check("two-networks.txt", &config, &xen(&fixture("site")));
