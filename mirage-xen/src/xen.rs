@@ -167,6 +167,12 @@ fn event<T>(name: &'static str, operation: u32, request: &mut T) -> Result<(), H
 // frames in the window and the service rings are never unmapped nor used for anything else.
 unsafe impl Hypervisor for Xen {
     fn attach(&self) -> Result<(), HypercallError> {
+        // Xen lays the shared info out for the mode of whoever sets this parameter: 32 bits before, which the builder used.
+        // No upcall is wanted.
+        let mut request =
+            abi::xen_hvm_param { domid: DOMAIN_SELF.0, pad: 0, index: abi::HVM_PARAM_CALLBACK_IRQ, value: 0 };
+        // SAFETY: without an upcall nothing interrupts us.
+        unsafe { operate("HVMOP_set_param", abi::__HYPERVISOR_hvm_op, abi::HVMOP_set_param, &mut request) }?;
         self.add_to_physmap(abi::XENMAPSPACE_shared_info, 0, self.window)?;
         let mask = self.words(offset_of!(abi::shared_info, evtchn_mask));
         for index in 0..(PORTS / WORD_BITS) as usize {

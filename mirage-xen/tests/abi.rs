@@ -25,7 +25,7 @@ const TYPES: &str = "hvm_start_info|hvm_memmap_table_entry|shared_info|vcpu_time
 
 const CONSTANTS: &str = "XEN_HVM_START_MAGIC_VALUE|XEN_HVM_MEMMAP_TYPE_.*\
     |__HYPERVISOR_(memory_op|xen_version|console_io|grant_table_op|sched_op|event_channel_op|hvm_op)\
-    |HVM_PARAM_(CONSOLE|STORE)_(PFN|EVTCHN)|HVMOP_[gs]et_param|SCHEDOP_(yield|shutdown|poll)\
+    |HVM_PARAM_(CALLBACK_IRQ|(CONSOLE|STORE)_(PFN|EVTCHN))|HVMOP_[gs]et_param|SCHEDOP_(yield|shutdown|poll)\
     |SHUTDOWN_(poweroff|reboot|suspend|crash)|EVTCHNOP_(alloc_unbound|bind_interdomain|bind_virq|close|send)\
     |GNTTABOP_(query_size|set_version)|XENMEM_(add_to_physmap|memory_map)|XENMAPSPACE_(shared_info|grant_table)|DOMID_SELF\
     |XEN_CPUID_(FIRST_LEAF|SIGNATURE_E.X)|XEN_LEGACY_MAX_VCPUS";

@@ -1,6 +1,7 @@
 //! The global allocator: talc, on spans of frames that it claims when it needs them.
 
 use core::alloc::Layout;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use mirage_xen::memory::machine::Memory;
@@ -33,6 +34,20 @@ impl Spans {
     const fn new() -> Self {
         Self { end: None, claimed: 0 }
     }
+
+    /// At least `least` bytes. Grows in proportion, so that a growing heap asks rarely and a small machine is not used up by
+    /// the first span, and by powers of two, which leave no crumbs of frames behind.
+    fn span(&self, memory: &Memory, least: usize) -> Option<Range<usize>> {
+        let usual = (self.claimed / 2).clamp(SMALLEST_SPAN, LARGEST_SPAN);
+        let mut size = least.max(usual).checked_next_power_of_two()?;
+        while size >= least {
+            if let Some(span) = memory.heap_span(size) {
+                return Some(span);
+            }
+            size /= 2;
+        }
+        memory.heap_span(least)
+    }
 }
 
 // SAFETY: frames come from the machine's frame allocator, which does not use the heap.
@@ -40,9 +55,7 @@ unsafe impl Source for Spans {
     fn acquire<B: Binning>(talc: &mut Talc<Self, B>, layout: Layout) -> Result<(), ()> {
         let memory = Memory::machine().ok_or(())?;
         let least = layout.size().checked_add(layout.align()).and_then(|size| size.checked_add(OVERHEAD)).ok_or(())?;
-        // Grow in proportion, so that a growing heap asks rarely, and a small machine is not used up by the first span.
-        let usual = (talc.source.claimed / 2).clamp(SMALLEST_SPAN, LARGEST_SPAN);
-        let span = memory.heap_span(least.max(usual)).or_else(|| memory.heap_span(least)).ok_or(())?;
+        let span = talc.source.span(memory, least).ok_or(())?;
         talc.source.claimed += span.len();
 
         let base = core::ptr::with_exposed_provenance_mut::<u8>(span.start);

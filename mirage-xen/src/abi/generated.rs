@@ -28,6 +28,7 @@ pub const GNTTABOP_query_size: u32 = 6;
 pub const GNTTABOP_set_version: u32 = 8;
 pub const HVMOP_set_param: u32 = 0;
 pub const HVMOP_get_param: u32 = 1;
+pub const HVM_PARAM_CALLBACK_IRQ: u32 = 0;
 pub const HVM_PARAM_STORE_PFN: u32 = 1;
 pub const HVM_PARAM_STORE_EVTCHN: u32 = 2;
 pub const HVM_PARAM_CONSOLE_PFN: u32 = 17;
