@@ -11,19 +11,23 @@
 //! ```
 //!
 //! Handles are owned and do not borrow from the network, so that a task can keep them. Below them is either this crate's own
-//! stack on a [`NetworkDevice`](crate::types::network::NetworkDevice) ([`Network::direct`]) or the host's sockets
+//! stack on a [`NetworkDevice`] ([`Network::direct`]) or the host's sockets
 //! ([`Network::host`]); the application does not see which.
 
 #![forbid(unsafe_code)]
 
 mod address;
+mod direct;
 mod error;
 pub mod host;
 mod io;
+#[cfg(any(test, feature = "test-utils"))]
+pub mod switch;
 mod tcp;
 mod udp;
 
 use alloc::rc::Rc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr};
@@ -37,6 +41,9 @@ pub use tcp::{DEFAULT_BACKLOG, Tcp, TcpListener, TcpStream};
 pub use udp::{Udp, UdpSocket};
 
 use crate::keys::Cidr;
+use crate::page::PagePool;
+use crate::types::network::NetworkDevice;
+use direct::Direct;
 use host::HostStack;
 
 /// A network that an application uses. Cloning gives another handle to the same network.
@@ -47,10 +54,29 @@ pub struct Network {
 
 #[derive(Clone)]
 enum Stack {
+    Direct(Direct),
     Host(Rc<dyn HostStack>),
 }
 
 impl Network {
+    /// A network of our own on `device`, whose frames are made of pages of `pool`. A task on the current runtime serves
+    /// the device from now on.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigError`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a running [`Runtime`](crate::runtime::Runtime).
+    pub fn direct<D: NetworkDevice + 'static>(
+        device: D,
+        pool: Rc<dyn PagePool>,
+        config: Config,
+    ) -> Result<Network, ConfigError> {
+        Ok(Network { stack: Stack::Direct(Direct::start(device, pool, &config)?) })
+    }
+
     /// A network on the host's own sockets.
     pub fn host(stack: Rc<dyn HostStack>) -> Network {
         Network { stack: Stack::Host(stack) }
@@ -69,6 +95,7 @@ impl Network {
     /// The Ethernet address, `None` when the host's sockets are the network.
     pub fn mac(&self) -> Option<[u8; 6]> {
         match &self.stack {
+            Stack::Direct(direct) => Some(direct.mac()),
             Stack::Host(_) => None,
         }
     }
@@ -76,6 +103,7 @@ impl Network {
     /// The addresses by which others reach this network, as far as they are known.
     pub fn addresses(&self) -> Vec<IpAddr> {
         match &self.stack {
+            Stack::Direct(direct) => vec![direct.address()],
             Stack::Host(stack) => stack.addresses(),
         }
     }

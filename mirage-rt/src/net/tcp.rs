@@ -10,6 +10,7 @@ use core::task::{Context, Poll};
 
 use super::Stack;
 use super::address::ListenAddr;
+use super::direct;
 use super::error::{AcceptError, BindError, ConnectError, ReadError, WriteError};
 use super::host::{HostListener, HostStream};
 
@@ -48,6 +49,7 @@ impl Tcp {
     ) -> Result<TcpListener, BindError> {
         let (local, backlog) = (local.into(), backlog.max(1));
         let kind = match &self.stack {
+            Stack::Direct(stack) => ListenerKind::Direct(stack.tcp_bind(local, backlog)?),
             Stack::Host(stack) => ListenerKind::Host(stack.tcp_bind(local, backlog)?),
         };
         Ok(TcpListener { kind })
@@ -65,9 +67,11 @@ impl Tcp {
     pub async fn connect(&self, remote: impl Into<SocketAddr>) -> Result<TcpStream, ConnectError> {
         let remote = remote.into();
         let stream = match &self.stack {
+            Stack::Direct(stack) => TcpStream::new(StreamKind::Direct(stack.tcp_connect(remote)?)),
             Stack::Host(stack) => TcpStream::new(StreamKind::Host(HostSide::new(stack.tcp_connect(remote)?))),
         };
         poll_fn(|context| match &*stream.kind {
+            StreamKind::Direct(connection) => connection.poll_connected(context),
             StreamKind::Host(host) => host.stream.poll_connected(context),
         })
         .await?;
@@ -87,6 +91,7 @@ pub struct TcpListener {
 }
 
 enum ListenerKind {
+    Direct(direct::Listener),
     Host(Box<dyn HostListener>),
 }
 
@@ -111,6 +116,9 @@ impl TcpListener {
     /// See [`AcceptError`].
     pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<Result<(TcpStream, SocketAddr), AcceptError>> {
         match &self.kind {
+            ListenerKind::Direct(listener) => listener
+                .poll_accept(context)
+                .map_ok(|(connection, peer)| (TcpStream::new(StreamKind::Direct(connection)), peer)),
             ListenerKind::Host(listener) => listener
                 .poll_accept(context)
                 .map_ok(|(stream, peer)| (TcpStream::new(StreamKind::Host(HostSide::new(stream))), peer)),
@@ -120,6 +128,7 @@ impl TcpListener {
     /// Where it listens, with the port that was chosen when none was given.
     pub fn local_addr(&self) -> SocketAddr {
         match &self.kind {
+            ListenerKind::Direct(listener) => listener.local_addr(),
             ListenerKind::Host(listener) => listener.local_addr(),
         }
     }
@@ -142,6 +151,7 @@ pub struct TcpStream {
 }
 
 enum StreamKind {
+    Direct(direct::Connection),
     Host(HostSide),
 }
 
@@ -174,6 +184,7 @@ impl TcpStream {
             return Poll::Ready(Ok(0));
         }
         match &*self.kind {
+            StreamKind::Direct(connection) => connection.poll_read(context, buffer),
             StreamKind::Host(host) => host.poll_read(context, buffer),
         }
     }
@@ -199,6 +210,7 @@ impl TcpStream {
                 }
             };
             match &*self.kind {
+                StreamKind::Direct(connection) => connection.poll_peek(context, &mut once),
                 StreamKind::Host(host) => host.poll_peek(context, &mut once),
             }
         })
@@ -212,8 +224,44 @@ impl TcpStream {
     /// Takes away the first `length` bytes of what was [peeked](TcpStream::peek) at; no more than were there.
     pub fn consume(&self, length: usize) {
         match &*self.kind {
+            StreamKind::Direct(connection) => connection.consume(length),
             StreamKind::Host(host) => host.consume(length),
         }
+    }
+
+    /// Waits until [`read`](TcpStream::read) would not wait.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing happens but waiting.
+    pub async fn readable(&self) -> Result<(), ReadError> {
+        poll_fn(|context| match &*self.kind {
+            StreamKind::Direct(connection) => connection.poll_readable(context),
+            StreamKind::Host(host) => host.poll_peek(context, &mut |_| {}),
+        })
+        .await
+    }
+
+    /// Waits until the peer has acknowledged what was written, and the end when this side was shut down. It says nothing
+    /// about what the peer's application has read. On the host's sockets it is ready at once.
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing happens but waiting.
+    pub async fn acknowledged(&self) -> Result<(), WriteError> {
+        poll_fn(|context| match &*self.kind {
+            StreamKind::Direct(connection) => connection.poll_sent(context),
+            StreamKind::Host(_) => Poll::Ready(Ok(())),
+        })
+        .await
     }
 
     /// Writes some of `bytes`: at least one byte, unless there are none. They are sent without further ado; nothing needs
@@ -240,6 +288,7 @@ impl TcpStream {
             return Poll::Ready(Ok(0));
         }
         match &*self.kind {
+            StreamKind::Direct(connection) => connection.poll_write(context, bytes),
             StreamKind::Host(host) => host.stream.poll_write(context, bytes),
         }
     }
@@ -268,6 +317,7 @@ impl TcpStream {
     /// See [`WriteError`].
     pub fn shutdown(&self) -> Result<(), WriteError> {
         match &*self.kind {
+            StreamKind::Direct(connection) => connection.shutdown(),
             StreamKind::Host(host) => host.stream.shutdown(),
         }
     }
@@ -275,6 +325,7 @@ impl TcpStream {
     /// Resets the connection: what was written and not yet sent, and what was not yet read, is lost.
     pub fn abort(&self) {
         match &*self.kind {
+            StreamKind::Direct(connection) => connection.abort(),
             StreamKind::Host(host) => host.stream.abort(),
         }
     }
@@ -282,6 +333,7 @@ impl TcpStream {
     /// This side's address.
     pub fn local_addr(&self) -> SocketAddr {
         match &*self.kind {
+            StreamKind::Direct(connection) => connection.local_addr(),
             StreamKind::Host(host) => host.stream.local_addr(),
         }
     }
@@ -289,6 +341,7 @@ impl TcpStream {
     /// The peer's address.
     pub fn peer_addr(&self) -> SocketAddr {
         match &*self.kind {
+            StreamKind::Direct(connection) => connection.peer_addr(),
             StreamKind::Host(host) => host.stream.peer_addr(),
         }
     }

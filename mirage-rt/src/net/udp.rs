@@ -9,6 +9,7 @@ use core::task::{Context, Poll};
 
 use super::Stack;
 use super::address::ListenAddr;
+use super::direct;
 use super::error::{BindError, ReceiveError, SendError};
 use super::host::HostUdp;
 
@@ -31,6 +32,7 @@ impl Udp {
     pub async fn bind(&self, local: impl Into<ListenAddr>) -> Result<UdpSocket, BindError> {
         let local = local.into();
         let kind = match &self.stack {
+            Stack::Direct(stack) => SocketKind::Direct(stack.udp_bind(local)?),
             Stack::Host(stack) => SocketKind::Host(stack.udp_bind(local)?),
         };
         Ok(UdpSocket { kind: Rc::new(kind) })
@@ -52,6 +54,7 @@ pub struct UdpSocket {
 }
 
 enum SocketKind {
+    Direct(direct::Socket),
     Host(Box<dyn HostUdp>),
 }
 
@@ -81,6 +84,7 @@ impl UdpSocket {
         buffer: &mut [u8],
     ) -> Poll<Result<(usize, SocketAddr), ReceiveError>> {
         match &*self.kind {
+            SocketKind::Direct(socket) => socket.poll_receive(context, buffer),
             SocketKind::Host(socket) => socket.poll_receive(context, buffer),
         }
     }
@@ -98,6 +102,7 @@ impl UdpSocket {
     pub async fn send_to(&self, bytes: &[u8], remote: impl Into<SocketAddr>) -> Result<(), SendError> {
         let remote = remote.into();
         poll_fn(|context| match &*self.kind {
+            SocketKind::Direct(socket) => socket.poll_send(context, bytes, remote),
             SocketKind::Host(socket) => socket.poll_send(context, bytes, remote),
         })
         .await
@@ -106,6 +111,7 @@ impl UdpSocket {
     /// Where it is bound, with the port that was chosen when none was given.
     pub fn local_addr(&self) -> SocketAddr {
         match &*self.kind {
+            SocketKind::Direct(socket) => socket.local_addr(),
             SocketKind::Host(socket) => socket.local_addr(),
         }
     }

@@ -1,0 +1,163 @@
+//! What listeners, streams and datagram sockets hold of the stack.
+
+use core::net::SocketAddr;
+use core::task::{Context, Poll};
+
+use super::Direct;
+use super::stack::Stack;
+use super::tcp::machine::ConnId;
+use crate::net::error::{AcceptError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
+
+impl Direct {
+    /// Uses the stack, and lets the driver see what came of it.
+    fn with<R>(&self, use_stack: impl FnOnce(&mut Stack) -> R) -> R {
+        let mut stack = self.shared.stack.borrow_mut();
+        let result = use_stack(&mut stack);
+        stack.kick();
+        result
+    }
+
+    /// Uses the stack in a way that gives the driver nothing to do.
+    fn look<R>(&self, use_stack: impl FnOnce(&mut Stack) -> R) -> R {
+        use_stack(&mut self.shared.stack.borrow_mut())
+    }
+}
+
+/// A listener; dropping it closes it.
+pub struct Listener {
+    direct: Direct,
+    index: u32,
+}
+
+impl Listener {
+    pub(super) fn new(direct: Direct, index: u32) -> Listener {
+        Listener { direct, index }
+    }
+
+    pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<Result<(Connection, SocketAddr), AcceptError>> {
+        self.direct
+            .look(|stack| stack.tcp.poll_accept(self.index, context))
+            .map_ok(|(id, peer)| (Connection::new(self.direct.clone(), id), peer))
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.direct.look(|stack| stack.tcp.listener_addr(self.index))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.direct.with(|stack| stack.tcp.close_listener(self.index, &mut stack.ip));
+    }
+}
+
+/// A connection; dropping it closes it.
+pub struct Connection {
+    direct: Direct,
+    id: ConnId,
+}
+
+impl Connection {
+    pub(super) fn new(direct: Direct, id: ConnId) -> Connection {
+        Connection { direct, id }
+    }
+
+    pub fn poll_connected(&self, context: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        self.direct.look(|stack| stack.tcp.poll_connected(self.id, context))
+    }
+
+    pub fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, ReadError>> {
+        self.poll(|stack| stack.tcp.poll_read(self.id, context, buffer))
+    }
+
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<Result<(), ReadError>> {
+        self.direct.look(|stack| stack.tcp.poll_peek(self.id, context, &mut |_| {}))
+    }
+
+    pub fn poll_peek(&self, context: &mut Context<'_>, look: &mut dyn FnMut(&[u8])) -> Poll<Result<(), ReadError>> {
+        self.direct.look(|stack| stack.tcp.poll_peek(self.id, context, look))
+    }
+
+    pub fn consume(&self, length: usize) {
+        self.direct.with(|stack| stack.tcp.consume(self.id, length));
+    }
+
+    pub fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, WriteError>> {
+        self.poll(|stack| stack.tcp.poll_write(self.id, context, bytes))
+    }
+
+    pub fn shutdown(&self) -> Result<(), WriteError> {
+        self.direct.with(|stack| stack.tcp.shutdown(self.id))
+    }
+
+    pub fn poll_sent(&self, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        self.direct.look(|stack| stack.tcp.poll_sent(self.id, context))
+    }
+
+    pub fn abort(&self) {
+        self.direct.with(|stack| stack.tcp.abort(self.id, &mut stack.ip));
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.direct.look(|stack| stack.tcp.addresses(self.id).0)
+    }
+
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.direct.look(|stack| stack.tcp.addresses(self.id).1)
+    }
+
+    /// Uses the stack; the driver has something to do only when that was ready.
+    fn poll<R>(&self, use_stack: impl FnOnce(&mut Stack) -> Poll<R>) -> Poll<R> {
+        let mut stack = self.direct.shared.stack.borrow_mut();
+        let result = use_stack(&mut stack);
+        if result.is_ready() {
+            stack.kick();
+        }
+        result
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.direct.with(|stack| stack.tcp.drop_handle(self.id, &mut stack.ip));
+    }
+}
+
+/// A datagram socket; dropping it closes it.
+pub struct Socket {
+    direct: Direct,
+    index: usize,
+}
+
+impl Socket {
+    pub(super) fn new(direct: Direct, index: usize) -> Socket {
+        Socket { direct, index }
+    }
+
+    pub fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<(usize, SocketAddr), ReceiveError>> {
+        self.direct.look(|stack| stack.udp.poll_receive(self.index, context, buffer))
+    }
+
+    pub fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+        remote: SocketAddr,
+    ) -> Poll<Result<(), SendError>> {
+        self.direct.with(|stack| stack.udp.poll_send(self.index, context, bytes, remote, &mut stack.ip))
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.direct.look(|stack| stack.udp.local_addr(self.index))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.direct.look(|stack| stack.udp.close(self.index));
+    }
+}

@@ -1,0 +1,347 @@
+//! What is below the transports: routes, neighbours, and the frames on their way to the device.
+
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
+
+use smoltcp::wire::IpProtocol;
+
+use super::ethernet::{self, ARP_LENGTH, Arp, BROADCAST, EtherType, Mac};
+use super::hash::Keyed;
+use super::ipv4;
+use super::neighbours::{Due, Neighbours, Resolution};
+use crate::keys::Cidr;
+use crate::packet::{Checksum, MAX_HEAD, Packet, PacketMut};
+use crate::page::PagePool;
+use crate::time::Instant;
+use crate::types::network::NetworkInfo;
+
+/// Frames that may wait for the device beyond what it has room for, so that answers are not lost in a burst.
+const OUT_RESERVE: usize = 64;
+
+/// The way to a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The address that packets come from.
+    pub source: IpAddr,
+    /// Who gets them first.
+    pub next_hop: IpAddr,
+    /// The most bytes of an IP packet.
+    pub mtu: usize,
+}
+
+/// What a transport says of a packet that it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TxMeta {
+    /// The checksum of the transport header is still to be filled in, by the device if it can.
+    pub fill_checksum: bool,
+}
+
+/// Why nothing can be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// Enough packets wait for this neighbour's address.
+    Neighbour(IpAddr),
+    /// The device has no room, or there are no pages.
+    Device,
+}
+
+/// What a TCP machine and the other transports send through.
+pub trait IpOut {
+    /// The way to `destination`.
+    fn route(&self, destination: IpAddr) -> Option<Route>;
+
+    /// Whether a packet may be sent that way now. Answers are sent without asking: they are few, and dropped when there
+    /// is no room.
+    fn ready(&self, route: &Route) -> Result<(), Blocked>;
+
+    /// Whether the device has room for one more packet.
+    fn has_room(&self) -> bool;
+
+    /// A packet to be filled; `None` when there are no pages.
+    fn alloc(&mut self) -> Option<PacketMut>;
+
+    /// Sends a packet that starts with its IP header (without options).
+    fn send(&mut self, route: &Route, packet: PacketMut, meta: TxMeta);
+}
+
+/// The IPv4 layer of one interface.
+pub struct Ip {
+    mac: Mac,
+    address: Cidr,
+    gateway: Option<Ipv4Addr>,
+    mtu: usize,
+    checksum_offload: bool,
+    pool: Rc<dyn PagePool>,
+    neighbours: Neighbours,
+    out: VecDeque<Packet>,
+    room: usize,
+    now: Instant,
+    unblocked: Vec<IpAddr>,
+}
+
+impl Ip {
+    pub fn new(info: &NetworkInfo, address: Cidr, gateway: Option<Ipv4Addr>, pool: Rc<dyn PagePool>, key: Keyed) -> Ip {
+        let mut ip = Ip {
+            mac: info.mac,
+            address,
+            gateway,
+            mtu: 0,
+            checksum_offload: false,
+            pool,
+            neighbours: Neighbours::new(key),
+            out: VecDeque::new(),
+            room: 0,
+            now: Instant::ZERO,
+            unblocked: Vec::new(),
+        };
+        ip.set_device(info);
+        ip
+    }
+
+    /// The device is a new one, or has a new backend.
+    pub fn set_device(&mut self, info: &NetworkInfo) {
+        self.mac = info.mac;
+        self.mtu = usize::from(info.mtu).min(MAX_HEAD);
+        self.checksum_offload = info.checksum_ipv4;
+    }
+
+    pub fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    pub fn address(&self) -> Ipv4Addr {
+        self.address.address()
+    }
+
+    pub fn mtu(&self) -> usize {
+        self.mtu
+    }
+
+    /// Sets the time of what follows.
+    pub fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// The time of what happens.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Sets how many frames the device has room for, those that wait here included.
+    pub fn set_room(&mut self, room: usize) {
+        self.room = room;
+    }
+
+    /// Whether `address` is that of all hosts of the network.
+    pub fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        address == Ipv4Addr::BROADCAST || Some(address) == broadcast(self.address)
+    }
+
+    /// Whether a packet may come from `address`.
+    pub fn is_source(&self, address: Ipv4Addr) -> bool {
+        !(address.is_unspecified()
+            || address.is_multicast()
+            || address.is_loopback()
+            || self.is_broadcast(address)
+            || address == self.address.address())
+    }
+
+    /// Notes that a packet came from `source` by way of `mac`.
+    pub fn heard(&mut self, source: Ipv4Addr, mac: Mac) {
+        if let Some(hop) = self.next_hop(source) {
+            self.neighbours.confirm(self.now, hop, mac);
+        }
+    }
+
+    /// An ARP packet came in.
+    pub fn receive_arp(&mut self, packet: &[u8]) {
+        let Some(arp) = Arp::parse(packet) else { return };
+        let ours = self.address.address();
+        if arp.target != ours
+            || !self.is_source(arp.source)
+            || !self.address.contains(arp.source)
+            || !ethernet::is_unicast(arp.source_mac)
+        {
+            return;
+        }
+        let held = self.neighbours.learn(self.now, arp.source, arp.source_mac, arp.request);
+        for packet in held {
+            self.queue(packet, arp.source_mac);
+        }
+        self.unblocked.push(IpAddr::V4(arp.source));
+        if arp.request {
+            self.send_arp(
+                arp.source_mac,
+                Arp {
+                    request: false,
+                    source_mac: self.mac,
+                    source: ours,
+                    target_mac: arp.source_mac,
+                    target: arp.source,
+                },
+            );
+        }
+    }
+
+    /// Repeats questions that were not answered.
+    pub fn run(&mut self) {
+        while let Some(due) = self.neighbours.next_due(self.now) {
+            match due {
+                Due::Ask(address) => self.ask(address),
+                Due::GivenUp(address) => self.unblocked.push(IpAddr::V4(address)),
+            }
+        }
+    }
+
+    /// When [`run`](Ip::run) has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.neighbours.deadline()
+    }
+
+    /// The next hop for which sending is worth another try.
+    pub fn pop_unblocked(&mut self) -> Option<IpAddr> {
+        self.unblocked.pop()
+    }
+
+    /// The next frame for the device.
+    pub fn pop_frame(&mut self) -> Option<Packet> {
+        self.out.pop_front()
+    }
+
+    /// Puts back a frame that the device had no room for.
+    pub fn push_back(&mut self, frame: Packet) {
+        self.out.push_front(frame);
+    }
+
+    /// Drops all frames: the device is away.
+    pub fn drop_frames(&mut self) {
+        self.out.clear();
+    }
+
+    /// Whether answers would be dropped.
+    pub fn is_congested(&self) -> bool {
+        self.out.len() >= self.room + OUT_RESERVE
+    }
+
+    /// The neighbour that packets for `destination` go to.
+    fn next_hop(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+        if self.address.contains(destination) { Some(destination) } else { self.gateway }
+    }
+
+    fn ask(&mut self, address: Ipv4Addr) {
+        self.send_arp(
+            BROADCAST,
+            Arp {
+                request: true,
+                source_mac: self.mac,
+                source: self.address.address(),
+                target_mac: [0; 6],
+                target: address,
+            },
+        );
+    }
+
+    fn send_arp(&mut self, destination: Mac, arp: Arp) {
+        let Some(mut packet) = PacketMut::new(&self.pool) else { return };
+        let frame = packet.resize_head(ethernet::HEADER + ARP_LENGTH);
+        if let Some((header, body)) = frame.split_first_chunk_mut::<{ ethernet::HEADER }>()
+            && let Some(body) = body.first_chunk_mut::<ARP_LENGTH>()
+        {
+            ethernet::emit(header, destination, self.mac, EtherType::Arp);
+            arp.emit(body);
+            self.push(packet);
+        }
+    }
+
+    /// Queues an IP packet for the neighbour `mac`.
+    fn queue(&mut self, mut packet: PacketMut, mac: Mac) {
+        let own = self.mac;
+        if let Some(frame) = packet.push_front(ethernet::HEADER)
+            && let Some(header) = frame.first_chunk_mut::<{ ethernet::HEADER }>()
+        {
+            ethernet::emit(header, mac, own, EtherType::Ipv4);
+            self.push(packet);
+        }
+    }
+
+    fn push(&mut self, frame: PacketMut) {
+        if !self.is_congested() {
+            self.out.push_back(frame.freeze());
+        }
+    }
+
+    /// Completes the checksum, or leaves it to the device.
+    fn finish_checksum(&self, packet: &mut PacketMut) {
+        let Some(protocol) = packet.head().get(9) else { return };
+        let offset = ipv4::checksum_offset(IpProtocol::from(*protocol));
+        match offset {
+            Some(offset) if self.checksum_offload => {
+                ipv4::fill_transport(packet.head_mut(), true);
+                let start = (ethernet::HEADER + ipv4::HEADER) as u16;
+                packet.set_checksum(Checksum::Partial { start, offset });
+            }
+            _ => ipv4::fill_transport(packet.head_mut(), false),
+        }
+    }
+}
+
+impl IpOut for Ip {
+    fn route(&self, destination: IpAddr) -> Option<Route> {
+        let IpAddr::V4(destination) = destination else { return None };
+        let own = self.address.address();
+        if destination.is_unspecified() || destination.is_multicast() || destination.is_loopback() || destination == own
+        {
+            return None;
+        }
+        let next_hop = if self.is_broadcast(destination) { Ipv4Addr::BROADCAST } else { self.next_hop(destination)? };
+        Some(Route { source: IpAddr::V4(own), next_hop: IpAddr::V4(next_hop), mtu: self.mtu })
+    }
+
+    fn ready(&self, route: &Route) -> Result<(), Blocked> {
+        if !self.has_room() {
+            return Err(Blocked::Device);
+        }
+        match route.next_hop {
+            IpAddr::V4(hop) if self.neighbours.is_full(hop) => Err(Blocked::Neighbour(route.next_hop)),
+            _ => Ok(()),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.out.len() < self.room
+    }
+
+    fn alloc(&mut self) -> Option<PacketMut> {
+        PacketMut::new(&self.pool)
+    }
+
+    fn send(&mut self, route: &Route, mut packet: PacketMut, meta: TxMeta) {
+        let IpAddr::V4(hop) = route.next_hop else { return };
+        packet.set_checksum(Checksum::None);
+        if meta.fill_checksum {
+            self.finish_checksum(&mut packet);
+        }
+        if hop == Ipv4Addr::BROADCAST {
+            return self.queue(packet, BROADCAST);
+        }
+        match self.neighbours.resolve(self.now, hop) {
+            Resolution::Known(mac) => self.queue(packet, mac),
+            Resolution::Stale(mac) => {
+                self.ask(hop);
+                self.queue(packet, mac);
+            }
+            Resolution::Unknown => {
+                self.neighbours.hold(hop, packet);
+                self.ask(hop);
+            }
+            Resolution::Asked => self.neighbours.hold(hop, packet),
+        }
+    }
+}
+
+/// The address of all hosts of a network; networks of one or two addresses have none (RFC 3021).
+pub fn broadcast(network: Cidr) -> Option<Ipv4Addr> {
+    (network.prefix() < 31).then(|| Ipv4Addr::from(u32::from(network.address()) | (u32::MAX >> network.prefix())))
+}

@@ -1,0 +1,118 @@
+//! IPv4 packets in and out: checks, headers, checksums.
+
+use core::net::Ipv4Addr;
+
+use smoltcp::wire::{IPV4_HEADER_LEN, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket, checksum};
+
+/// Bytes of a header without options.
+pub const HEADER: usize = IPV4_HEADER_LEN;
+
+/// How many hops a packet of ours may take.
+const HOP_LIMIT: u8 = 64;
+
+/// A received packet whose header is sound.
+#[derive(Clone, Copy)]
+pub struct Ipv4<'a> {
+    /// The packet, header first, without what may stand behind it in the frame.
+    pub packet: &'a [u8],
+    pub header_length: usize,
+    pub source: Ipv4Addr,
+    pub destination: Ipv4Addr,
+    pub protocol: IpProtocol,
+    /// It is one part of a packet.
+    pub fragment: bool,
+}
+
+impl<'a> Ipv4<'a> {
+    /// Reads a packet; `None` when its header is not sound.
+    pub fn parse(bytes: &'a [u8]) -> Option<Ipv4<'a>> {
+        let packet = Ipv4Packet::new_checked(bytes).ok()?;
+        let header_length = usize::from(packet.header_len());
+        if packet.version() != 4 || header_length < HEADER || !packet.verify_checksum() {
+            return None;
+        }
+        Some(Ipv4 {
+            packet: bytes.get(..usize::from(packet.total_len()))?,
+            header_length,
+            source: packet.src_addr(),
+            destination: packet.dst_addr(),
+            protocol: packet.next_header(),
+            fragment: packet.more_frags() || packet.frag_offset() != 0,
+        })
+    }
+
+    /// What the packet carries.
+    pub fn payload(&self) -> &'a [u8] {
+        self.packet.get(self.header_length..).unwrap_or_default()
+    }
+
+    /// Whether the checksum of a TCP segment or a UDP datagram with its pseudo header is right.
+    pub fn verify_transport(&self) -> bool {
+        let payload = self.payload();
+        let pseudo = checksum::pseudo_header_v4(&self.source, &self.destination, self.protocol, payload.len() as u32);
+        checksum::combine(&[pseudo, checksum::data(payload)]) == !0
+    }
+}
+
+/// Writes the header of a packet of ours that carries `length` bytes. It may not be fragmented.
+pub fn emit_header(
+    header: &mut [u8; HEADER],
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: IpProtocol,
+    length: usize,
+) {
+    let mut packet = Ipv4Packet::new_unchecked(&mut header[..]);
+    packet.set_version(4);
+    packet.set_header_len(HEADER as u8);
+    packet.set_dscp(0);
+    packet.set_ecn(0);
+    packet.set_total_len((HEADER + length) as u16);
+    packet.set_ident(0);
+    packet.clear_flags();
+    packet.set_more_frags(false);
+    packet.set_dont_frag(true);
+    packet.set_frag_offset(0);
+    packet.set_hop_limit(HOP_LIMIT);
+    packet.set_next_header(protocol);
+    packet.set_src_addr(source);
+    packet.set_dst_addr(destination);
+    packet.fill_checksum();
+}
+
+/// Where the checksum stands in a transport header.
+pub fn checksum_offset(protocol: IpProtocol) -> Option<u16> {
+    match protocol {
+        IpProtocol::Tcp => Some(16),
+        IpProtocol::Udp => Some(6),
+        _ => None,
+    }
+}
+
+/// Completes the checksum of the TCP segment or UDP datagram in `packet` (header without options): all of it, or only
+/// the sum of the pseudo header when `partial`, for a device that does the rest.
+pub fn fill_transport(packet: &mut [u8], partial: bool) {
+    let Some((header, payload)) = packet.split_first_chunk_mut::<HEADER>() else { return };
+    let header = Ipv4Packet::new_unchecked(&header[..]);
+    let (source, destination) = (header.src_addr(), header.dst_addr());
+    let pseudo = checksum::pseudo_header_v4(&source, &destination, header.next_header(), payload.len() as u32);
+    match header.next_header() {
+        IpProtocol::Tcp => {
+            let Ok(mut segment) = TcpPacket::new_checked(payload) else { return };
+            if partial {
+                segment.set_checksum(pseudo);
+            } else {
+                segment.fill_checksum(&source.into(), &destination.into());
+            }
+        }
+        IpProtocol::Udp => {
+            let Ok(mut datagram) = UdpPacket::new_checked(payload) else { return };
+            if partial {
+                datagram.set_checksum(pseudo);
+            } else {
+                datagram.fill_checksum(&source.into(), &destination.into());
+            }
+        }
+        _ => {}
+    }
+}

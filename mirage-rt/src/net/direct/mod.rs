@@ -1,0 +1,149 @@
+//! A stack of our own on a network device.
+//!
+//! Below are [Ethernet and ARP](ethernet), [routes](ip), ICMP; above them UDP and the [demultiplexer](tcp) of TCP, with a
+//! [machine](tcp::machine) for the open connections. One task, the [driver], moves frames between the device and the stack.
+//! Handles call the stack directly and wake the driver when there is something to be sent, so that what several tasks
+//! write in one round of the runtime leaves with one notification.
+
+mod driver;
+mod ethernet;
+mod handles;
+mod hash;
+mod icmp;
+mod ip;
+mod ipv4;
+mod limit;
+mod neighbours;
+mod stack;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
+mod wakers;
+
+use alloc::rc::Rc;
+use core::cell::RefCell;
+use core::net::{IpAddr, Ipv4Addr};
+
+pub use handles::{Connection, Listener, Socket};
+
+use super::address::ListenAddr;
+use super::error::{BindError, ConfigError, ConnectError};
+use crate::keys::Cidr;
+use crate::net::Config;
+use crate::page::PagePool;
+use crate::runtime::Runtime;
+use crate::types::network::NetworkDevice;
+use core::net::SocketAddr;
+use stack::{Secrets, Stack};
+
+/// The smallest MTU that IPv4 allows a host.
+const LEAST_MTU: u16 = 576;
+
+/// What the driver and the handles share.
+pub struct Shared {
+    stack: RefCell<Stack>,
+    address: Cidr,
+    mac: [u8; 6],
+}
+
+/// A handle to a stack.
+#[derive(Clone)]
+pub struct Direct {
+    shared: Rc<Shared>,
+}
+
+impl Direct {
+    /// Starts a stack on `device`, with a task of its own on the current runtime.
+    pub fn start<D: NetworkDevice + 'static>(
+        device: D,
+        pool: Rc<dyn PagePool>,
+        config: &Config,
+    ) -> Result<Direct, ConfigError> {
+        let info = device.info();
+        let address = check(config)?;
+        if !ethernet::is_unicast(info.mac) {
+            return Err(ConfigError::Mac(info.mac));
+        }
+        if info.mtu < LEAST_MTU {
+            return Err(ConfigError::Mtu(info.mtu));
+        }
+        let runtime = Runtime::current();
+        let secrets = secrets(&runtime)?;
+        let stack = Stack::new(&info, address, config, pool, &secrets);
+        let shared = Rc::new(Shared { stack: RefCell::new(stack), address, mac: info.mac });
+        // The task ends by itself; nobody waits for it.
+        drop(runtime.spawn(driver::drive(device, Rc::clone(&shared))));
+        Ok(Direct { shared })
+    }
+
+    pub fn mac(&self) -> [u8; 6] {
+        self.shared.mac
+    }
+
+    pub fn address(&self) -> IpAddr {
+        IpAddr::V4(self.shared.address.address())
+    }
+
+    pub fn tcp_bind(&self, local: ListenAddr, backlog: usize) -> Result<Listener, BindError> {
+        let index = self.shared.stack.borrow_mut().tcp.bind(local, backlog)?;
+        Ok(Listener::new(self.clone(), index))
+    }
+
+    pub fn tcp_connect(&self, remote: SocketAddr) -> Result<Connection, ConnectError> {
+        let mut stack = self.shared.stack.borrow_mut();
+        let stack = &mut *stack;
+        let id = stack.tcp.connect(stack.ip.now(), remote, &stack.ip)?;
+        stack.kick();
+        Ok(Connection::new(self.clone(), id))
+    }
+
+    pub fn udp_bind(&self, local: ListenAddr) -> Result<Socket, BindError> {
+        let index = self.shared.stack.borrow_mut().udp.bind(local)?;
+        Ok(Socket::new(self.clone(), index))
+    }
+}
+
+impl Drop for Direct {
+    fn drop(&mut self) {
+        // With the driver's own, this is the last handle but one: the driver looks whether it can end.
+        if Rc::strong_count(&self.shared) == 2
+            && let Ok(mut stack) = self.shared.stack.try_borrow_mut()
+        {
+            stack.kick();
+        }
+    }
+}
+
+/// Whether a host can have the configured address and gateway.
+fn check(config: &Config) -> Result<Cidr, ConfigError> {
+    let network = config.ipv4.ok_or(ConfigError::NoAddress)?;
+    let address = network.address();
+    if !is_host(network, address) {
+        return Err(ConfigError::NotAHost(address));
+    }
+    match config.gateway {
+        Some(gateway) if gateway == address || !network.contains(gateway) || !is_host(network, gateway) => {
+            Err(ConfigError::Gateway { gateway, address })
+        }
+        _ => Ok(network),
+    }
+}
+
+fn is_host(network: Cidr, address: Ipv4Addr) -> bool {
+    let first = u32::from(address) & (u32::MAX >> network.prefix().min(31)) == 0;
+    !(address.is_unspecified()
+        || address.is_multicast()
+        || address.is_loopback()
+        || address.is_broadcast()
+        || ip::broadcast(network) == Some(address)
+        || (network.prefix() < 31 && first))
+}
+
+fn secrets(runtime: &Runtime) -> Result<Secrets, ConfigError> {
+    let mut bytes = [0; 40];
+    runtime.fill_random(&mut bytes).map_err(ConfigError::Random)?;
+    let (words, _) = bytes.as_chunks::<8>();
+    let word = |index: usize| words.get(index).map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    Ok(Secrets { hash: [word(0), word(1)], isn: [word(2), word(3)], first_port: word(4) as u16 })
+}

@@ -1,0 +1,293 @@
+//! Who has which Ethernet address: a bounded, hashed table that resolves any number of hosts at once.
+//!
+//! An entry that was not confirmed for a while is still used while it is asked for again, so that a living neighbour never
+//! makes anybody wait. Packets to a neighbour that is not known yet are held here, a few for each.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+
+use super::ethernet::Mac;
+use super::hash::{Keyed, Table};
+use crate::packet::PacketMut;
+use crate::time::{Duration, Instant};
+
+/// Entries at most; the oldest are given up for new ones.
+const MOST: usize = 1024;
+/// Packets held for one neighbour at most.
+const HELD_EACH: usize = 8;
+/// Packets held for all neighbours at most.
+const HELD_MOST: usize = 128;
+/// How long a neighbour counts as known after it was last heard of.
+const FRESH: Duration = Duration::from_secs(60);
+/// How long an answer may take before the question is repeated.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Questions without an answer before a neighbour is given up.
+const TRIES: u8 = 3;
+
+/// What to do with a packet for a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// Send it there.
+    Known(Mac),
+    /// Send it there, and ask whether the neighbour is still there.
+    Stale(Mac),
+    /// Hold it and ask.
+    Unknown,
+    /// Hold it; the neighbour was asked already.
+    Asked,
+}
+
+struct Entry {
+    address: Ipv4Addr,
+    generation: u32,
+    mac: Option<Mac>,
+    /// Until when `mac` needs no confirmation.
+    fresh_until: Instant,
+    /// Questions asked since the last answer.
+    asked: u8,
+    held: VecDeque<PacketMut>,
+}
+
+/// A question that is out.
+struct Question {
+    due: Instant,
+    index: usize,
+    generation: u32,
+}
+
+/// The table.
+pub struct Neighbours {
+    table: Table<Ipv4Addr, usize>,
+    entries: Vec<Entry>,
+    /// The next entry to be given up when there is no room.
+    hand: usize,
+    /// In the order of their due times, as they all wait equally long.
+    questions: VecDeque<Question>,
+    held: usize,
+}
+
+impl Neighbours {
+    pub fn new(key: Keyed) -> Neighbours {
+        Neighbours { table: Table::with_hasher(key), entries: Vec::new(), hand: 0, questions: VecDeque::new(), held: 0 }
+    }
+
+    /// What to do with a packet for `address`. [`Resolution::Stale`] and [`Resolution::Unknown`] count as asked.
+    pub fn resolve(&mut self, now: Instant, address: Ipv4Addr) -> Resolution {
+        let index = match self.table.get(&address) {
+            Some(index) => *index,
+            None => self.insert(address),
+        };
+        let entry = &mut self.entries[index];
+        match entry.mac {
+            Some(mac) if now < entry.fresh_until || entry.asked > 0 => Resolution::Known(mac),
+            Some(mac) => {
+                self.ask(now, index);
+                Resolution::Stale(mac)
+            }
+            None if entry.asked > 0 => Resolution::Asked,
+            None => {
+                self.ask(now, index);
+                Resolution::Unknown
+            }
+        }
+    }
+
+    /// Whether packets for `address` would be dropped because enough are held for it, or in all.
+    pub fn is_full(&self, address: Ipv4Addr) -> bool {
+        let Some(entry) = self.table.get(&address).map(|index| &self.entries[*index]) else {
+            return self.held >= HELD_MOST;
+        };
+        entry.mac.is_none() && (entry.held.len() >= HELD_EACH || self.held >= HELD_MOST)
+    }
+
+    /// Keeps a packet, its IP header first, until `address` answers. When there is no room the packet is dropped.
+    pub fn hold(&mut self, address: Ipv4Addr, packet: PacketMut) {
+        if self.is_full(address) {
+            return;
+        }
+        if let Some(index) = self.table.get(&address) {
+            self.entries[*index].held.push_back(packet);
+            self.held += 1;
+        }
+    }
+
+    /// `address` has said that its Ethernet address is `mac`. Entries that do not exist are made only when `make` is set and
+    /// there is room. Returns the packets that waited for it.
+    pub fn learn(&mut self, now: Instant, address: Ipv4Addr, mac: Mac, make: bool) -> VecDeque<PacketMut> {
+        let index = match self.table.get(&address) {
+            Some(index) => *index,
+            None if make && self.entries.len() < MOST => self.insert(address),
+            None => return VecDeque::new(),
+        };
+        let entry = &mut self.entries[index];
+        entry.mac = Some(mac);
+        entry.fresh_until = now + FRESH;
+        entry.asked = 0;
+        let held = core::mem::take(&mut entry.held);
+        self.held -= held.len();
+        held
+    }
+
+    /// A packet came from `address` by way of `mac`: if that is what the table says, it is so.
+    pub fn confirm(&mut self, now: Instant, address: Ipv4Addr, mac: Mac) {
+        if let Some(index) = self.table.get(&address) {
+            let entry = &mut self.entries[*index];
+            if entry.mac == Some(mac) {
+                entry.fresh_until = now + FRESH;
+                entry.asked = 0;
+            }
+        }
+    }
+
+    /// When [`next_due`](Neighbours::next_due) has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.questions.front().map(|question| question.due)
+    }
+
+    /// The next neighbour whose answer is due: ask it again, or hear that it was given up and its packets were dropped.
+    pub fn next_due(&mut self, now: Instant) -> Option<Due> {
+        loop {
+            let question = self.questions.front()?;
+            if question.due > now {
+                return None;
+            }
+            let (index, generation) = (question.index, question.generation);
+            self.questions.pop_front();
+            let entry = &mut self.entries[index];
+            if entry.generation != generation || entry.asked == 0 {
+                continue;
+            }
+            let address = entry.address;
+            if entry.asked < TRIES {
+                self.ask(now, index);
+                return Some(Due::Ask(address));
+            }
+            entry.asked = 0;
+            entry.mac = None;
+            self.held -= entry.held.len();
+            entry.held.clear();
+            return Some(Due::GivenUp(address));
+        }
+    }
+
+    /// Puts a question for the entry on the list, unless an earlier one is still there.
+    fn ask(&mut self, now: Instant, index: usize) {
+        let entry = &mut self.entries[index];
+        entry.asked += 1;
+        entry.generation = entry.generation.wrapping_add(1);
+        self.questions.push_back(Question { due: now + PATIENCE, index, generation: entry.generation });
+    }
+
+    /// A new entry, in the place of an old one when there is no room.
+    fn insert(&mut self, address: Ipv4Addr) -> usize {
+        let entry =
+            Entry { address, generation: 0, mac: None, fresh_until: Instant::ZERO, asked: 0, held: VecDeque::new() };
+        let index = if self.entries.len() < MOST {
+            self.entries.push(entry);
+            self.entries.len() - 1
+        } else {
+            let index = self.evictable();
+            let old = &mut self.entries[index];
+            self.table.remove(&old.address);
+            self.held -= old.held.len();
+            // Questions about the old one must not be taken for questions about the new one.
+            let generation = old.generation.wrapping_add(1);
+            *old = Entry { generation, ..entry };
+            index
+        };
+        self.table.insert(address, index);
+        index
+    }
+
+    /// The entry to be given up: the next one nothing waits for, else just the next one.
+    fn evictable(&mut self) -> usize {
+        let first = self.hand % self.entries.len();
+        for offset in 0..16 {
+            let index = (first + offset) % self.entries.len();
+            if self.entries[index].held.is_empty() {
+                self.hand = index + 1;
+                return index;
+            }
+        }
+        self.hand = first + 1;
+        first
+    }
+}
+
+/// What [`Neighbours::next_due`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Ask again for this neighbour.
+    Ask(Ipv4Addr),
+    /// This neighbour does not answer.
+    GivenUp(Ipv4Addr),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(number: u32) -> Ipv4Addr {
+        Ipv4Addr::from(0x0a00_0000 + number)
+    }
+
+    fn table() -> Neighbours {
+        Neighbours::new(Keyed::new([1, 2]))
+    }
+
+    #[test]
+    fn many_hosts_are_resolved_at_once() {
+        let mut table = table();
+        for number in 0..500 {
+            assert_eq!(table.resolve(Instant::ZERO, host(number)), Resolution::Unknown);
+            assert_eq!(table.resolve(Instant::ZERO, host(number)), Resolution::Asked);
+        }
+        for number in 0..500 {
+            table.learn(Instant::ZERO, host(number), [2, 0, 0, 0, 0, 1], false);
+            assert_eq!(table.resolve(Instant::ZERO, host(number)), Resolution::Known([2, 0, 0, 0, 0, 1]));
+        }
+    }
+
+    #[test]
+    fn a_stale_neighbour_is_used_while_it_is_asked_for() {
+        let mut table = table();
+        let mac = [2, 0, 0, 0, 0, 1];
+        table.learn(Instant::ZERO, host(1), mac, true);
+        let later = Instant::ZERO + FRESH;
+        assert_eq!(table.resolve(later, host(1)), Resolution::Stale(mac));
+        assert_eq!(table.resolve(later, host(1)), Resolution::Known(mac));
+        assert_eq!(table.next_due(later + PATIENCE), Some(Due::Ask(host(1))));
+        table.confirm(later + PATIENCE, host(1), mac);
+        assert_eq!(table.next_due(later + PATIENCE * 2), None);
+        assert_eq!(table.resolve(later + PATIENCE * 2, host(1)), Resolution::Known(mac));
+    }
+
+    #[test]
+    fn a_silent_neighbour_is_given_up_after_three_questions() {
+        let mut table = table();
+        let mut now = Instant::ZERO;
+        assert_eq!(table.resolve(now, host(1)), Resolution::Unknown);
+        for _ in 1..TRIES {
+            now = table.deadline().expect("a question is out");
+            assert_eq!(table.next_due(now), Some(Due::Ask(host(1))));
+        }
+        now = table.deadline().expect("a question is out");
+        assert_eq!(table.next_due(now), Some(Due::GivenUp(host(1))));
+        assert_eq!(table.deadline(), None);
+        assert_eq!(table.resolve(now, host(1)), Resolution::Unknown);
+    }
+
+    #[test]
+    fn the_table_stays_bounded() {
+        let mut table = table();
+        for number in 0..3 * MOST as u32 {
+            table.resolve(Instant::ZERO, host(number));
+        }
+        assert_eq!(table.entries.len(), MOST);
+        assert_eq!(table.table.len(), MOST);
+        // Strangers who ask for us make entries only while there is room.
+        table.learn(Instant::ZERO, host(1_000_000), [2, 0, 0, 0, 0, 1], true);
+        assert!(!table.table.contains_key(&host(1_000_000)));
+    }
+}

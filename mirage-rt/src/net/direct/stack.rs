@@ -1,0 +1,236 @@
+//! The stack of one interface: what comes in goes to where it belongs.
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
+
+use smoltcp::wire::{Icmpv4DstUnreachable, IpProtocol};
+
+use super::ethernet::{self, BROADCAST, EtherType, Mac};
+use super::hash::Keyed;
+use super::icmp::{self, Meaning};
+use super::ip::{Ip, IpOut};
+use super::ipv4::{self, Ipv4};
+use super::limit::Limit;
+use super::tcp::Tcp;
+use super::tcp::segment::Segment;
+use super::tcp::smol::{Buffers, SmolSets};
+use super::udp::Udp;
+use super::wakers::WakerSlot;
+use crate::keys::Cidr;
+use crate::net::Config;
+use crate::packet::{Checksum, PacketMut};
+use crate::page::PagePool;
+use crate::time::Instant;
+use crate::types::network::NetworkInfo;
+
+/// Connections that one turn may serve.
+const RUN_BUDGET: usize = 256;
+
+/// Random numbers for the stack's secrets.
+#[derive(Clone, Copy)]
+pub struct Secrets {
+    pub hash: [u64; 2],
+    pub isn: [u64; 2],
+    pub first_port: u16,
+}
+
+/// The layers, and the waker of the task that serves the device.
+pub struct Stack {
+    pub ip: Ip,
+    pub tcp: Tcp<SmolSets>,
+    pub udp: Udp,
+    unreachable: Limit,
+    /// For packets in several pieces.
+    scratch: Vec<u8>,
+    driver: WakerSlot,
+    /// Received packets that were parts of a whole; they are not put together.
+    fragments: u64,
+}
+
+impl Stack {
+    /// `address` must be a host's.
+    pub fn new(info: &NetworkInfo, address: Cidr, config: &Config, pool: Rc<dyn PagePool>, secrets: &Secrets) -> Stack {
+        let key = Keyed::new(secrets.hash);
+        let ip = Ip::new(info, address, config.gateway, pool, key);
+        let own = IpAddr::V4(address.address());
+        let buffers =
+            Buffers { receive: config.receive_buffer, send: config.send_buffer, budget: config.connection_memory };
+        let machine = SmolSets::new(own, address.prefix(), ip.mtu(), buffers);
+        Stack {
+            tcp: Tcp::new(machine, own, ip.mtu(), key, secrets.isn),
+            udp: Udp::new(own, key, secrets.first_port),
+            ip,
+            unreachable: Limit::per_second(100),
+            scratch: Vec::new(),
+            driver: WakerSlot::default(),
+            fragments: 0,
+        }
+    }
+
+    /// The driver's task is to be woken by [`kick`](Stack::kick).
+    pub fn register_driver(&mut self, waker: &core::task::Waker) {
+        self.driver.register(waker);
+    }
+
+    /// There is something to be sent.
+    pub fn kick(&mut self) {
+        self.driver.wake();
+    }
+
+    /// A frame came in.
+    pub fn receive(&mut self, now: Instant, mut frame: PacketMut) {
+        self.ip.set_now(now);
+        if frame.fragments().is_empty() {
+            if let Some(echo) = self.receive_bytes(now, frame.head(), frame.checksum())
+                && frame.pull_front(echo.skip)
+            {
+                self.answer_echo(&echo, frame);
+            }
+            return;
+        }
+        let mut bytes = core::mem::take(&mut self.scratch);
+        bytes.clear();
+        if bytes.try_reserve(frame.len()).is_ok() {
+            for part in frame.parts() {
+                bytes.extend_from_slice(part);
+            }
+            if let Some(echo) = self.receive_bytes(now, &bytes, frame.checksum())
+                && let Some(mut copy) = self.ip.alloc()
+                && let Some(message) = bytes.get(echo.skip..echo.skip + ipv4::HEADER + echo.length)
+                && copy.resize_head(message.len()).len() == message.len()
+            {
+                copy.head_mut().copy_from_slice(message);
+                self.answer_echo(&echo, copy);
+            }
+        }
+        self.scratch = bytes;
+    }
+
+    /// A frame in one piece. An echo request is left to be answered with the frame itself.
+    fn receive_bytes(&mut self, now: Instant, frame: &[u8], checksum: Checksum) -> Option<Echo> {
+        let (destination, source, ethertype) = ethernet::parse(frame)?;
+        if (destination != self.ip.mac() && destination != BROADCAST) || !ethernet::is_unicast(source) {
+            return None;
+        }
+        let body = frame.get(ethernet::HEADER..)?;
+        match ethertype {
+            EtherType::Arp => {
+                self.ip.receive_arp(body);
+                None
+            }
+            EtherType::Ipv4 => self.receive_ipv4(now, &Ipv4::parse(body)?, source, checksum),
+        }
+    }
+
+    fn receive_ipv4(&mut self, now: Instant, packet: &Ipv4<'_>, mac: Mac, checksum: Checksum) -> Option<Echo> {
+        let ours = packet.destination == self.ip.address();
+        if !self.ip.is_source(packet.source) || !(ours || self.ip.is_broadcast(packet.destination)) {
+            return None;
+        }
+        // A part of a TCP segment must not be taken for a segment: its connection would be reset. smoltcp can put no
+        // packets together from more than one sender at a time, so nothing is.
+        if packet.fragment {
+            self.fragments += 1;
+            if self.fragments == 1 {
+                log::warn!(target: "net", "{} sends packets in fragments; they are dropped", packet.source);
+            }
+            return None;
+        }
+        self.ip.heard(packet.source, mac);
+        let trusted = checksum != Checksum::None;
+        match packet.protocol {
+            IpProtocol::Tcp if ours && (trusted || packet.verify_transport()) => {
+                let (source, destination) = (packet.source.into(), packet.destination.into());
+                let segment = Segment::parse(source, destination, packet.payload())?;
+                self.tcp.on_segment(now, packet.packet, &segment, &mut self.ip);
+                None
+            }
+            IpProtocol::Udp if trusted || has_no_checksum(packet) || packet.verify_transport() => {
+                if !self.udp.receive(packet) && ours {
+                    self.answer_unreachable(now, packet, Icmpv4DstUnreachable::PortUnreachable);
+                }
+                None
+            }
+            IpProtocol::Icmp if ours => self.receive_icmp(packet),
+            IpProtocol::Tcp | IpProtocol::Udp | IpProtocol::Icmp | IpProtocol::Igmp => None,
+            _ => {
+                if ours {
+                    self.answer_unreachable(now, packet, Icmpv4DstUnreachable::ProtoUnreachable);
+                }
+                None
+            }
+        }
+    }
+
+    fn receive_icmp(&mut self, packet: &Ipv4<'_>) -> Option<Echo> {
+        match icmp::read(packet) {
+            Meaning::Echo => Some(Echo {
+                source: packet.source,
+                destination: packet.destination,
+                // Options are not sent back: the new header takes the place right in front of the message.
+                skip: ethernet::HEADER + packet.header_length - ipv4::HEADER,
+                length: packet.payload().len(),
+            }),
+            Meaning::TcpUnreachable { tuple, seq, refused } => {
+                self.tcp.on_unreachable(&tuple, seq, refused);
+                None
+            }
+            Meaning::Nothing => None,
+        }
+    }
+
+    fn answer_echo(&mut self, echo: &Echo, reply: PacketMut) {
+        if let Some(route) = self.ip.route(echo.source.into())
+            && !self.ip.is_congested()
+        {
+            icmp::echo(&mut self.ip, &route, echo.source, echo.destination, echo.length, reply);
+        }
+    }
+
+    fn answer_unreachable(&mut self, now: Instant, packet: &Ipv4<'_>, reason: Icmpv4DstUnreachable) {
+        if let Some(route) = self.ip.route(packet.source.into())
+            && self.unreachable.allow(now)
+        {
+            icmp::unreachable(&mut self.ip, &route, packet, reason);
+        }
+    }
+
+    /// Does what is due and makes the frames that the device has room for; whether more could be done at once.
+    pub fn run(&mut self, now: Instant) -> bool {
+        self.ip.set_now(now);
+        self.ip.run();
+        while let Some(hop) = self.ip.pop_unblocked() {
+            self.tcp.on_neighbour(hop);
+        }
+        self.tcp.run(now, RUN_BUDGET, &mut self.ip)
+    }
+
+    /// When [`run`](Stack::run) has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.ip.deadline().into_iter().chain(self.tcp.deadline()).min()
+    }
+
+    /// The device was given up.
+    pub fn down(&mut self) {
+        self.ip.drop_frames();
+        self.tcp.down();
+        self.udp.down();
+    }
+}
+
+/// An echo request to be answered.
+#[derive(Clone, Copy, Debug)]
+struct Echo {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    /// Bytes in front of the place of the answer's IP header.
+    skip: usize,
+    /// Bytes of the ICMP message.
+    length: usize,
+}
+
+/// Whether a UDP datagram was sent without checksum, as it may be over IPv4.
+fn has_no_checksum(packet: &Ipv4<'_>) -> bool {
+    packet.payload().get(6..8) == Some(&[0, 0])
+}

@@ -1,0 +1,197 @@
+//! Half-open connections: a SYN came, our SYN went out, the peer's answer has not come yet. They need no buffers, and their
+//! number is bounded: a flood of SYNs pushes out the oldest ones and touches nothing else.
+
+use alloc::vec::Vec;
+
+use super::machine::Handshake;
+use super::segment::{Bare, Control, FourTuple, Segment, SynOptions};
+use crate::net::direct::hash::{Keyed, Table};
+use crate::net::direct::ip::IpOut;
+use crate::time::{Duration, Instant};
+
+/// Entries at most.
+const MOST: usize = 256;
+/// How long the peer has for its first answer; twice as long each time after that.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Our SYN is sent so often.
+const TRIES: u8 = 5;
+/// How often the entries are looked through while there are some.
+const TICK: Duration = Duration::from_millis(250);
+
+struct Entry {
+    handshake: Handshake,
+    listener: u32,
+    due: Instant,
+    tries: u8,
+}
+
+/// The entries.
+pub struct HalfOpen {
+    table: Table<FourTuple, usize>,
+    entries: Vec<Option<Entry>>,
+    /// Where the next entry goes: entries are made in a circle, so that the one in the way is about the oldest.
+    hand: usize,
+    tick: Instant,
+}
+
+/// What our SYNs offer.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer {
+    pub mss: u16,
+    pub window: u16,
+    pub window_shift: u8,
+}
+
+/// What became of a segment for a half-open connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Found {
+    /// The handshake is done; the entry stays until [`HalfOpen::remove`].
+    Complete(Handshake, u32),
+    /// The answer was not for our SYN: reset.
+    Wrong,
+    /// Nothing is to be done.
+    Ignore,
+}
+
+impl HalfOpen {
+    pub fn new(key: Keyed) -> HalfOpen {
+        HalfOpen { table: Table::with_hasher(key), entries: Vec::new(), hand: 0, tick: Instant::ZERO }
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Adds the connection of a SYN that came to `listener`, and sends our own.
+    pub fn insert(&mut self, handshake: &Handshake, listener: u32, offer: &Offer, out: &mut dyn IpOut) {
+        let now = handshake.sent;
+        if self.table.is_empty() {
+            self.tick = now + TICK;
+        }
+        send_syn(handshake, offer, out);
+        let index = self.place();
+        self.table.insert(handshake.tuple, index);
+        self.entries[index] = Some(Entry { handshake: *handshake, listener, due: now + FIRST_WAIT, tries: 1 });
+    }
+
+    /// A segment came; `None` when it belongs to no entry.
+    pub fn on_segment(&mut self, now: Instant, segment: &Segment, offer: &Offer, out: &mut dyn IpOut) -> Option<Found> {
+        let index = *self.table.get(&segment.tuple)?;
+        let entry = self.entries.get_mut(index)?.as_mut()?;
+        let expected = entry.handshake.peer_isn.add(1);
+        if segment.rst {
+            if segment.seq == expected {
+                self.remove(&segment.tuple);
+            }
+            return Some(Found::Ignore);
+        }
+        if segment.syn {
+            if segment.ack.is_some() {
+                return Some(Found::Wrong);
+            }
+            if segment.seq == entry.handshake.peer_isn {
+                // The peer has not heard us.
+                entry.handshake.sent = now;
+                send_syn(&entry.handshake, offer, out);
+                return Some(Found::Ignore);
+            }
+            // Another attempt in the place of this one: as if this one had never been.
+            self.remove(&segment.tuple);
+            return None;
+        }
+        Some(match segment.ack {
+            Some(ack) if ack == entry.handshake.isn.add(1) => {
+                let offset = segment.seq.since(expected);
+                if offset >= 0 && offset < i32::from(offer.window.max(1)) {
+                    Found::Complete(entry.handshake, entry.listener)
+                } else {
+                    Found::Ignore
+                }
+            }
+            Some(_) => Found::Wrong,
+            None => Found::Ignore,
+        })
+    }
+
+    /// Forgets the connection.
+    pub fn remove(&mut self, tuple: &FourTuple) {
+        if let Some(index) = self.table.remove(tuple)
+            && let Some(entry) = self.entries.get_mut(index)
+        {
+            *entry = None;
+        }
+    }
+
+    /// Forgets all connections of `listener`.
+    pub fn remove_listener(&mut self, listener: u32) {
+        for entry in &mut self.entries {
+            if let Some(found) = entry
+                && found.listener == listener
+            {
+                self.table.remove(&found.handshake.tuple);
+                *entry = None;
+            }
+        }
+    }
+
+    /// When [`run`](HalfOpen::run) has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        (!self.table.is_empty()).then_some(self.tick)
+    }
+
+    /// Sends our SYN again where the peer's answer is due, and gives up where it was sent often enough.
+    pub fn run(&mut self, now: Instant, offer: &Offer, out: &mut dyn IpOut) {
+        if self.table.is_empty() || now < self.tick {
+            return;
+        }
+        self.tick = now + TICK;
+        for slot in &mut self.entries {
+            let Some(entry) = slot else { continue };
+            if entry.due > now {
+                continue;
+            }
+            if entry.tries == TRIES {
+                self.table.remove(&entry.handshake.tuple);
+                *slot = None;
+                continue;
+            }
+            entry.due = now + FIRST_WAIT * (1 << entry.tries);
+            entry.tries += 1;
+            entry.handshake.sent = now;
+            send_syn(&entry.handshake, offer, out);
+        }
+    }
+
+    /// A place for an entry: a free one near the hand, else that of the entry at the hand, which is given up.
+    fn place(&mut self) -> usize {
+        if self.entries.len() < MOST {
+            self.entries.push(None);
+            return self.entries.len() - 1;
+        }
+        let free = (0..8).map(|offset| (self.hand + offset) % MOST).find(|index| self.entries[*index].is_none());
+        let index = free.unwrap_or(self.hand);
+        self.hand = (index + 1) % MOST;
+        if let Some(old) = self.entries[index].take() {
+            self.table.remove(&old.handshake.tuple);
+        }
+        index
+    }
+}
+
+fn send_syn(handshake: &Handshake, offer: &Offer, out: &mut dyn IpOut) {
+    let options = SynOptions {
+        mss: Some(offer.mss),
+        // Only what the peer offered too.
+        window_shift: handshake.options.window_shift.map(|_| offer.window_shift),
+        sack: handshake.options.sack,
+    };
+    Bare {
+        control: Control::Syn,
+        seq: handshake.isn,
+        ack: Some(handshake.peer_isn.add(1)),
+        window: offer.window,
+        options,
+    }
+    .send(&handshake.tuple, out);
+}

@@ -1,0 +1,143 @@
+//! The seam between the demultiplexer and what speaks TCP for one connection.
+//!
+//! Outside of a machine, and the same for all machines: the table of connections, half-open connections, TIME_WAIT,
+//! listeners, the check of resets and acknowledgements against blind injection, timers, the list of connections with
+//! something to send, wakers. A machine keeps the state of the connections behind [`ConnId`]s that the demultiplexer
+//! gives out, and touches only the one it is asked about. Applications see none of its types.
+
+use super::segment::{FourTuple, Segment, Seq, SynOptions};
+use crate::net::direct::ip::{Blocked, IpOut};
+use crate::time::{Duration, Instant};
+
+/// A connection: a place in a table, and which of the connections that had this place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnId {
+    pub index: u32,
+    pub generation: u32,
+}
+
+/// A handshake that the cache of half-open connections has led to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Handshake {
+    pub tuple: FourTuple,
+    /// The sequence number of our SYN.
+    pub isn: Seq,
+    /// That of the peer's.
+    pub peer_isn: Seq,
+    /// What the peer's SYN offered.
+    pub options: SynOptions,
+    /// The window of the peer's SYN.
+    pub window: u16,
+    /// When our SYN left, for the first measure of the round trip.
+    pub sent: Instant,
+}
+
+/// There is no memory for another connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Our SYN is out.
+    Connecting,
+    /// Open, or half closed.
+    Open,
+    /// Both sides are closed and late segments of the peer have to be answered.
+    TimeWait {
+        /// The next position that we would send.
+        next: Seq,
+        /// The next one that we expect.
+        expected: Seq,
+    },
+    /// Over: closed on both sides, reset, or given up.
+    Closed,
+}
+
+/// What an application can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Bytes that can be read at once.
+    pub readable: usize,
+    /// The peer has closed its side and no bytes are missing: after `readable` comes the end.
+    pub finished: bool,
+    /// There is room to write, and this side is not closed.
+    pub writable: bool,
+    /// Bytes that the peer has not acknowledged, our FIN counted as one.
+    pub unacknowledged: usize,
+}
+
+/// What the peer may validly send; for the checks of RFC 5961.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    /// The next position that is missing.
+    pub next: Seq,
+    /// Behind the last one that the window allows.
+    pub end: Seq,
+    /// Behind the last one that we have sent.
+    pub sent: Seq,
+}
+
+/// What [`TcpMachine::run`] left behind.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// When to run it again.
+    pub deadline: Option<Instant>,
+    /// There is more to send, and why it could not be.
+    pub blocked: Option<Blocked>,
+}
+
+/// Something that speaks TCP. All methods return at once; none calls the application. A connection that the machine does
+/// not know is closed and has nothing to read.
+pub trait TcpMachine {
+    /// The shift of the windows that this machine offers to peers that can scale.
+    fn window_shift(&self) -> u8;
+
+    /// The window that a new connection offers, before it is shifted.
+    fn initial_window(&self) -> u16;
+
+    /// Makes the connection `id` from a handshake. The segment that ended the handshake comes next, by
+    /// [`on_segment`](TcpMachine::on_segment).
+    fn establish(&mut self, now: Instant, id: ConnId, handshake: &Handshake) -> Result<(), OutOfMemory>;
+
+    /// Makes the connection `id`, whose SYN with the position `isn` leaves with the next [`run`](TcpMachine::run).
+    fn connect(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<(), OutOfMemory>;
+
+    /// A segment of `id`'s peer: `packet` is the whole IP packet, its checksums are right. At most one answer leaves at
+    /// once; what else there is to be sent waits for [`run`](TcpMachine::run).
+    fn on_segment(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment, out: &mut dyn IpOut);
+
+    /// Sends what there is to be sent and does what is due.
+    fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress;
+
+    /// Where `id` stands.
+    fn state(&self, id: ConnId) -> State;
+
+    /// What can be done with `id`.
+    fn readiness(&self, id: ConnId) -> Readiness;
+
+    /// What `id`'s peer may send.
+    fn expected(&self, id: ConnId) -> Expected;
+
+    /// The bytes that can be read at once: the first ones, as far as they are contiguous.
+    fn peek(&mut self, id: ConnId) -> &[u8];
+
+    /// Takes bytes away that were peeked at; no more than there are.
+    fn consume(&mut self, id: ConnId, length: usize);
+
+    /// Copies bytes out and takes them away; how many.
+    fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> usize;
+
+    /// Takes over bytes to be sent; how many there was room for.
+    fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize;
+
+    /// Closes this side behind what was written.
+    fn shutdown(&mut self, id: ConnId);
+
+    /// From now on the connection is given up when nothing was heard of the peer for so long, even when nothing waits
+    /// for it.
+    fn linger(&mut self, now: Instant, id: ConnId, most: Duration);
+
+    /// Forgets `id` and frees its memory.
+    fn free(&mut self, id: ConnId);
+}

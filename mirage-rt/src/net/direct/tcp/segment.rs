@@ -1,0 +1,244 @@
+//! TCP segments as the demultiplexer sees them, and those without data that it sends itself.
+
+use core::hash::{Hash, Hasher};
+use core::net::{IpAddr, SocketAddr};
+
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+
+use crate::net::direct::ip::{IpOut, Route, TxMeta};
+use crate::net::direct::ipv4;
+
+/// A position in a stream of bytes; compared by the sign of the difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Seq(pub u32);
+
+impl Seq {
+    pub fn add(self, bytes: u32) -> Seq {
+        Seq(self.0.wrapping_add(bytes))
+    }
+
+    /// How far `self` is behind `earlier`, negative when it is in front.
+    pub fn since(self, earlier: Seq) -> i32 {
+        self.0.wrapping_sub(earlier.0) as i32
+    }
+}
+
+/// What tells connections apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FourTuple {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+impl Hash for FourTuple {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match (self.local.ip(), self.remote.ip()) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                state.write_u64(u64::from(u32::from(local)) << 32 | u64::from(u32::from(remote)));
+            }
+            (local, remote) => {
+                local.hash(state);
+                remote.hash(state);
+            }
+        }
+        state.write_u32(u32::from(self.local.port()) << 16 | u32::from(self.remote.port()));
+    }
+}
+
+/// The header of a received segment whose checksum is right.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    pub tuple: FourTuple,
+    pub seq: Seq,
+    pub ack: Option<Seq>,
+    pub syn: bool,
+    pub fin: bool,
+    pub rst: bool,
+    pub window: u16,
+    /// Bytes of data.
+    pub length: u32,
+    /// Bytes of the header, to find the options.
+    header: usize,
+}
+
+impl Segment {
+    /// Reads the header of `payload`, a packet from `source` to `destination`; `None` when it makes no sense.
+    pub fn parse(source: IpAddr, destination: IpAddr, payload: &[u8]) -> Option<Segment> {
+        let packet = TcpPacket::new_checked(payload).ok()?;
+        let (source, destination) =
+            (SocketAddr::new(source, packet.src_port()), SocketAddr::new(destination, packet.dst_port()));
+        // Contradicting flags belong to no connection.
+        if source.port() == 0
+            || destination.port() == 0
+            || packet.syn() && (packet.fin() || packet.rst())
+            || packet.fin() && packet.rst()
+        {
+            return None;
+        }
+        let header = usize::from(packet.header_len());
+        Some(Segment {
+            tuple: FourTuple { local: destination, remote: source },
+            seq: Seq(packet.seq_number().0 as u32),
+            ack: packet.ack().then(|| Seq(packet.ack_number().0 as u32)),
+            syn: packet.syn(),
+            fin: packet.fin(),
+            rst: packet.rst(),
+            window: packet.window_len(),
+            length: payload.len().checked_sub(header)? as u32,
+            header,
+        })
+    }
+
+    /// The options of a SYN; `payload` is what [`parse`](Segment::parse) got.
+    pub fn options(&self, payload: &[u8]) -> SynOptions {
+        let mut found = SynOptions::default();
+        let mut options = payload.get(20..self.header).unwrap_or_default();
+        while let Some((kind, rest)) = options.split_first() {
+            match kind {
+                0 => break,
+                1 => options = rest,
+                _ => {
+                    let Some(length) = rest.first().map(|length| usize::from(*length)).filter(|length| *length >= 2)
+                    else {
+                        break;
+                    };
+                    let Some(data) = options.get(2..length) else { break };
+                    match (kind, data) {
+                        (2, [high, low]) => found.mss = Some(u16::from_be_bytes([*high, *low])),
+                        // RFC 7323: no shift is larger than 14.
+                        (3, [shift]) => found.window_shift = Some((*shift).min(14)),
+                        (4, []) => found.sack = true,
+                        _ => {}
+                    }
+                    options = options.get(length..).unwrap_or_default();
+                }
+            }
+        }
+        found
+    }
+
+    /// How much of the sequence space the segment takes.
+    pub fn span(&self) -> u32 {
+        self.length + u32::from(self.syn) + u32::from(self.fin)
+    }
+}
+
+/// What a SYN offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SynOptions {
+    pub mss: Option<u16>,
+    pub window_shift: Option<u8>,
+    pub sack: bool,
+}
+
+/// A segment without data.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bare {
+    pub control: Control,
+    pub seq: Seq,
+    pub ack: Option<Seq>,
+    pub window: u16,
+    /// Sent with a SYN only.
+    pub options: SynOptions,
+}
+
+/// The flag of a segment without data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Control {
+    #[default]
+    None,
+    Syn,
+    Rst,
+}
+
+/// Bytes of the longest such segment with its IP header.
+pub const BARE_MOST: usize = ipv4::HEADER + 60;
+
+impl Bare {
+    /// Writes the packet, checksum left out, from the local to the remote side of `tuple`; its length.
+    pub fn emit(&self, tuple: &FourTuple, packet: &mut [u8; BARE_MOST]) -> Option<usize> {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.local.ip(), tuple.remote.ip()) else { return None };
+        let syn = self.control == Control::Syn;
+        let repr = TcpRepr {
+            src_port: tuple.local.port(),
+            dst_port: tuple.remote.port(),
+            control: match self.control {
+                Control::None => TcpControl::None,
+                Control::Syn => TcpControl::Syn,
+                Control::Rst => TcpControl::Rst,
+            },
+            seq_number: TcpSeqNumber(self.seq.0 as i32),
+            ack_number: self.ack.map(|ack| TcpSeqNumber(ack.0 as i32)),
+            window_len: self.window,
+            window_scale: self.options.window_shift.filter(|_| syn),
+            max_seg_size: self.options.mss.filter(|_| syn),
+            sack_permitted: self.options.sack && syn,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let length = repr.buffer_len();
+        let (header, rest) = packet.split_first_chunk_mut::<{ ipv4::HEADER }>()?;
+        let segment = rest.get_mut(..length)?;
+        ipv4::emit_header(header, source, destination, IpProtocol::Tcp, length);
+        repr.emit(
+            &mut TcpPacket::new_unchecked(segment),
+            &source.into(),
+            &destination.into(),
+            &ChecksumCapabilities::ignored(),
+        );
+        Some(ipv4::HEADER + length)
+    }
+
+    /// Sends the segment; it is dropped when there are no pages.
+    pub fn send(&self, tuple: &FourTuple, out: &mut dyn IpOut) {
+        let Some(route) = out.route(tuple.remote.ip()) else { return };
+        self.send_by(&route, tuple, out);
+    }
+
+    fn send_by(&self, route: &Route, tuple: &FourTuple, out: &mut dyn IpOut) {
+        let mut bytes = [0; BARE_MOST];
+        let (Some(length), Some(mut packet)) = (self.emit(tuple, &mut bytes), out.alloc()) else { return };
+        packet.resize_head(length).copy_from_slice(&bytes[..length]);
+        out.send(route, packet, TxMeta { fill_checksum: true });
+    }
+
+    /// The answer to a segment that belongs to no connection (RFC 9293, 3.5.2); `None` to a reset.
+    pub fn reset_for(segment: &Segment) -> Option<Bare> {
+        if segment.rst {
+            return None;
+        }
+        Some(match segment.ack {
+            Some(ack) => Bare { control: Control::Rst, seq: ack, ..Bare::default() },
+            None => Bare { control: Control::Rst, ack: Some(segment.seq.add(segment.span())), ..Bare::default() },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_segment_is_read_as_written() {
+        let tuple =
+            FourTuple { local: SocketAddr::from(([10, 0, 0, 1], 80)), remote: SocketAddr::from(([10, 0, 0, 2], 4000)) };
+        let options = SynOptions { mss: Some(1460), window_shift: Some(3), sack: true };
+        let bare = Bare { control: Control::Syn, seq: Seq(7), ack: Some(Seq(9)), window: 500, options };
+        let mut bytes = [0; BARE_MOST];
+        let length = bare.emit(&tuple, &mut bytes).expect("an IPv4 tuple");
+        let payload = &bytes[ipv4::HEADER..length];
+        let segment = Segment::parse(tuple.local.ip(), tuple.remote.ip(), payload).expect("a segment");
+        assert_eq!(segment.tuple, FourTuple { local: tuple.remote, remote: tuple.local });
+        assert_eq!((segment.seq, segment.ack, segment.window), (Seq(7), Some(Seq(9)), 500));
+        assert_eq!((segment.syn, segment.fin, segment.rst, segment.length), (true, false, false, 0));
+        assert_eq!(segment.options(payload), options);
+    }
+
+    #[test]
+    fn positions_compare_across_the_wrap() {
+        assert!(Seq(3).since(Seq(u32::MAX - 3)) > 0);
+        assert!(Seq(u32::MAX - 3).since(Seq(3)) < 0);
+    }
+}

@@ -1,0 +1,301 @@
+//! Hand-made frames against a stack: what strangers may send.
+
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, SocketAddr};
+
+use super::*;
+use crate::net::direct::Direct;
+use crate::net::direct::ethernet::{self, Arp, EtherType};
+use crate::net::direct::ipv4;
+use crate::net::direct::tcp::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq, SynOptions};
+use crate::net::switch::Port;
+use crate::packet::PacketMut;
+use crate::time::{Duration, sleep};
+use crate::types::network::NetworkDevice;
+
+/// A host without a stack: a test sends its frames and sees what comes back.
+pub(super) struct Raw {
+    switch: Switch,
+    port: Port,
+    own: Ipv4Addr,
+}
+
+/// The Ethernet address of the stack under test, which has the first port of its switch.
+pub(super) const STACK: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+impl Raw {
+    pub(super) fn new(switch: &Switch, number: u8) -> Raw {
+        Raw { switch: switch.clone(), port: switch.port(), own: ip(number) }
+    }
+
+    pub(super) fn mac(&self) -> [u8; 6] {
+        self.port.info().mac
+    }
+
+    /// Sends bytes as they are.
+    pub(super) fn send_frame(&mut self, bytes: &[u8]) {
+        let packet = PacketMut::copy_of(&self.switch.pool(), bytes).expect("pages are left");
+        self.port.transmit(packet.freeze()).expect("the port takes it");
+        self.port.flush();
+    }
+
+    /// Sends an IP packet to the stack.
+    pub(super) fn send_ip(&mut self, packet: &[u8]) {
+        let mut frame = Vec::from([0; ethernet::HEADER]);
+        let header = frame.first_chunk_mut().expect("as long as a header");
+        ethernet::emit(header, STACK, self.mac(), EtherType::Ipv4);
+        frame.extend_from_slice(packet);
+        self.send_frame(&frame);
+    }
+
+    /// Sends a segment without data from `from` to `to`.
+    pub(super) fn send_bare(&mut self, from: SocketAddr, to: SocketAddr, bare: &Bare) {
+        self.send_data(from, to, bare, &[]);
+    }
+
+    /// Sends a segment with `data`.
+    pub(super) fn send_data(&mut self, from: SocketAddr, to: SocketAddr, bare: &Bare, data: &[u8]) {
+        let mut bytes = [0; BARE_MOST];
+        let tuple = FourTuple { local: from, remote: to };
+        let length = bare.emit(&tuple, &mut bytes).expect("IPv4");
+        let mut packet = bytes[..length].to_vec();
+        packet.extend_from_slice(data);
+        let total = packet.len() as u16;
+        packet[2..4].copy_from_slice(&total.to_be_bytes());
+        let (header, _) = packet.split_first_chunk_mut::<{ ipv4::HEADER }>().expect("a header");
+        let mut header = smoltcp::wire::Ipv4Packet::new_unchecked(&mut header[..]);
+        header.fill_checksum();
+        ipv4::fill_transport(&mut packet, false);
+        self.send_ip(&packet);
+    }
+
+    /// The next frame that came, without waiting. Questions for our address are answered on the way.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            let mut context = core::task::Context::from_waker(core::task::Waker::noop());
+            let core::task::Poll::Ready(Ok(frame)) = self.port.poll_receive(&mut context) else { return None };
+            let frame = frame.head().to_vec();
+            match Arp::parse(&frame[ethernet::HEADER..]) {
+                Some(arp) if arp.request && arp.target == self.own => self.answer_arp(&arp),
+                _ => return Some(frame),
+            }
+        }
+    }
+
+    fn answer_arp(&mut self, question: &Arp) {
+        let mut frame = [0; ethernet::HEADER + ethernet::ARP_LENGTH];
+        let answer = Arp {
+            request: false,
+            source_mac: self.mac(),
+            source: question.target,
+            target_mac: question.source_mac,
+            target: question.source,
+        };
+        let (header, body) = frame.split_first_chunk_mut().expect("a header");
+        ethernet::emit(header, question.source_mac, self.mac(), EtherType::Arp);
+        answer.emit(body.first_chunk_mut().expect("a body"));
+        self.send_frame(&frame);
+    }
+
+    /// The IP packets that came within a millisecond.
+    pub(super) async fn packets(&mut self) -> Vec<Vec<u8>> {
+        let mut packets = Vec::new();
+        for _ in 0..5 {
+            while let Some(frame) = self.next() {
+                packets.push(frame[ethernet::HEADER..].to_vec());
+            }
+            sleep(Duration::from_micros(200)).await;
+        }
+        packets
+    }
+
+    /// The segments that came within a millisecond.
+    pub(super) async fn segments(&mut self) -> Vec<Segment> {
+        let packets = self.packets().await;
+        packets
+            .iter()
+            .filter_map(|bytes| {
+                let packet = ipv4::Ipv4::parse(bytes).expect("the stack sends sound packets");
+                if packet.protocol != smoltcp::wire::IpProtocol::Tcp {
+                    return None;
+                }
+                assert!(packet.verify_transport(), "the stack sends right checksums");
+                Segment::parse(packet.source.into(), packet.destination.into(), packet.payload())
+            })
+            .collect()
+    }
+
+    /// Opens a connection from `from` to `to` by hand; our next position and the stack's.
+    pub(super) async fn handshake(&mut self, from: SocketAddr, to: SocketAddr) -> (Seq, Seq) {
+        let options = SynOptions { mss: Some(1460), window_shift: Some(7), sack: true };
+        let syn = Bare { control: Control::Syn, seq: Seq(1000), window: 60_000, options, ..Bare::default() };
+        self.send_bare(from, to, &syn);
+        let answers = self.segments().await;
+        let [answer] = answers.as_slice() else { panic!("one answer to a SYN, not {answers:?}") };
+        assert!(answer.syn && answer.ack == Some(Seq(1001)));
+        let theirs = answer.seq.add(1);
+        self.send_bare(from, to, &Bare { seq: Seq(1001), ack: Some(theirs), window: 60_000, ..Bare::default() });
+        (Seq(1001), theirs)
+    }
+}
+
+/// A stack as host 1 whose inside can be looked at.
+pub(super) fn stack(switch: &Switch) -> (Direct, Network) {
+    let direct = Direct::start(switch.port(), switch.pool(), &config(1)).expect("the configuration is good");
+    let network = Network { stack: crate::net::Stack::Direct(direct.clone()) };
+    (direct, network)
+}
+
+#[test]
+fn a_flood_of_syns_is_bounded_and_touches_no_connection() {
+    testing::run(11, async {
+        let switch = Switch::new(11, Impairments::NONE);
+        let (direct, server) = stack(&switch);
+        let _echoing = echo_server(&server, 80).await;
+        let client = host(&switch, 2);
+        let before = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+        let mut raw = Raw::new(&switch, 3);
+        for port in 1..=5000 {
+            let syn = Bare { control: Control::Syn, seq: Seq(port), window: 1000, ..Bare::default() };
+            raw.send_bare(at(3, port as u16), at(1, 80), &syn);
+            if port % 50 == 0 {
+                raw.segments().await;
+            }
+        }
+        assert_eq!(direct.shared.stack.borrow().tcp.half_open(), 256);
+        exchange(before, pattern(1, 5000)).await;
+        let after = client.tcp().connect(at(1, 80)).await.expect("new clients are served");
+        exchange(after, pattern(2, 5000)).await;
+        // They are given up in the end.
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(direct.shared.stack.borrow().tcp.half_open(), 0);
+    });
+}
+
+#[test]
+fn unknown_connections_are_reset_and_resets_are_not_answered() {
+    testing::run(12, async {
+        let switch = Switch::new(12, Impairments::NONE);
+        let (_direct, server) = stack(&switch);
+        let _echoing = echo_server(&server, 80).await;
+        let mut raw = Raw::new(&switch, 3);
+        let (from, closed, open) = (at(3, 4000), at(1, 81), at(1, 80));
+        raw.send_bare(from, closed, &Bare { control: Control::Syn, seq: Seq(5), ..Bare::default() });
+        let answers = raw.segments().await;
+        assert!(matches!(answers.as_slice(), [answer] if answer.rst && answer.ack == Some(Seq(6))), "{answers:?}");
+        raw.send_bare(from, open, &Bare { seq: Seq(5), ack: Some(Seq(77)), ..Bare::default() });
+        let answers = raw.segments().await;
+        assert!(matches!(answers.as_slice(), [answer] if answer.rst && answer.seq == Seq(77)), "{answers:?}");
+        raw.send_bare(from, open, &Bare { control: Control::Rst, seq: Seq(5), ..Bare::default() });
+        assert!(raw.segments().await.is_empty());
+    });
+}
+
+#[test]
+fn a_blind_reset_or_syn_does_not_end_a_connection() {
+    testing::run(13, async {
+        let switch = Switch::new(13, Impairments::NONE);
+        let (_direct, server) = stack(&switch);
+        let mut listener = server.tcp().bind(80).await.expect("the port is free");
+        let mut raw = Raw::new(&switch, 3);
+        let (from, to) = (at(3, 4000), at(1, 80));
+        let (ours, theirs) = raw.handshake(from, to).await;
+        let (stream, _) = listener.accept().await.expect("the handshake is done");
+        for bare in [
+            Bare { control: Control::Rst, seq: ours.add(100), ..Bare::default() },
+            Bare { control: Control::Syn, seq: ours.add(100), ..Bare::default() },
+        ] {
+            raw.send_bare(from, to, &bare);
+            let answers = raw.segments().await;
+            let challenge = |segment: &Segment| !segment.rst && segment.ack == Some(ours) && segment.seq == theirs;
+            assert!(matches!(answers.as_slice(), [answer] if challenge(answer)), "{answers:?}");
+        }
+        raw.send_bare(from, to, &Bare { control: Control::Rst, seq: ours.add(100_000), ..Bare::default() });
+        assert!(raw.segments().await.is_empty());
+        raw.send_data(from, to, &Bare { seq: ours, ack: Some(theirs), window: 1000, ..Bare::default() }, b"alive");
+        let mut buffer = [0; 10];
+        assert_eq!(stream.read(&mut buffer).await.expect("it lives"), 5);
+        // The real one.
+        raw.send_bare(from, to, &Bare { control: Control::Rst, seq: ours.add(5), ..Bare::default() });
+        assert!(matches!(stream.read(&mut buffer).await, Err(crate::net::ReadError::Reset)));
+    });
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_never_sent_is_not_believed() {
+    testing::run(14, async {
+        let switch = Switch::new(14, Impairments::NONE);
+        let (_direct, server) = stack(&switch);
+        let mut listener = server.tcp().bind(80).await.expect("the port is free");
+        let mut raw = Raw::new(&switch, 3);
+        let (from, to) = (at(3, 4000), at(1, 80));
+        let (ours, theirs) = raw.handshake(from, to).await;
+        let (stream, _) = listener.accept().await.expect("the handshake is done");
+        stream.write_all(&[1; 100]).await.expect("there is room");
+        let sent = raw.segments().await;
+        assert_eq!(sent.iter().map(|segment| segment.length).sum::<u32>(), 100);
+        raw.send_bare(from, to, &Bare { seq: ours, ack: Some(theirs.add(5000)), window: 1000, ..Bare::default() });
+        raw.segments().await;
+        // It is still sent again, as it was not acknowledged.
+        sleep(Duration::from_secs(2)).await;
+        let again = raw.segments().await;
+        assert!(again.iter().any(|segment| segment.length == 100 && segment.seq == theirs), "{again:?}");
+    });
+}
+
+#[test]
+fn fragments_of_a_segment_do_not_reset_its_connection() {
+    testing::run(15, async {
+        let switch = Switch::new(15, Impairments::NONE);
+        let (_direct, server) = stack(&switch);
+        let mut listener = server.tcp().bind(80).await.expect("the port is free");
+        let mut raw = Raw::new(&switch, 3);
+        let (from, to) = (at(3, 4000), at(1, 80));
+        let (ours, theirs) = raw.handshake(from, to).await;
+        let (stream, _) = listener.accept().await.expect("the handshake is done");
+        for (flags, offset) in [(true, 0u16), (true, 24), (false, 48)] {
+            let mut packet = Vec::from([0; ipv4::HEADER + 24]);
+            let (header, _) = packet.split_first_chunk_mut().expect("a header");
+            ipv4::emit_header(header, ip(3), ip(1), smoltcp::wire::IpProtocol::Tcp, 24);
+            let mut header = smoltcp::wire::Ipv4Packet::new_unchecked(&mut packet[..]);
+            header.set_dont_frag(false);
+            header.set_more_frags(flags);
+            header.set_frag_offset(offset);
+            header.fill_checksum();
+            raw.send_ip(&packet);
+        }
+        assert!(raw.segments().await.is_empty());
+        raw.send_data(from, to, &Bare { seq: ours, ack: Some(theirs), window: 1000, ..Bare::default() }, b"alive");
+        assert_eq!(stream.read(&mut [0; 10]).await.expect("it lives"), 5);
+    });
+}
+
+#[test]
+fn ping_is_answered_with_what_it_carries() {
+    testing::run(16, async {
+        let switch = Switch::new(16, Impairments::NONE);
+        let (_direct, _server) = stack(&switch);
+        let mut raw = Raw::new(&switch, 3);
+        for length in [0, 1, 56, 1472] {
+            let data = pattern(length, length);
+            let mut message = Vec::from([8, 0, 0, 0, 0x12, 0x34, 0, 7]);
+            message.extend_from_slice(&data);
+            let mut icmp = smoltcp::wire::Icmpv4Packet::new_unchecked(&mut message[..]);
+            icmp.fill_checksum();
+            let mut packet = Vec::from([0; ipv4::HEADER]);
+            let (header, _) = packet.split_first_chunk_mut().expect("a header");
+            ipv4::emit_header(header, ip(3), ip(1), smoltcp::wire::IpProtocol::Icmp, message.len());
+            packet.extend_from_slice(&message);
+            raw.send_ip(&packet);
+            let answers = raw.packets().await;
+            let [answer] = answers.as_slice() else { panic!("one answer, not {}", answers.len()) };
+            let answer = ipv4::Ipv4::parse(answer).expect("a sound packet");
+            assert_eq!((answer.source, answer.destination), (ip(1), ip(3)));
+            let icmp = smoltcp::wire::Icmpv4Packet::new_checked(answer.payload()).expect("an ICMP message");
+            assert!(icmp.verify_checksum());
+            assert_eq!(icmp.msg_type(), smoltcp::wire::Icmpv4Message::EchoReply);
+            assert_eq!((icmp.echo_ident(), icmp.echo_seq_no()), (0x1234, 7));
+            assert_eq!(icmp.data(), data);
+        }
+    });
+}

@@ -1,0 +1,219 @@
+//! UDP: sockets by port, and a bounded queue of received datagrams for each.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use core::task::{Context, Poll};
+
+use smoltcp::wire::{IpProtocol, UDP_HEADER_LEN, UdpPacket};
+
+use super::hash::{Keyed, Table};
+use super::ip::{IpOut, TxMeta};
+use super::ipv4::{self, Ipv4};
+use super::wakers::WakerSlot;
+use crate::net::address::ListenAddr;
+use crate::net::error::{BindError, ReceiveError, SendError};
+
+/// Bytes of payload that wait in one socket's queue, at most; each datagram counts for [`COST`] more.
+const QUEUE: usize = 64 * 1024;
+/// What a datagram in the queue costs besides its payload.
+const COST: usize = 64;
+/// Ports for sockets without one of their own (RFC 6335).
+const FIRST_PORT: u16 = 49152;
+const PORTS: u16 = 16384;
+
+struct Socket {
+    local: ListenAddr,
+    queue: VecDeque<(Vec<u8>, SocketAddr)>,
+    queued: usize,
+    reader: WakerSlot,
+    writer: WakerSlot,
+}
+
+/// All sockets of an interface.
+pub struct Udp {
+    address: IpAddr,
+    sockets: Vec<Option<Socket>>,
+    ports: Table<u16, usize>,
+    next_port: u16,
+    /// Sockets that wait for room in the device.
+    blocked: bool,
+    down: bool,
+}
+
+impl Udp {
+    pub fn new(address: IpAddr, hash: Keyed, first_port: u16) -> Udp {
+        Udp {
+            address,
+            sockets: Vec::new(),
+            ports: Table::with_hasher(hash),
+            next_port: first_port,
+            blocked: false,
+            down: false,
+        }
+    }
+
+    /// A datagram came in; `false` when no socket is bound to its port. Its checksum is right.
+    pub fn receive(&mut self, packet: &Ipv4<'_>) -> bool {
+        let Ok(datagram) = UdpPacket::new_checked(packet.payload()) else { return true };
+        let Some(socket) = self.ports.get(&datagram.dst_port()).and_then(|index| self.sockets[*index].as_mut()) else {
+            return false;
+        };
+        let payload = datagram.payload();
+        if socket.local.address.is_some_and(|address| address != packet.destination)
+            || socket.queued + payload.len() + COST > QUEUE
+        {
+            return true;
+        }
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(payload.len()).is_err() || socket.queue.try_reserve(1).is_err() {
+            return true;
+        }
+        bytes.extend_from_slice(payload);
+        socket.queued += payload.len() + COST;
+        socket.queue.push_back((bytes, SocketAddr::new(packet.source.into(), datagram.src_port())));
+        socket.reader.wake();
+        true
+    }
+
+    /// The device has room again.
+    pub fn on_room(&mut self) {
+        if core::mem::take(&mut self.blocked) {
+            for socket in self.sockets.iter_mut().flatten() {
+                socket.writer.wake();
+            }
+        }
+    }
+
+    /// The device was given up.
+    pub fn down(&mut self) {
+        self.down = true;
+        for socket in self.sockets.iter_mut().flatten() {
+            socket.reader.wake();
+            socket.writer.wake();
+        }
+    }
+
+    /// Binds a socket.
+    pub fn bind(&mut self, local: ListenAddr) -> Result<usize, BindError> {
+        if let Some(address) = local.address.filter(|address| *address != self.address) {
+            return Err(BindError::NotOurs(address));
+        }
+        let port = match local.port {
+            0 => self.free_port().ok_or(BindError::NoPort)?,
+            port if self.ports.contains_key(&port) => return Err(BindError::InUse { port }),
+            port => port,
+        };
+        let socket = Socket {
+            local: ListenAddr { address: local.address, port },
+            queue: VecDeque::new(),
+            queued: 0,
+            reader: WakerSlot::default(),
+            writer: WakerSlot::default(),
+        };
+        let index = match self.sockets.iter().position(Option::is_none) {
+            Some(index) => index,
+            None => {
+                self.sockets.push(None);
+                self.sockets.len() - 1
+            }
+        };
+        self.sockets[index] = Some(socket);
+        self.ports.insert(port, index);
+        Ok(index)
+    }
+
+    fn free_port(&mut self) -> Option<u16> {
+        let start = self.next_port;
+        let port = (0..PORTS)
+            .map(|offset| FIRST_PORT + start.wrapping_add(offset) % PORTS)
+            .find(|port| !self.ports.contains_key(port))?;
+        self.next_port = port.wrapping_add(1);
+        Some(port)
+    }
+
+    /// Where a socket is bound.
+    pub fn local_addr(&self, index: usize) -> SocketAddr {
+        let port = self.sockets.get(index).and_then(Option::as_ref).map_or(0, |socket| socket.local.port);
+        SocketAddr::new(self.address, port)
+    }
+
+    /// Closes a socket.
+    pub fn close(&mut self, index: usize) {
+        if let Some(socket) = self.sockets.get_mut(index).and_then(Option::take) {
+            self.ports.remove(&socket.local.port);
+        }
+    }
+
+    /// The next datagram of a socket.
+    pub fn poll_receive(
+        &mut self,
+        index: usize,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<(usize, SocketAddr), ReceiveError>> {
+        let down = self.down;
+        let Some(socket) = self.sockets.get_mut(index).and_then(Option::as_mut) else {
+            return Poll::Ready(Err(ReceiveError::Down));
+        };
+        match socket.queue.pop_front() {
+            Some((bytes, source)) => {
+                socket.queued -= bytes.len() + COST;
+                let length = bytes.len().min(buffer.len());
+                buffer[..length].copy_from_slice(&bytes[..length]);
+                Poll::Ready(Ok((bytes.len(), source)))
+            }
+            None if down => Poll::Ready(Err(ReceiveError::Down)),
+            None => {
+                socket.reader.register(context.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Sends a datagram.
+    pub fn poll_send(
+        &mut self,
+        index: usize,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+        remote: SocketAddr,
+        out: &mut dyn IpOut,
+    ) -> Poll<Result<(), SendError>> {
+        if self.down {
+            return Poll::Ready(Err(SendError::Down));
+        }
+        let route = out.route(remote.ip()).filter(|_| remote.port() != 0);
+        let Some(route) = route else { return Poll::Ready(Err(SendError::Unreachable(remote))) };
+        let Some(socket) = self.sockets.get_mut(index).and_then(Option::as_mut) else {
+            return Poll::Ready(Err(SendError::Down));
+        };
+        let most = route.mtu.saturating_sub(ipv4::HEADER + UDP_HEADER_LEN);
+        if bytes.len() > most {
+            return Poll::Ready(Err(SendError::TooLong { most }));
+        }
+        if !out.has_room() {
+            self.blocked = true;
+            socket.writer.register(context.waker());
+            return Poll::Pending;
+        }
+        // A neighbour that does not answer, and pages that are all in use, cost datagrams, not time.
+        let Some(mut packet) = out.alloc() else { return Poll::Ready(Ok(())) };
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (route.source, remote.ip()) else {
+            return Poll::Ready(Err(SendError::Unreachable(remote)));
+        };
+        let length = UDP_HEADER_LEN + bytes.len();
+        let whole = packet.resize_head(ipv4::HEADER + length);
+        if let Some((header, payload)) = whole.split_first_chunk_mut::<{ ipv4::HEADER }>() {
+            ipv4::emit_header(header, source, destination, IpProtocol::Udp, length);
+            let mut datagram = UdpPacket::new_unchecked(payload);
+            datagram.set_src_port(socket.local.port);
+            datagram.set_dst_port(remote.port());
+            datagram.set_len(length as u16);
+            datagram.set_checksum(0);
+            datagram.payload_mut().copy_from_slice(bytes);
+            out.send(&route, packet, TxMeta { fill_checksum: true });
+        }
+        Poll::Ready(Ok(()))
+    }
+}
