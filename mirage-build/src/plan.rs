@@ -174,7 +174,8 @@ fn usable(path: &Path) -> Option<&str> {
 
 /// What to run the build script again for.
 fn watch(config: &Config, environment: &Environment) -> Vec<String> {
-    let mut paths = vec![environment.package_dir.join("build.rs"), environment.package_dir.join("Cargo.toml")];
+    // Cargo runs a build script again when that itself has changed.
+    let mut paths = vec![environment.package_dir.join("Cargo.toml")];
     paths.extend(config.devices.iter().filter_map(|device| match &device.kind {
         DeviceKind::Folder(folder) => Some(environment.package_dir.join(folder)),
         DeviceKind::Network => None,
