@@ -84,3 +84,28 @@ fn exit_on_panic() {
         signal_hook::low_level::exit(ExitCode::CRASH.0.into());
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    #[test]
+    #[ignore = "run by a_panic_has_its_message_and_its_status"]
+    fn panicking() {
+        super::exit_on_panic();
+        panic!("the reason");
+    }
+
+    #[test]
+    fn a_panic_has_its_message_and_its_status() {
+        let output = Command::new(std::env::current_exe().expect("a program knows its path"))
+            .args(["--exact", "process::tests::panicking", "--ignored", "--nocapture"])
+            .output()
+            .expect("this program can be run again");
+        assert_eq!(output.status.code(), Some(101));
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(message.contains("the reason"), "{message}");
+        // The harness had no chance to report it: the process ended where it panicked.
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("FAILED"));
+    }
+}

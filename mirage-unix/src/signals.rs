@@ -76,16 +76,54 @@ pub(crate) fn install() -> io::Result<StopRequest> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
     use super::*;
+
+    fn runtime() -> mirage_rt::Runtime {
+        mirage_rt::Runtime::new(crate::UnixPlatform::new().expect("a test may open descriptors"))
+    }
 
     #[test]
     fn a_request_wakes_whoever_waits_and_stays() {
-        let platform = crate::UnixPlatform::new().expect("a test may open descriptors");
         let stop = StopRequest::default();
         let other = stop.clone();
         let thread = std::thread::spawn(move || other.request());
-        mirage_rt::Runtime::new(platform).run(stop.clone());
+        runtime().run(stop.clone());
         thread.join().expect("the thread only makes a request");
         assert!(Pin::new(&mut stop.clone()).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    }
+
+    /// A program that says when it was asked to stop and then does not.
+    #[test]
+    #[ignore = "run by the_second_signal_ends_a_program_that_does_not_stop"]
+    fn stubborn() {
+        let stop = install().expect("a process may have a thread");
+        println!("ready");
+        runtime().run(stop);
+        println!("asked");
+        loop {
+            std::thread::park();
+        }
+    }
+
+    #[test]
+    fn the_second_signal_ends_a_program_that_does_not_stop() {
+        for (name, status) in [("-INT", 130), ("-TERM", 143)] {
+            let mut program = Command::new(std::env::current_exe().expect("a program knows its path"))
+                .args(["--exact", "signals::tests::stubborn", "--ignored", "--nocapture"])
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("this program can be run again");
+            let mut lines = BufReader::new(program.stdout.take().expect("its output is piped")).lines();
+            for expected in ["ready", "asked"] {
+                let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(expected)));
+                assert!(line.is_some(), "the program ended before it was {expected}");
+                let kill = Command::new("kill").args([name, &program.id().to_string()]).status();
+                assert!(kill.expect("there is a kill").success());
+            }
+            assert_eq!(program.wait().expect("it ends").code(), Some(status), "{name}");
+        }
     }
 }
