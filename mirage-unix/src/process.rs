@@ -71,7 +71,7 @@ where
             return ExitCode::FAILURE;
         }
     };
-    let connector = Rc::new(UnixConnector::new(&platform, unikernel));
+    let connector = Rc::new(UnixConnector::new(&platform));
     let runtime = Runtime::new(platform as Rc<dyn Platform>);
     run(&runtime, unikernel, &words, connector, stop, main)
 }

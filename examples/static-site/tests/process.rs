@@ -2,14 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod common;
+
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
-/// The program under test: cargo says where it is.
-fn program() -> Command {
-    Command::new(std::env::var_os("CARGO_BIN_EXE_static-site").expect("cargo runs this test"))
-}
+use common::{files, program};
 
 /// A running site. It ends with the test.
 struct Site {
@@ -44,13 +43,7 @@ impl Site {
     }
 
     fn get(&self, path: &str) -> (String, Vec<u8>) {
-        let mut stream = TcpStream::connect(self.address).expect("the site listens");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("the site reads");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("the site answers and closes");
-        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("an answer has a head");
-        let content = answer.split_off(end + 4);
-        (String::from_utf8(answer).expect("a head is ASCII"), content)
+        common::get(self.address, path)
     }
 
     fn signal(&self, name: &str) {
@@ -76,26 +69,10 @@ fn run(words: &[&str]) -> Output {
     program().args(words).output().expect("the program was built")
 }
 
-/// Every file below `folder`, with its path below htdocs.
-fn files(folder: &std::path::Path, path: &str, found: &mut Vec<(String, Vec<u8>)>) {
-    for entry in std::fs::read_dir(folder).expect("the folder is there") {
-        let entry = entry.expect("the folder can be read");
-        let path = format!("{path}/{}", entry.file_name().to_str().expect("names are UTF-8"));
-        if entry.file_type().expect("an entry has a type").is_dir() {
-            files(&entry.path(), &path, found);
-        } else {
-            found.push((path, std::fs::read(entry.path()).expect("files can be read")));
-        }
-    }
-}
-
 #[test]
 fn the_folder_is_served_byte_for_byte() {
     let site = Site::start();
-    let mut found = Vec::new();
-    files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("htdocs"), "", &mut found);
-    assert!(found.iter().any(|(path, _)| path == "/guide/index.html"));
-    for (path, expected) in &found {
+    for (path, expected) in &files() {
         let (head, content) = site.get(path);
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{path}: {head}");
         assert!(content == *expected, "{path}");

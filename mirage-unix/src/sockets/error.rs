@@ -56,11 +56,7 @@ impl HostAddressError {
 impl fmt::Display for HostAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HostAddressError::NotOurs(address) => write!(
-                f,
-                "{address} is not an address of this host: give --ipv4 one that `ip address` shows, or a tap device that \
-                 has this network on its other side with --interface"
-            ),
+            HostAddressError::NotOurs(address) => write!(f, "{address} is not an address of this host"),
             HostAddressError::Host(error) => write!(f, "the host gives no sockets: {error}"),
         }
     }

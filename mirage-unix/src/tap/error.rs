@@ -52,7 +52,7 @@ impl fmt::Display for TapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TapError::Name(name) => {
-                write!(f, "\"{name}\" is no name of an interface: give --interface one that `ip link` shows")
+                write!(f, "\"{name}\" is no name of an interface: give one that `ip link` shows")
             }
             TapError::Missing(name) => write!(
                 f,
