@@ -113,10 +113,9 @@ impl fmt::Display for ConnectError {
                 "--{prefix}interface {interface} needs an address: give --{prefix}ipv4 ADDRESS/PREFIX, in the \
                  interface's network, but not the interface's own"
             ),
-            Reason::HostsOwn(address) => write!(
-                f,
-                "{address} is this host's own address: give --{prefix}ipv4 another one of the same network"
-            ),
+            Reason::HostsOwn(address) => {
+                write!(f, "{address} is this host's own address: give --{prefix}ipv4 another one of the same network")
+            }
             Reason::Tap(error) => error.fmt(f),
             Reason::Config(error) => error.fmt(f),
         }

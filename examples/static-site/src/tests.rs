@@ -1,4 +1,5 @@
-//! The site as a whole: over the host's loopback interface and in a process of its own (see also `tests/process.rs`).
+//! The site as a whole: over the host's loopback interface, and over the in-memory switch in virtual time. `tests` beside
+//! `src` has it as a process.
 
 use std::net::SocketAddr;
 use std::string::String;
@@ -6,11 +7,11 @@ use std::vec::Vec;
 use std::{format, vec};
 
 use mirage_rt::net::{Network, TcpStream};
-use mirage_rt::{Duration, spawn, timeout};
+use mirage_rt::{Duration, now, spawn, timeout};
 
 use super::*;
 
-/// Far longer than anything here takes.
+/// Far longer than any answer takes.
 const LONG: Duration = Duration::from_secs(30);
 
 static FILES: &[mirage_rt::kv::File] = &[
@@ -55,8 +56,8 @@ async fn get(stream: &TcpStream, path: &str) -> Option<(String, Vec<u8>)> {
     answer(stream).await
 }
 
-async fn one_connection_serves_many_requests(network: Network) {
-    let stream = network.tcp().connect(start(&network).await).await.expect("the site listens");
+async fn one_connection_serves_many_requests(site: Network, client: Network) {
+    let stream = client.tcp().connect(start(&site).await).await.expect("the site listens");
     for _ in 0..3 {
         let (head, content) = get(&stream, "/").await.expect("the connection stays open");
         assert!(head.starts_with("HTTP/1.1 200 OK\r\nDate: "), "{head}");
@@ -68,8 +69,8 @@ async fn one_connection_serves_many_requests(network: Network) {
     }
 }
 
-async fn a_bad_request_is_answered_and_ends_the_connection(network: Network) {
-    let stream = network.tcp().connect(start(&network).await).await.expect("the site listens");
+async fn a_bad_request_is_answered_and_ends_the_connection(site: Network, client: Network) {
+    let stream = client.tcp().connect(start(&site).await).await.expect("the site listens");
     // More than the site looks at: the answer must not be lost to a reset.
     let bytes = vec![b'x'; 20_000];
     stream.write_all(&bytes).await.expect("the site reads");
@@ -78,22 +79,22 @@ async fn a_bad_request_is_answered_and_ends_the_connection(network: Network) {
     assert_eq!(stream.read(&mut [0; 8]).await.ok(), Some(0));
 }
 
-async fn connections_are_bounded(network: Network) {
-    let address = start(&network).await;
+async fn connections_are_bounded(site: Network, client: Network) {
+    let address = start(&site).await;
     let mut open = Vec::new();
     for _ in 0..256 {
-        let stream = network.tcp().connect(address).await.expect("the site listens");
+        let stream = client.tcp().connect(address).await.expect("the site listens");
         let (head, _) = get(&stream, "/a.txt").await.expect("there is a place");
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         open.push(stream);
     }
-    let stream = network.tcp().connect(address).await.expect("the site listens");
+    let stream = client.tcp().connect(address).await.expect("the site listens");
     let (head, _) = answer(&stream).await.expect("it says why");
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Connection: close"), "{head}");
     drop((open.pop(), stream));
     // The site sees the end of the connection at its next turn; until then there is no place.
     loop {
-        let stream = network.tcp().connect(address).await.expect("the site listens");
+        let stream = client.tcp().connect(address).await.expect("the site listens");
         match get(&stream, "/a.txt").await {
             Some((head, _)) if head.starts_with("HTTP/1.1 200 ") => break,
             Some((head, _)) => assert!(head.starts_with("HTTP/1.1 503 "), "{head}"),
@@ -102,21 +103,125 @@ async fn connections_are_bounded(network: Network) {
     }
 }
 
+/// Waits for the end of the connection; how long that took, in seconds.
+async fn seconds_to_the_end(stream: &TcpStream) -> u64 {
+    let start = now();
+    let mut buffer = [0; 512];
+    while let Ok(1..) = stream.read(&mut buffer).await {}
+    now().saturating_duration_since(start).as_secs()
+}
+
+async fn silence_ends_a_connection(site: Network, client: Network) {
+    let address = start(&site).await;
+    let silent = client.tcp().connect(address).await.expect("the site listens");
+    assert_eq!(seconds_to_the_end(&silent).await, 30);
+    let stream = client.tcp().connect(address).await.expect("the site listens");
+    get(&stream, "/a.txt").await.expect("the site answers");
+    assert_eq!(seconds_to_the_end(&stream).await, 30);
+}
+
+async fn a_slow_request_is_refused(site: Network, client: Network) {
+    let stream = client.tcp().connect(start(&site).await).await.expect("the site listens");
+    get(&stream, "/a.txt").await.expect("the site answers");
+    let start = now();
+    // A byte every two seconds is never silent for long.
+    for byte in b"GET /" {
+        stream.write_all(&[*byte]).await.expect("the site reads");
+        mirage_rt::sleep(Duration::from_secs(2)).await;
+    }
+    let (head, _) = answer(&stream).await.expect("it says why");
+    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    assert_eq!(now().saturating_duration_since(start).as_secs(), 10);
+}
+
+async fn a_client_that_does_not_read_is_let_go(site: Network, client: Network) {
+    let address = start(&site).await;
+    let stuck = client.tcp().connect(address).await.expect("the site listens");
+    stuck.write_all(b"GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("the site reads");
+    // The time for an answer, and for a megabyte at the least speed.
+    mirage_rt::sleep(Duration::from_secs(30 + (1 << 20) / 4096 + 10)).await;
+    let mut buffer = vec![0; 65536];
+    let mut received = 0;
+    let end = loop {
+        match stuck.read(&mut buffer).await {
+            Ok(0) => break Ok(()),
+            Ok(length) => received += length,
+            Err(error) => break Err(error),
+        }
+    };
+    assert!(end.is_err() && received < 1 << 20, "a reset, not an end: {end:?} after {received} bytes");
+}
+
 mod on_loopback {
     use mirage_unix::testing::run;
 
     #[test]
     fn one_connection_serves_many_requests() {
-        run(super::one_connection_serves_many_requests);
+        run(|network| super::one_connection_serves_many_requests(network.clone(), network));
     }
 
     #[test]
     fn a_bad_request_is_answered_and_ends_the_connection() {
-        run(super::a_bad_request_is_answered_and_ends_the_connection);
+        run(|network| super::a_bad_request_is_answered_and_ends_the_connection(network.clone(), network));
     }
 
     #[test]
     fn connections_are_bounded() {
-        run(super::connections_are_bounded);
+        run(|network| super::connections_are_bounded(network.clone(), network));
+    }
+}
+
+mod on_the_switch {
+    use mirage_rt::net::switch::{Impairments, Switch};
+    use mirage_rt::net::{Config, Network};
+    use mirage_rt::testing;
+
+    /// Runs `test` in virtual time, with the site and its client on a switch with these faults.
+    fn run<F: Future<Output = ()>>(seed: u64, faults: Impairments, test: impl FnOnce(Network, Network) -> F) {
+        testing::run(seed, async {
+            let switch = Switch::new(seed, faults);
+            let network = |address: &str| {
+                let mut config = Config::from_keys(Some(address.parse().expect("it is an address")), None);
+                // For as many connections as the site serves.
+                config.connection_memory = 16 << 20;
+                Network::direct(switch.port(), switch.pool(), config).expect("it is a host's address")
+            };
+            test(network("10.0.0.1/24"), network("10.0.0.2/24")).await;
+        });
+    }
+
+    #[test]
+    fn one_connection_serves_many_requests() {
+        run(1, Impairments::NONE, super::one_connection_serves_many_requests);
+    }
+
+    #[test]
+    fn one_connection_serves_many_requests_in_spite_of_losses() {
+        run(2, Impairments::NONE.with_loss(0.02), super::one_connection_serves_many_requests);
+    }
+
+    #[test]
+    fn a_bad_request_is_answered_and_ends_the_connection() {
+        run(3, Impairments::NONE, super::a_bad_request_is_answered_and_ends_the_connection);
+    }
+
+    #[test]
+    fn connections_are_bounded() {
+        run(4, Impairments::NONE, super::connections_are_bounded);
+    }
+
+    #[test]
+    fn silence_ends_a_connection() {
+        run(5, Impairments::NONE, super::silence_ends_a_connection);
+    }
+
+    #[test]
+    fn a_slow_request_is_refused() {
+        run(6, Impairments::NONE, super::a_slow_request_is_refused);
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_let_go() {
+        run(7, Impairments::NONE, super::a_client_that_does_not_read_is_let_go);
     }
 }
