@@ -5,6 +5,21 @@
 //! network stack as on Xen, on a tap device. SIGINT and SIGTERM ask the program to stop, as `xl shutdown` does; a second one
 //! ends it at once.
 //!
+//! # A network of its own
+//!
+//! A tap interface is made once, by root, for the user who runs the program; its address is the host's end of the network:
+//!
+//! ```text
+//! sudo ip tuntap add tap0 mode tap user $USER
+//! sudo ip address add 10.0.2.2/24 dev tap0
+//! sudo ip link set tap0 up
+//! cargo run -- --interface tap0 --ipv4 10.0.2.16/24
+//! ```
+//!
+//! With `--ipv4-gateway 10.0.2.2` the program also reaches what the host forwards for it.
+//!
+//! # Tests
+//!
 //! For tests, [`testing::run`] runs a future on a runtime of its own, in real time and with the host's sockets.
 
 #![deny(unsafe_code)]

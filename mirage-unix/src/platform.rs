@@ -112,3 +112,24 @@ impl std::error::Error for StartError {
 pub(crate) fn host_error(errno: Errno) -> std::io::Error {
     std::io::Error::from_raw_os_error(errno.raw_os_error())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_and_random_numbers_are_the_systems() {
+        let platform = UnixPlatform::new().expect("a test may open descriptors");
+        let first = platform.now();
+        assert!(UnixPlatform::new().expect("a test may open descriptors").now() >= first);
+        // 2020-01-01: before this was written.
+        assert!(platform.wall_clock().is_some_and(|time| time.as_secs() > 1_577_836_800));
+        let mut numbers = [[0; 1000]; 2];
+        for buffer in &mut numbers {
+            platform.fill_random(buffer).expect("the system has random numbers");
+            // The chance that any of these windows stays zero by itself is below one in 2^100.
+            assert!(buffer.windows(32).all(|window| window != [0; 32]));
+        }
+        assert_ne!(numbers[0], numbers[1]);
+    }
+}
