@@ -2,7 +2,7 @@
 
 use alloc::rc::Rc;
 use alloc::sync::Arc;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt::Write;
 use core::future::Future;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -108,13 +108,6 @@ where
     F: Future<Output = Result>,
 {
     let Some(xen) = boot::xen() else { panic!("only an image that has booted can run on Xen") };
-    let words = match mirage_rt::keys::split(boot::command_line()) {
-        Ok(words) => words,
-        Err(error) => {
-            let _ = writeln!(Output, "{}: {error}", unikernel.name);
-            power::exit(ExitCode::USAGE, ShutdownReason::PowerOff);
-        }
-    };
     let attachment = match Attachment::establish(Rc::new(*xen)) {
         Ok(attachment) => attachment,
         Err(error) => power::refuse(format_args!("{error}")),
@@ -122,8 +115,22 @@ where
     let clock = xen.clock();
     let platform = Rc::new(XenPlatform { clock, attachment: attachment.clone(), woken: Arc::default() });
     let runtime = Runtime::new(platform);
-    let connector = Rc::new(XenConnector::new(attachment));
-    let shutdown = core::future::pending();
-    let code = mirage_rt::boot::run(&runtime, unikernel, &words, connector, shutdown, main);
-    power::exit(code, ShutdownReason::PowerOff)
+    let reason = Cell::new(ShutdownReason::PowerOff);
+    let code = match mirage_rt::keys::split(boot::command_line()) {
+        Ok(words) => {
+            let shutdown = power::requested(attachment.xenstore().clone(), &reason);
+            let connector = Rc::new(XenConnector::new(attachment.clone()));
+            let main = |boot| async move {
+                log::debug!("boot: {} ticks from entry to main", boot::ticks_since_entry());
+                main(boot).await
+            };
+            mirage_rt::boot::run(&runtime, unikernel, &words, connector, shutdown, main)
+        }
+        Err(error) => {
+            let _ = writeln!(Output, "{}: {error}", unikernel.name);
+            ExitCode::USAGE
+        }
+    };
+    runtime.run(power::record(attachment.xenstore(), code));
+    power::exit(code, reason.get())
 }

@@ -1,13 +1,80 @@
-//! How a domain ends.
+//! How a domain ends: by its program, or because the toolstack asks for it.
 
+use core::cell::Cell;
 use core::fmt::Write;
 
 use mirage_rt::boot::ExitCode;
+use mirage_rt::time::{Duration, timeout};
 
 use crate::hypervisor::ShutdownReason;
 use crate::terminal::{self, Output};
 use crate::traps;
 use crate::xen;
+use crate::xenstore::{Code, Xenstore, XenstoreError};
+
+/// Where the toolstack writes what it wants (`xl shutdown`, `xl reboot`), relative to the domain's directory.
+const CONTROL: &str = "control/shutdown";
+
+/// Where the exit status goes, which outlives the console.
+const EXIT_CODE: &str = "data/mirage/exit-code";
+
+/// How long xenstored has to take the exit status. The domain ends without it then.
+const EXIT_CODE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Ready when the toolstack asks the domain to end; `reason` then says how. The request is acknowledged.
+pub(crate) async fn requested(store: Xenstore, reason: &Cell<ShutdownReason>) {
+    match wait_for_request(&store).await {
+        Ok(wanted) => reason.set(wanted),
+        Err(error) => {
+            log::warn!("xl shutdown and xl reboot do not work: {error}");
+            core::future::pending().await
+        }
+    }
+}
+
+async fn wait_for_request(store: &Xenstore) -> Result<ShutdownReason, XenstoreError> {
+    let mut watch = store.watch(CONTROL).await?;
+    loop {
+        // The first event comes at once: a request may be older than the watch.
+        watch.next().await?;
+        let request = match store.read(CONTROL).await {
+            Ok(request) => request,
+            Err(error) if error.is(Code::Enoent) => continue,
+            Err(error) => return Err(error),
+        };
+        let reason = match request.as_slice() {
+            b"" => continue,
+            b"poweroff" | b"halt" => Some(ShutdownReason::PowerOff),
+            b"reboot" => Some(ShutdownReason::Reboot),
+            other => {
+                log::warn!("the toolstack asks for \"{}\", which is not supported", other.escape_ascii());
+                None
+            }
+        };
+        store.write(CONTROL, b"").await?;
+        if let Some(reason) = reason {
+            return Ok(reason);
+        }
+    }
+}
+
+/// Leaves the exit status in xenstore.
+pub(crate) async fn record(store: &Xenstore, code: ExitCode) {
+    let mut text = [0; 3];
+    let written = timeout(EXIT_CODE_PATIENCE, store.write(EXIT_CODE, decimal(code.0, &mut text))).await;
+    match written {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::warn!("the exit status is not in xenstore: {error}"),
+        Err(_) => log::warn!("the exit status is not in xenstore: xenstored does not answer"),
+    }
+}
+
+/// `number` in decimal digits.
+fn decimal(number: u8, text: &mut [u8; 3]) -> &[u8] {
+    *text = [number / 100, number / 10 % 10, number % 10].map(|digit| b'0' + digit);
+    let first = text.iter().take(2).take_while(|&&digit| digit == b'0').count();
+    &text[first..]
+}
 
 /// Says how the program ended, waits until that was read, and ends the domain.
 pub(crate) fn exit(code: ExitCode, reason: ShutdownReason) -> ! {
@@ -21,4 +88,65 @@ pub(crate) fn exit(code: ExitCode, reason: ShutdownReason) -> ! {
 pub(crate) fn refuse(message: core::fmt::Arguments<'_>) -> ! {
     let _ = writeln!(Output, "mirage: {message}");
     exit(ExitCode::FAILURE, ShutdownReason::PowerOff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{GUEST_PATH, Machine};
+
+    fn node(path: &str) -> String {
+        format!("{GUEST_PATH}/{path}")
+    }
+
+    fn ask_for(words: &[&str]) -> (Option<ShutdownReason>, Option<String>) {
+        let machine = Machine::new(1);
+        let reason = Cell::new(ShutdownReason::Crash);
+        let done = machine.run(async {
+            let toolstack = async {
+                for word in words {
+                    machine.store.write_for_guest(&node(CONTROL), word);
+                    mirage_rt::time::sleep(Duration::from_millis(10)).await;
+                }
+                core::future::pending::<()>().await;
+            };
+            let mut toolstack = core::pin::pin!(toolstack);
+            let mut requested = core::pin::pin!(requested(machine.attachment.xenstore().clone(), &reason));
+            let both = core::future::poll_fn(|context| {
+                let _ = toolstack.as_mut().poll(context);
+                requested.as_mut().poll(context)
+            });
+            timeout(Duration::from_secs(1), both).await.is_ok()
+        });
+        (done.then(|| reason.get()), machine.store.read(&node(CONTROL)))
+    }
+
+    #[test]
+    fn the_toolstack_s_requests_are_acknowledged() {
+        let empty = Some(String::new());
+        assert_eq!(ask_for(&["poweroff"]), (Some(ShutdownReason::PowerOff), empty.clone()));
+        assert_eq!(ask_for(&["halt"]), (Some(ShutdownReason::PowerOff), empty.clone()));
+        assert_eq!(ask_for(&["reboot"]), (Some(ShutdownReason::Reboot), empty.clone()));
+        assert_eq!(ask_for(&["", "suspend", "reboot"]), (Some(ShutdownReason::Reboot), empty));
+    }
+
+    #[test]
+    fn without_a_request_the_domain_goes_on() {
+        assert_eq!(ask_for(&[]), (None, None));
+        assert_eq!(ask_for(&["suspend"]), (None, Some(String::new())));
+    }
+
+    #[test]
+    fn the_exit_status_is_left_in_xenstore() {
+        let machine = Machine::new(1);
+        machine.run(record(machine.attachment.xenstore(), ExitCode(64)));
+        assert_eq!(machine.store.read(&node(EXIT_CODE)).as_deref(), Some("64"));
+    }
+
+    #[test]
+    fn every_exit_status_is_written_in_decimal() {
+        for number in 0..=u8::MAX {
+            assert_eq!(decimal(number, &mut [0; 3]), number.to_string().as_bytes());
+        }
+    }
 }

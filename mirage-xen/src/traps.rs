@@ -220,7 +220,7 @@ fn begin() {
 
 fn finish(frame: &TrapFrame) -> ! {
     let mut out = Output;
-    let _ = out.write_str("mirage: build-id ");
+    let _ = out.write_str("mirage: build id ");
     for byte in GROUND.get().map_or(&[][..], |ground| ground.build_id) {
         let _ = write!(out, "{byte:02x}");
     }

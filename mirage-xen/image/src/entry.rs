@@ -25,6 +25,7 @@ unsafe extern "C" {
     static _mirage_early_start: u8;
     static _mirage_early_end: u8;
     static _mirage_trap_entries: u8;
+    static _mirage_entry_ticks: u64;
 
     // From the macro `entry`.
     safe fn _mirage_main(argument: u64) -> !;
@@ -64,6 +65,8 @@ fn describe() -> Image {
         layout,
         early: range(&raw const _mirage_early_start, &raw const _mirage_early_end),
         trap_entries: address(&raw const _mirage_trap_entries),
+        // SAFETY: the entry code has written it.
+        entry_ticks: unsafe { _mirage_entry_ticks },
         // SAFETY: the linker put a note between the two symbols, or nothing; then the length is 0.
         build_id: if length == 0 { &[] } else { unsafe { core::slice::from_raw_parts(id, length) } },
         main: _mirage_main,

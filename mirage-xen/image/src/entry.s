@@ -17,6 +17,9 @@ _mirage_pvh_start:
     cld
     mov esp, offset _mirage_early_end
     mov esi, ebx
+    rdtsc
+    mov dword ptr [_mirage_entry_ticks], eax
+    mov dword ptr [_mirage_entry_ticks + 4], edx
 
     # Root and second level. Entries: present, writable.
     mov eax, offset _mirage_early_second + 3
@@ -84,6 +87,10 @@ _mirage_early_segments_pointer:
     .popsection
 
     .pushsection .bss.boot, "aw", @nobits
+    .balign 8
+    .global _mirage_entry_ticks
+_mirage_entry_ticks:
+    .skip 8
     .balign 4096
     .global _mirage_early_start
     .global _mirage_early_end

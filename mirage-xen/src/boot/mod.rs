@@ -13,7 +13,7 @@ use core::ops::Range;
 use crate::memory::ImageLayout;
 
 pub use start::{STACK_SIZE, start};
-pub(crate) use start::{command_line, xen};
+pub(crate) use start::{command_line, ticks_since_entry, xen};
 
 /// What the image tells about itself.
 pub struct Image {
@@ -26,6 +26,8 @@ pub struct Image {
     pub early: Range<u64>,
     /// The first of the entry points for exceptions, [`ENTRY_STRIDE`](crate::traps::ENTRY_STRIDE) apart.
     pub trap_entries: u64,
+    /// The time stamp counter at the entry point.
+    pub entry_ticks: u64,
     /// The linker's build id, or nothing.
     pub build_id: &'static [u8],
     /// What runs on the program's stack; the argument is 0.

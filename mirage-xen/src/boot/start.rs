@@ -29,18 +29,24 @@ const EARLY_LIMIT: u64 = 1 << 32;
 /// Bytes at the end of the early memory that become the stack of the exception handlers.
 const TRAP_STACK: u64 = 4 * PAGE;
 
-/// Memory that must be left for the heap when boot is done.
-const SMALLEST_HEAP: u64 = 512 * 1024;
+/// Memory that must be left for heap and devices when boot is done.
+const SMALLEST_HEAP: u64 = 2 << 20;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 const MIB: u64 = 1 << 20;
 
 static COMMAND_LINE: Single<Vec<u8>> = Single::empty();
 static XEN: Single<Xen> = Single::empty();
+static ENTRY_TICKS: Single<u64> = Single::empty();
 
 /// The words for the program, not yet split.
 pub(crate) fn command_line() -> &'static [u8] {
     COMMAND_LINE.get().map_or(&[], Vec::as_slice)
+}
+
+/// Ticks of the time stamp counter since the entry point.
+pub(crate) fn ticks_since_entry() -> u64 {
+    cpu::time_stamp().wrapping_sub(ENTRY_TICKS.get().copied().unwrap_or(0))
 }
 
 /// The hypervisor, once the machine is up.
@@ -79,6 +85,7 @@ pub unsafe fn start(image: &'static Image, start_info: u64) -> ! {
     // SAFETY: the caller promises one processor, and that this is the first and only call.
     unsafe {
         COMMAND_LINE.set(info.command_line.bytes().to_vec());
+        ENTRY_TICKS.set(image.entry_ticks);
         entropy::prepare();
         platform::prepare();
     }
@@ -198,7 +205,7 @@ fn needed(image: &Image, ram: &Ranges) -> u64 {
 }
 
 fn too_small(image: &Image, ram: &Ranges) -> ! {
-    let (has, needs) = (ram.total() / MIB, needed(image, ram).div_ceil(MIB) + 1);
+    let (has, needs) = (ram.total() / MIB, needed(image, ram).div_ceil(MIB));
     refuse(format_args!(
         "memory={has} MiB is too small: {} needs at least {needs} to start: set `memory` in the domain's configuration",
         image.name
