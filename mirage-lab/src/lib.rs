@@ -1,1 +1,40 @@
-//! mirage-lab
+//! A real Xen with a real Linux dom0, driven from Rust: for tests, for benchmarks and for `cargo run`.
+//!
+//! Everything runs in an emulated machine (QEMU without KVM), so that neither root nor special hardware is needed. Xen, Linux
+//! and Xen's tools are Debian's packages, fetched with the host's apt into a cache folder and never installed;
+//! `MIRAGE_LAB_CACHE` chooses the folder, the user's cache folder is the default. The first lab takes a minute, later ones
+//! about ten seconds.
+//!
+//! ```no_run
+//! use mirage_lab::Lab;
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let lab = Lab::start()?;
+//! let domain = lab.domain("target/release/hello").memory(16).cmdline("--greeting Moin").start()?;
+//! domain.console().wait_for("Moin", Duration::from_secs(20))?;
+//! assert_eq!(domain.exit(Duration::from_secs(20))?.status(), 0);
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod cache;
+mod console;
+mod domain;
+mod error;
+mod images;
+mod lab;
+mod link;
+mod monitor;
+mod packages;
+mod process;
+#[path = "agent/protocol.rs"]
+mod protocol;
+mod qemu;
+pub mod runner;
+
+pub use console::{Console, ConsoleError, Line};
+pub use domain::{Access, Domain, DomainBuilder, ExitReport, FirstOutput, StopReason, Times};
+pub use error::{CommandError, CreateError, ForwardError, SetupError, StartError};
+pub use lab::{Dom0Time, Finished, Lab};

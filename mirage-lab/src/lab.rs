@@ -1,0 +1,319 @@
+//! A lab: one emulated machine with Xen and dom0.
+
+use crate::cache::Cache;
+use crate::domain::DomainBuilder;
+use crate::error::{CommandError, ForwardError, StartError};
+use crate::images::Images;
+use crate::link::{Answers, Link};
+use crate::monitor::Monitor;
+use crate::protocol::{DomainState, Kind, take_u32, take_u64};
+use crate::qemu::Qemu;
+use std::env;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a command in dom0 may take unless the caller says otherwise.
+pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(120);
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+const MEMORY_MIB: u32 = 2048;
+
+/// A real Xen with a real Linux dom0, in an emulated machine without KVM or root.
+///
+/// dom0 has the address 10.0.2.15/24 on the bridge `xenbr0`, the host is 10.0.2.2 there, and guests may take the addresses
+/// from 10.0.2.16 to 10.0.2.99. The machine ends with the last handle to the lab, and with this process.
+#[derive(Clone)]
+pub struct Lab {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    link: Link,
+    monitor: Mutex<Monitor>,
+    domains: AtomicU32,
+    images: Images,
+    // Last, so that the channels are closed before the machine is ended.
+    machine: Qemu,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.link.close();
+    }
+}
+
+/// What a script in dom0 came to.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Its exit status; 128 and the signal's number if a signal ended it.
+    pub status: i32,
+    /// What it wrote to its standard output.
+    pub stdout: String,
+    /// What it wrote to its standard error.
+    pub stderr: String,
+    /// When it was started.
+    pub started: Dom0Time,
+    /// When it had ended.
+    pub ended: Dom0Time,
+}
+
+/// A point in time on dom0's clock: comparable with others of the same lab, free of the channel's delay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Dom0Time {
+    nanoseconds: u64,
+}
+
+impl Dom0Time {
+    pub(crate) fn from_nanoseconds(nanoseconds: u64) -> Self {
+        Self { nanoseconds }
+    }
+
+    /// The time since an earlier point; zero if that was later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.saturating_sub(earlier.nanoseconds))
+    }
+}
+
+impl Lab {
+    /// Starts a machine of its own. What it is made of is fetched and built first if it is not in the cache.
+    ///
+    /// # Errors
+    ///
+    /// If the host can't have a lab, the packages can't be fetched, or dom0 does not come up.
+    pub fn start() -> Result<Self, StartError> {
+        let cache = Cache::open()?;
+        let images = Images::get(&cache)?;
+        let (machine, connections) = Qemu::start(&cache, &images, MEMORY_MIB)?;
+        let failed = |doing, source| StartError::Qemu { doing, source, log: machine.log().tail(2000) };
+        let monitor = Monitor::new(connections.monitor).map_err(|error| failed("speaking to QEMU", error))?;
+        let (link, ready) = Link::new(connections.agent).map_err(|error| failed("speaking to dom0", error))?;
+        let limit = boot_limit();
+        if ready.only(limit).is_err() {
+            return Err(StartError::NotReady { after: limit, log: machine.log().tail(4000) });
+        }
+        let inner = Inner { link, monitor: Mutex::new(monitor), domains: AtomicU32::new(1), images, machine };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The one machine that everything in this process shares, started at the first call.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start); the machine is tried once, every call gives the same error.
+    pub fn shared() -> Result<&'static Self, &'static StartError> {
+        static SHARED: OnceLock<Result<Lab, StartError>> = OnceLock::new();
+        SHARED.get_or_init(Self::start).as_ref()
+    }
+
+    /// The shared machine for a test; `None` says that this host can't have one and the test is to be skipped.
+    ///
+    /// # Panics
+    ///
+    /// If the lab should work here and does not, or if it can't work here and `CI` is `true`.
+    #[allow(clippy::panic, reason = "a test is to fail")]
+    pub fn shared_or_skip() -> Option<&'static Self> {
+        static SAID: OnceLock<()> = OnceLock::new();
+        match Self::shared() {
+            Ok(lab) => Some(lab),
+            Err(error) if error.is_unsupported_host() && env::var_os("CI").is_none_or(|ci| ci != "true") => {
+                SAID.get_or_init(|| {
+                    use std::io::Write;
+                    // Past the test harness, which keeps what passing tests print.
+                    let _ = writeln!(std::io::stderr(), "SKIPPED: NO TEST RUNS ON XEN HERE: {error}");
+                });
+                None
+            }
+            Err(error) => panic!("the lab does not start: {error}"),
+        }
+    }
+
+    /// A domain to be made of a kernel image.
+    pub fn domain(&self, image: impl AsRef<Path>) -> DomainBuilder {
+        DomainBuilder::new(self.clone(), image.as_ref())
+    }
+
+    /// Runs a shell script in dom0 and waits for its end, two minutes at most.
+    ///
+    /// # Errors
+    ///
+    /// If the lab is gone or the script takes too long. A status other than 0 is none, see [`dom0_checked`](Self::dom0_checked).
+    pub fn dom0(&self, script: &str) -> Result<Finished, CommandError> {
+        self.dom0_within(script, COMMAND_LIMIT)
+    }
+
+    /// As [`dom0`](Self::dom0), with a limit; a script that passes it is killed.
+    ///
+    /// # Errors
+    ///
+    /// If the lab is gone or the script takes too long.
+    pub fn dom0_within(&self, script: &str, limit: Duration) -> Result<Finished, CommandError> {
+        let answers = self.inner.link.request(Kind::Run, script.as_bytes().to_vec())?;
+        let deadline = Instant::now() + limit;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        loop {
+            let frame = match answers.next(deadline) {
+                Err(CommandError::TimedOut(_)) => {
+                    self.inner.link.send(Kind::Kill, answers.request(), Vec::new())?;
+                    return Err(CommandError::TimedOut(limit));
+                }
+                other => other?,
+            };
+            match frame.kind {
+                Kind::Output => stdout.extend_from_slice(&frame.payload),
+                Kind::ErrorOutput => stderr.extend_from_slice(&frame.payload),
+                _ => {
+                    let mut payload = frame.payload.as_slice();
+                    let status = take_u32(&mut payload).unwrap_or(u32::MAX) as i32;
+                    let mut time = || Dom0Time::from_nanoseconds(take_u64(&mut payload).unwrap_or(0));
+                    return Ok(Finished {
+                        status,
+                        started: time(),
+                        ended: time(),
+                        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+                        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// As [`dom0`](Self::dom0), and a status other than 0 is an error. Gives the standard output.
+    ///
+    /// # Errors
+    ///
+    /// If the lab is gone, the script takes too long or fails.
+    pub fn dom0_checked(&self, script: &str) -> Result<String, CommandError> {
+        let finished = self.dom0(script)?;
+        if finished.status == 0 {
+            return Ok(finished.stdout);
+        }
+        let said = format!("{}{}", finished.stderr, finished.stdout).trim().to_owned();
+        Err(CommandError::Status { script: script.to_owned(), status: finished.status, said })
+    }
+
+    /// Copies a file of the host into dom0's memory.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read or dom0 has no room for it.
+    pub fn put(&self, file: &Path, dom0_path: &str) -> Result<(), CommandError> {
+        let name = format!("put-{}", self.number());
+        let staged = self.inner.machine.share().join(&name);
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| CommandError::File { path, source }
+        };
+        std::fs::copy(file, &staged).map_err(failed(file))?;
+        // Xen's tools map files in ways that are slow over the share: they get copies in dom0's memory.
+        let copied = self.dom0_checked(&format!("cp /host/{name} {}", quote(dom0_path)));
+        std::fs::remove_file(&staged).map_err(failed(&staged))?;
+        copied.map(drop)
+    }
+
+    /// Copies a file of dom0 to the host.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file in dom0 or it can't be written on the host.
+    pub fn get(&self, dom0_path: &str, file: &Path) -> Result<(), CommandError> {
+        let name = format!("get-{}", self.number());
+        let staged = self.inner.machine.share().join(&name);
+        self.dom0_checked(&format!("cp {} /host/{name}", quote(dom0_path)))?;
+        let copied = std::fs::copy(&staged, file);
+        let failed = |source| CommandError::File { path: file.to_path_buf(), source };
+        std::fs::remove_file(&staged).map_err(failed)?;
+        copied.map(drop).map_err(failed)
+    }
+
+    /// Forwards a TCP port of the host's 127.0.0.1 to a guest.
+    ///
+    /// # Errors
+    ///
+    /// If the port is in use, is for root only, or QEMU refuses.
+    pub fn forward(&self, host_port: u16, guest: Ipv4Addr, guest_port: u16) -> Result<(), ForwardError> {
+        self.inner.monitor.lock().unwrap_or_else(PoisonError::into_inner).forward(host_port, guest, guest_port)
+    }
+
+    /// Ends a forward.
+    ///
+    /// # Errors
+    ///
+    /// If there is none or QEMU can't be asked.
+    pub fn unforward(&self, host_port: u16) -> Result<(), ForwardError> {
+        self.inner.monitor.lock().unwrap_or_else(PoisonError::into_inner).unforward(host_port)
+    }
+
+    /// Asks for a page from dom0, again and again, until it is answered with status 200, and gives the time of that.
+    ///
+    /// # Errors
+    ///
+    /// If no such answer came within the limit.
+    pub fn first_answer(&self, server: SocketAddrV4, path: &str, limit: Duration) -> Result<Dom0Time, CommandError> {
+        let mut payload = (limit.as_millis() as u64).to_le_bytes().to_vec();
+        payload.extend_from_slice(format!("{server}\0{path}").as_bytes());
+        let answer = self.inner.link.request(Kind::Probe, payload)?.only(limit + Duration::from_secs(10))?;
+        Ok(Dom0Time::from_nanoseconds(take_u64(&mut answer.as_slice()).unwrap_or(0)))
+    }
+
+    /// The kernel of dom0 as a PVH guest's kernel, by its path in dom0: the peer that benchmarks compare with.
+    pub fn linux_kernel(&self) -> &'static str {
+        "/images/vmlinux"
+    }
+
+    /// The peer's root folder: nginx on port 80, iperf3; the words `lab.ipv4=10.0.2.16/24 lab.gateway=10.0.2.2` give it its address.
+    pub fn linux_ramdisk(&self) -> &'static str {
+        "/images/domu.cpio"
+    }
+
+    /// The files of this lab's hypervisor, kernel and dom0 on the host.
+    pub fn image_folder(&self) -> &Path {
+        self.inner.images.folder()
+    }
+
+    /// The end of what Xen and dom0 printed on the machine's console.
+    pub fn machine_log(&self) -> String {
+        self.inner.machine.log().tail(16 * 1024)
+    }
+
+    /// What Xen says of every domain.
+    pub(crate) fn survey(&self) -> Result<Vec<DomainState>, CommandError> {
+        let answer = self.inner.link.request(Kind::Survey, Vec::new())?.only(COMMAND_LIMIT)?;
+        Ok(DomainState::parse_all(&String::from_utf8_lossy(&answer)))
+    }
+
+    pub(crate) fn request(&self, kind: Kind, payload: Vec<u8>) -> Result<Answers, CommandError> {
+        self.inner.link.request(kind, payload)
+    }
+
+    pub(crate) fn tell(&self, kind: Kind, request: u32) -> Result<(), CommandError> {
+        self.inner.link.send(kind, request, Vec::new())
+    }
+
+    /// A number that is given once.
+    pub(crate) fn number(&self) -> u32 {
+        self.inner.domains.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// A word as the shell takes it whole.
+pub(crate) fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+fn boot_limit() -> Duration {
+    let seconds = env::var("MIRAGE_LAB_BOOT_SECONDS").ok().and_then(|text| text.parse().ok());
+    seconds.map_or(BOOT_LIMIT, Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn words_are_quoted_for_the_shell() {
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+    }
+}

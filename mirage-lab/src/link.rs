@@ -1,0 +1,124 @@
+//! The host's end of the channel to the agent in dom0.
+
+use crate::error::CommandError;
+use crate::protocol::{Frame, Kind};
+use std::collections::HashMap;
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The channel: requests of many threads, answers sorted to them by number.
+pub(crate) struct Link {
+    stream: Mutex<UnixStream>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+/// Who waits for which answers.
+struct Waiting {
+    requests: HashMap<u32, Sender<Frame>>,
+    next: u32,
+    gone: bool,
+}
+
+/// The answers to one request.
+pub(crate) struct Answers {
+    request: u32,
+    frames: Receiver<Frame>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+impl Link {
+    /// Takes the connection over. The first frame, that dom0 is ready, is an answer to request 0.
+    pub(crate) fn new(stream: UnixStream) -> io::Result<(Self, Answers)> {
+        let waiting = Arc::new(Mutex::new(Waiting { requests: HashMap::new(), next: 0, gone: false }));
+        let mut input = stream.try_clone()?;
+        let link = Self { stream: Mutex::new(stream), waiting: waiting.clone() };
+        let ready = link.register();
+        thread::spawn(move || {
+            while let Ok(frame) = Frame::read(&mut input) {
+                let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(sender) = waiting.requests.get(&frame.request) {
+                    // Nobody may wait any more.
+                    let _ = sender.send(frame);
+                }
+            }
+            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.gone = true;
+            waiting.requests.clear();
+        });
+        Ok((link, ready))
+    }
+
+    fn register(&self) -> Answers {
+        let (sender, frames) = mpsc::channel();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let request = waiting.next;
+        waiting.next = waiting.next.wrapping_add(1);
+        if !waiting.gone {
+            waiting.requests.insert(request, sender);
+        }
+        Answers { request, frames, waiting: self.waiting.clone() }
+    }
+
+    /// Sends a request.
+    pub(crate) fn request(&self, kind: Kind, payload: Vec<u8>) -> Result<Answers, CommandError> {
+        let answers = self.register();
+        self.send(kind, answers.request, payload)?;
+        Ok(answers)
+    }
+
+    /// Sends more about a request that was made.
+    pub(crate) fn send(&self, kind: Kind, request: u32, payload: Vec<u8>) -> Result<(), CommandError> {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        Frame { kind, request, payload }.write(&mut *stream).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => CommandError::Refused("the request is longer than 1 MiB".into()),
+            _ => CommandError::Gone,
+        })
+    }
+
+    /// Ends the connection: the reader and all that wait come back.
+    pub(crate) fn close(&self) {
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl Answers {
+    /// The number of the request.
+    pub(crate) fn request(&self) -> u32 {
+        self.request
+    }
+
+    /// The next answer.
+    pub(crate) fn next(&self, deadline: Instant) -> Result<Frame, CommandError> {
+        let start = Instant::now();
+        let left = deadline.saturating_duration_since(start);
+        let frame = self.frames.recv_timeout(left).map_err(|error| match error {
+            RecvTimeoutError::Timeout => CommandError::TimedOut(left),
+            RecvTimeoutError::Disconnected => CommandError::Gone,
+        })?;
+        match frame.kind {
+            Kind::Failed => Err(CommandError::Refused(String::from_utf8_lossy(&frame.payload).into_owned())),
+            _ => Ok(frame),
+        }
+    }
+
+    /// The one answer of a request that has one.
+    pub(crate) fn only(&self, limit: Duration) -> Result<Vec<u8>, CommandError> {
+        let started = Instant::now();
+        match self.next(started + limit) {
+            Err(CommandError::TimedOut(_)) => Err(CommandError::TimedOut(limit)),
+            other => other.map(|frame| frame.payload),
+        }
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).requests.remove(&self.request);
+    }
+}
