@@ -62,7 +62,7 @@ compile_error!(
 
 fn devices(out: &mut String, model: &Model) {
     line(out, "/// The devices that build.rs declares, ready to be used.");
-    line(out, ALLOW);
+    line(out, "#[allow(dead_code, missing_debug_implementations)]");
     line(out, "pub struct Devices {");
     for device in &model.devices {
         match device {
@@ -71,7 +71,10 @@ fn devices(out: &mut String, model: &Model) {
                 line(out, &format!("    pub {}: ::mirage_rt::net::Network,", network.name));
             }
             Device::Folder { name, folder } => {
-                line(out, &format!("    /// Embedded folder `{name}`: {} files, read-only.", folder.files.len()));
+                line(
+                    out,
+                    &format!("    /// Embedded folder `{name}`, read-only; number of files: {}.", folder.files.len()),
+                );
                 line(out, &format!("    pub {name}: ::mirage_rt::kv::Embedded,"));
             }
         }
@@ -183,6 +186,7 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
     line(out, "macro_rules! __mirage_unikernel_comes_before_main {");
     line(out, "    ($main:path) => {");
     line(out, "        #[doc(hidden)]");
+    line(out, "        #[allow(clippy::future_not_send)]");
     line(out, "        async fn __mirage_start(boot: ::mirage_rt::boot::Boot) -> ::mirage_rt::Result {");
     let mut uses_boot = false;
     line(out, "            let keys = Keys {");

@@ -23,6 +23,15 @@
 //! **Which target.** An image is built when cargo's target is `x86_64-unknown-xen`, or when the package's feature `xen`
 //! is on without its feature `unix`. Everything else is a Unix process.
 //!
+//! **What Cargo.toml needs** (templates/hello has all of it): mirage-rt under `[dependencies]`; mirage-unix under
+//! `[target.'cfg(not(mirage_target))'.dependencies]`; mirage-xen-image under `[target.'cfg(mirage_target)'.dependencies]` and,
+//! optional, under `[dependencies]` with `xen = ["dep:mirage-xen-image"]` and `unix = []` under `[features]`; this crate
+//! under `[build-dependencies]`; `panic = "abort"` in the profiles. The target's name needs the folder `.cargo` of the
+//! template, too; the feature does not.
+//!
+//! **An embedded folder** is taken whole, hidden files too, up to 65,536 files, 1 GiB and 32 folders deep. Symbolic links are
+//! followed as long as they stay inside.
+//!
 //! **Errors** come all at once, one `cargo::error=` line each, and say what to change.
 //!
 //! # Layers
