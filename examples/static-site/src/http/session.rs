@@ -133,19 +133,23 @@ impl Session {
     fn next_request(&mut self, files: &impl Files, now: Option<u64>) -> Option<&'static [u8]> {
         self.skip_empty_lines();
         let received = self.input.get(self.start..self.end).unwrap_or_default();
-        // A head ends in a line's end. What was looked at before without finding it needs one more.
-        let news = received.get(self.seen.saturating_sub(self.start)..).unwrap_or_default();
-        if received.is_empty() || (self.seen > self.start && !news.contains(&b'\n') && received.len() < MAX_HEAD) {
-            return None;
-        }
-        let head = request::parse(received);
+        let full = received.len() >= MAX_HEAD;
+        let lines = match self.whole_lines(received) {
+            [] if !full && received.first().is_none_or(|&first| starts_a_method(first)) => {
+                self.seen = self.end;
+                return None;
+            }
+            [] => received,
+            lines => lines,
+        };
+        let head = request::parse(if full { received } else { lines });
         let (request, length) = match head {
             Head::Complete(request, length) => (request, length),
             Head::Refused(status) => {
                 self.refuse(status, now);
                 return None;
             }
-            Head::Incomplete if received.len() < MAX_HEAD => {
+            Head::Incomplete if !full => {
                 self.seen = self.end;
                 return None;
             }
@@ -170,6 +174,16 @@ impl Session {
         Some(self.answer(&answer, delivery))
     }
 
+    /// The lines of the head that are complete, if any was completed since the last look. Only these are parsed: what is
+    /// answered does not depend on the pieces in which a line arrives, and a line that arrives byte by byte costs little.
+    fn whole_lines<'a>(&self, received: &'a [u8]) -> &'a [u8] {
+        let news = self.seen.saturating_sub(self.start).min(received.len());
+        match received.iter().skip(news).rposition(|&byte| byte == b'\n') {
+            Some(last) => received.get(..=news + last).unwrap_or_default(),
+            None => &[],
+        }
+    }
+
     fn answer(&mut self, answer: &Answer, delivery: Delivery) -> &'static [u8] {
         let before = self.output.len();
         match response::write(answer, delivery, &mut self.output) {
@@ -189,6 +203,12 @@ impl Session {
             self.start += 1;
         }
     }
+}
+
+/// Whether a method can start with this byte (a tchar of RFC 9110, section 5.6.2). A client that speaks another protocol, as
+/// TLS, is refused by its first byte.
+fn starts_a_method(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -180,6 +180,14 @@ fn nothing_is_answered_behind_a_close() {
 }
 
 #[test]
+fn another_protocol_is_refused_by_its_first_byte() {
+    // The start of a TLS handshake.
+    let (seen, step) = exchange(b"\x16\x03\x01", std::iter::empty());
+    assert!(seen.starts_with(b"HTTP/1.1 400 "));
+    assert_eq!(step, Step::Close { drain: true });
+}
+
+#[test]
 fn heads_are_bounded() {
     let long_field = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "y".repeat(2 * MAX_HEAD));
     let (answer, step) = once(&long_field);
