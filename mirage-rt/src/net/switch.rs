@@ -87,6 +87,7 @@ struct PortState {
     queue: VecDeque<PacketMut>,
     receiver: Option<Waker>,
     connected: bool,
+    broken: bool,
 }
 
 impl Switch {
@@ -115,7 +116,7 @@ impl Switch {
         let index = self.inner.borrow().ports.len();
         let [.., high, low] = (index as u16 + 1).to_be_bytes();
         let mac = [0x02, 0, 0, 0, high, low];
-        let state = PortState { mac, queue: VecDeque::new(), receiver: None, connected: true };
+        let state = PortState { mac, queue: VecDeque::new(), receiver: None, connected: true, broken: false };
         self.inner.borrow_mut().ports.push(state);
         Port { switch: self.clone(), index, info: NetworkInfo::new(mac, 1500), pending: Vec::new() }
     }
@@ -128,6 +129,16 @@ impl Switch {
     /// Sets a filter that sees every frame; those for which it returns `false` are lost.
     pub fn set_filter(&self, filter: Option<Filter>) {
         self.inner.borrow_mut().filter = filter;
+    }
+
+    /// From now on the device at `port` is broken.
+    pub fn break_port(&self, port: usize) {
+        if let Some(port) = self.inner.borrow_mut().ports.get_mut(port) {
+            port.broken = true;
+            if let Some(waker) = port.receiver.take() {
+                waker.wake();
+            }
+        }
     }
 
     /// How many frames have been sent.
@@ -294,6 +305,9 @@ impl NetworkDevice for Port {
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<PacketMut, NetworkError>> {
         let mut inner = self.switch.inner.borrow_mut();
         let Some(port) = inner.ports.get_mut(self.index) else { return Poll::Pending };
+        if port.broken {
+            return Poll::Ready(Err(NetworkError::Broken));
+        }
         match port.queue.pop_front() {
             Some(frame) => Poll::Ready(Ok(frame)),
             None => {

@@ -1,5 +1,12 @@
 //! Stacks against each other on the switch, in virtual time.
 
+mod bad_input;
+mod close;
+mod flat;
+mod hosts;
+mod loss;
+mod raw;
+
 use core::net::{Ipv4Addr, SocketAddr};
 
 use alloc::vec;
@@ -108,6 +115,3 @@ fn fifty_connections_echo() {
         }
     });
 }
-
-mod flat;
-mod raw;

@@ -11,7 +11,7 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, Soc
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State as SmolState};
 use smoltcp::time::{Duration as SmolDuration, Instant as SmolInstant};
-use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint, TcpPacket};
+use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint, Ipv4Packet, TcpPacket, TcpSeqNumber};
 
 use super::isn;
 use super::machine::{ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
@@ -64,6 +64,10 @@ struct Connection {
     /// Bytes taken out of the receive buffer.
     consumed: u32,
     sent: Sent,
+    /// The peer's latest acknowledgement.
+    acked: Seq,
+    /// By how much the peer's windows are shifted.
+    peer_shift: u8,
     heard: Instant,
     lingering: Option<Duration>,
     timeout: Option<Duration>,
@@ -76,6 +80,8 @@ struct Sent {
     end: Seq,
     ack: Seq,
     window: u16,
+    /// The end of the peer's window.
+    edge: Option<Seq>,
 }
 
 impl Sent {
@@ -91,6 +97,23 @@ impl Sent {
         self.any = true;
         self.ack = Seq(header.ack_number().0 as u32);
         self.window = header.window_len();
+    }
+
+    /// An acknowledgement without data must have the position behind all that was sent (or the end of the peer's window if
+    /// that is closer), else the peer does not hear it. smoltcp gives it the position of what it would send next, which it
+    /// turns back to repeat what was lost.
+    fn correct(&self, packet: &mut [u8]) {
+        let Some(segment) = packet.get_mut(ipv4::HEADER..) else { return };
+        let whole = segment.len();
+        let Ok(mut header) = TcpPacket::new_checked(segment) else { return };
+        if whole != usize::from(header.header_len()) || header.syn() || header.fin() || header.rst() || !self.any {
+            return;
+        }
+        let seq = match self.edge {
+            Some(edge) if edge.since(self.end) < 0 => edge,
+            _ => self.end,
+        };
+        header.set_seq_number(TcpSeqNumber(seq.0 as i32));
     }
 }
 
@@ -120,6 +143,41 @@ impl Connection {
         socket.send_queue() + usize::from(flag)
     }
 
+    /// Takes down what a segment says. When it is an acknowledgement from in front of what is expected next, smoltcp would
+    /// not hear it; but after a probe of a window that has just opened, both sides can stand where all they say is of
+    /// that kind. So it gets a copy of what is news, with the position that it expects.
+    fn note(&mut self, packet: &[u8], segment: &Segment) -> Option<Renumbered> {
+        if segment.syn {
+            if self.peer_isn.is_none() {
+                self.peer_isn = Some(segment.seq);
+                let payload = packet.get(ipv4::HEADER..).unwrap_or_default();
+                self.peer_shift = segment.options(payload).window_shift.unwrap_or(0);
+            }
+            return None;
+        }
+        let ack = segment.ack.filter(|_| !segment.rst)?;
+        let edge = ack.add(u32::from(segment.window) << self.peer_shift);
+        if self.sent.edge.is_none_or(|known| edge.since(known) > 0) {
+            self.sent.edge = Some(edge);
+        }
+        let news = ack.since(self.acked) > 0;
+        if news {
+            self.acked = ack;
+        }
+        let expected = self.expected();
+        if news && segment.span() == 0 && segment.seq.since(expected) < 0 {
+            Renumbered::new(packet, expected)
+        } else {
+            None
+        }
+    }
+
+    /// The next position that is missing.
+    fn expected(&self) -> Seq {
+        let received = self.consumed.wrapping_add(self.socket().recv_queue() as u32);
+        self.peer_isn.unwrap_or_default().add(1).add(received).add(u32::from(self.finished()))
+    }
+
     /// smoltcp ends a connection that is silent for its timeout even when nobody waits for anything, and counts from the
     /// last packet: so the timeout is on only while there is something to wait for, and longer by the silence before.
     fn set_timeout(&mut self, now: Instant) {
@@ -137,6 +195,27 @@ impl Connection {
         // Whatever is written to an empty buffer starts the count anew.
         let silence = if self.socket().send_queue() > 0 { Duration::ZERO } else { now - self.heard };
         self.socket_mut().set_timeout(wanted.map(|wanted| smol_duration(wanted.saturating_add(silence))));
+    }
+}
+
+/// A copy of a packet without data, with another position.
+struct Renumbered {
+    bytes: [u8; SCRATCH],
+    length: usize,
+}
+
+impl Renumbered {
+    fn new(packet: &[u8], seq: Seq) -> Option<Renumbered> {
+        let mut copy = Renumbered { bytes: [0; SCRATCH], length: packet.len() };
+        copy.bytes.get_mut(..packet.len())?.copy_from_slice(packet);
+        let header = usize::from(Ipv4Packet::new_checked(packet).ok()?.header_len());
+        let segment = copy.bytes.get_mut(header..copy.length)?;
+        TcpPacket::new_checked(segment).ok()?.set_seq_number(TcpSeqNumber(seq.0 as i32));
+        Some(copy)
+    }
+
+    fn packet(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 }
 
@@ -236,6 +315,8 @@ impl TcpMachine for SmolSets {
             peer_isn: Some(handshake.peer_isn),
             consumed: 0,
             sent: sink.sent,
+            acked: handshake.isn,
+            peer_shift: handshake.options.window_shift.unwrap_or(0),
             heard: now,
             lingering: None,
             timeout: None,
@@ -258,6 +339,8 @@ impl TcpMachine for SmolSets {
             peer_isn: None,
             consumed: 0,
             sent: Sent { end: isn, ..Sent::default() },
+            acked: isn,
+            peer_shift: 0,
             heard: now,
             lingering: None,
             timeout: None,
@@ -269,12 +352,15 @@ impl TcpMachine for SmolSets {
         let Some(connection) = find(&mut self.connections, id) else { return };
         let Some(route) = out.route(connection.remote) else { return };
         connection.heard = now;
-        if connection.peer_isn.is_none() && segment.syn {
-            connection.peer_isn = Some(segment.seq);
+        let mtu = self.mtu;
+        let then = smol_instant(now);
+        if let Some(copy) = connection.note(packet, segment) {
+            let mut device =
+                Adapter { receive: Some(copy.packet()), out, route: &route, sent: &mut connection.sent, mtu };
+            self.interface.poll_ingress_single(then, &mut device, &mut connection.set);
         }
-        let mut device =
-            Adapter { receive: Some(packet), out, route: &route, sent: &mut connection.sent, mtu: self.mtu };
-        self.interface.poll_ingress_single(smol_instant(now), &mut device, &mut connection.set);
+        let mut device = Adapter { receive: Some(packet), out, route: &route, sent: &mut connection.sent, mtu };
+        self.interface.poll_ingress_single(then, &mut device, &mut connection.set);
     }
 
     fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {
@@ -334,11 +420,9 @@ impl TcpMachine for SmolSets {
         let Some(connection) = self.get(id) else {
             return Expected { next: Seq(0), end: Seq(0), sent: Seq(0) };
         };
-        let start = connection.peer_isn.unwrap_or_default().add(1);
-        let received = connection.consumed.wrapping_add(connection.socket().recv_queue() as u32);
         let shift = if connection.sent.any { self.window_shift() } else { 0 };
         Expected {
-            next: start.add(received).add(u32::from(connection.finished())),
+            next: connection.expected(),
             end: connection.sent.ack.add(u32::from(connection.sent.window) << shift),
             sent: connection.sent.end,
         }
@@ -514,6 +598,7 @@ impl TxToken for Transmit<'_> {
             && packet.resize_head(length).len() == length
         {
             let result = fill(packet.head_mut());
+            self.sent.correct(packet.head_mut());
             self.sent.note(packet.head());
             self.out.send(self.route, packet, TxMeta { fill_checksum: true });
             return result;

@@ -1,1 +1,62 @@
+//! Bulk over bad links, in virtual time.
 
+use super::*;
+use crate::runtime::now;
+use crate::time::Duration;
+
+/// Both directions at once over a switch with these impairments; the virtual time that it took.
+fn bulk(seed: u64, impairments: Impairments, length: usize) -> Duration {
+    testing::run(seed, async {
+        let switch = Switch::new(seed, impairments);
+        let (server, client) = (host(&switch, 1), host(&switch, 2));
+        let _echoing = echo_server(&server, 80).await;
+        let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+        let start = now();
+        exchange(stream, pattern(seed as usize, length)).await;
+        now() - start
+    })
+}
+
+#[test]
+fn five_percent_loss() {
+    let delay = Duration::from_millis(5);
+    for seed in 50..53 {
+        bulk(seed, Impairments::NONE.with_loss(0.05).with_delay(delay, Duration::ZERO), 300_000);
+    }
+}
+
+#[test]
+fn duplicates_and_reordering() {
+    let (delay, jitter) = (Duration::from_millis(2), Duration::from_millis(4));
+    for seed in 60..63 {
+        bulk(seed, Impairments::NONE.with_duplication(0.1).with_delay(delay, jitter), 300_000);
+    }
+}
+
+#[test]
+fn a_clean_link_is_used() {
+    // 8 KiB a round trip of 2 ms each way: 1 MB takes at least 0.5 s, and not much more.
+    let took = bulk(70, Impairments::NONE.with_delay(Duration::from_millis(2), Duration::ZERO), 1_000_000);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn many_connections_over_a_bad_link() {
+    testing::run(80, async {
+        let switch = Switch::new(80, Impairments::NONE.with_loss(0.02).with_duplication(0.02));
+        let (server, client) = (host(&switch, 1), host(&switch, 2));
+        let _echoing = echo_server(&server, 80).await;
+        let tasks: Vec<_> = (0..30)
+            .map(|number| {
+                let client = client.clone();
+                spawn(async move {
+                    let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+                    exchange(stream, pattern(number, 10_000)).await;
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("the task ends");
+        }
+    });
+}

@@ -18,6 +18,7 @@ pub(super) struct Raw {
     switch: Switch,
     port: Port,
     own: Ipv4Addr,
+    proxied: Option<Ipv4Addr>,
 }
 
 /// The Ethernet address of the stack under test, which has the first port of its switch.
@@ -25,7 +26,17 @@ pub(super) const STACK: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 impl Raw {
     pub(super) fn new(switch: &Switch, number: u8) -> Raw {
-        Raw { switch: switch.clone(), port: switch.port(), own: ip(number) }
+        Raw { switch: switch.clone(), port: switch.port(), own: ip(number), proxied: None }
+    }
+
+    /// Makes it answer questions for the Ethernet address of `address` too.
+    pub(super) fn proxy(mut self, address: Ipv4Addr) -> Raw {
+        self.proxied = Some(address);
+        self
+    }
+
+    fn answers_for(&self, address: Ipv4Addr) -> bool {
+        address == self.own || Some(address) == self.proxied
     }
 
     pub(super) fn mac(&self) -> [u8; 6] {
@@ -55,11 +66,21 @@ impl Raw {
 
     /// Sends a segment with `data`.
     pub(super) fn send_data(&mut self, from: SocketAddr, to: SocketAddr, bare: &Bare, data: &[u8]) {
+        self.send_segment(from, to, bare, data, false);
+    }
+
+    /// Sends a segment that ends the stream.
+    pub(super) fn send_fin(&mut self, from: SocketAddr, to: SocketAddr, bare: &Bare) {
+        self.send_segment(from, to, bare, &[], true);
+    }
+
+    fn send_segment(&mut self, from: SocketAddr, to: SocketAddr, bare: &Bare, data: &[u8], fin: bool) {
         let mut bytes = [0; BARE_MOST];
         let tuple = FourTuple { local: from, remote: to };
         let length = bare.emit(&tuple, &mut bytes).expect("IPv4");
         let mut packet = bytes[..length].to_vec();
         packet.extend_from_slice(data);
+        packet[ipv4::HEADER + 13] |= u8::from(fin);
         let total = packet.len() as u16;
         packet[2..4].copy_from_slice(&total.to_be_bytes());
         let (header, _) = packet.split_first_chunk_mut::<{ ipv4::HEADER }>().expect("a header");
@@ -69,15 +90,40 @@ impl Raw {
         self.send_ip(&packet);
     }
 
-    /// The next frame that came, without waiting. Questions for our address are answered on the way.
+    /// Sends a datagram.
+    pub(super) fn send_udp(&mut self, from: SocketAddr, to: SocketAddr, data: &[u8]) {
+        let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else { panic!("IPv4 addresses") };
+        let length = 8 + data.len();
+        let mut packet = Vec::from([0; ipv4::HEADER]);
+        let header = packet.first_chunk_mut().expect("a header");
+        ipv4::emit_header(header, *from.ip(), *to.ip(), smoltcp::wire::IpProtocol::Udp, length);
+        for field in [from.port(), to.port(), length as u16, 0] {
+            packet.extend_from_slice(&field.to_be_bytes());
+        }
+        packet.extend_from_slice(data);
+        ipv4::fill_transport(&mut packet, false);
+        self.send_ip(&packet);
+    }
+
+    /// Passes an IP packet on to the device `mac`.
+    pub(super) fn forward(&mut self, mac: [u8; 6], packet: &[u8]) {
+        let mut frame = Vec::from([0; ethernet::HEADER]);
+        let header = frame.first_chunk_mut().expect("as long as a header");
+        ethernet::emit(header, mac, self.mac(), EtherType::Ipv4);
+        frame.extend_from_slice(packet);
+        self.send_frame(&frame);
+    }
+
+    /// The next frame that came, without waiting, ARP left out. Questions for our address are answered on the way.
     fn next(&mut self) -> Option<Vec<u8>> {
         loop {
             let mut context = core::task::Context::from_waker(core::task::Waker::noop());
             let core::task::Poll::Ready(Ok(frame)) = self.port.poll_receive(&mut context) else { return None };
             let frame = frame.head().to_vec();
             match Arp::parse(&frame[ethernet::HEADER..]) {
-                Some(arp) if arp.request && arp.target == self.own => self.answer_arp(&arp),
-                _ => return Some(frame),
+                Some(arp) if arp.request && self.answers_for(arp.target) => self.answer_arp(&arp),
+                Some(_) => {}
+                None => return Some(frame),
             }
         }
     }
