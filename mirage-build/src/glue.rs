@@ -62,7 +62,8 @@ compile_error!(
 
 fn devices(out: &mut String, model: &Model) {
     line(out, "/// The devices that build.rs declares, ready to be used.");
-    line(out, "#[allow(dead_code, missing_debug_implementations)]");
+    line(out, "#[derive(Debug)]");
+    line(out, ALLOW);
     line(out, "pub struct Devices {");
     for device in &model.devices {
         match device {
