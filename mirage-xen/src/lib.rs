@@ -31,6 +31,7 @@ pub mod hypervisor;
 pub mod memory;
 #[cfg(feature = "test-utils")]
 pub mod model;
+pub mod netfront;
 #[allow(unsafe_code)]
 pub mod platform;
 mod power;
@@ -46,4 +47,5 @@ pub mod traps;
 pub mod untrusted;
 #[allow(unsafe_code)]
 pub mod xen;
+pub mod xenbus;
 pub mod xenstore;

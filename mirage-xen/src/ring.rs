@@ -160,6 +160,20 @@ impl<P: Protocol, M: RingMemory> FrontRing<P, M> {
         true
     }
 
+    /// Forgets requests written since the next one had the index `mark`. Those published stay.
+    pub fn rewind(&mut self, mark: u32) {
+        let unpublished = self.written.wrapping_sub(self.published);
+        if self.written.wrapping_sub(mark) <= unpublished {
+            self.written = mark;
+        }
+    }
+
+    /// Requests written that the backend does not see yet.
+    #[inline]
+    pub fn unpublished(&self) -> u32 {
+        self.written.wrapping_sub(self.published)
+    }
+
     /// Shows the backend all requests written; whether it wants to be notified of them.
     #[must_use = "the backend may wait for the notification"]
     pub fn publish(&mut self) -> bool {
@@ -221,6 +235,11 @@ impl<P: Protocol, M: RingMemory> FrontRing<P, M> {
         // The wish must be visible before we look, as the backend looks for it after it has produced.
         fence(Ordering::SeqCst);
         self.available()
+    }
+
+    /// The ring's memory.
+    pub fn memory(&self) -> &M {
+        &self.memory
     }
 
     /// Gives up the ring: its memory, to end the backend's access.

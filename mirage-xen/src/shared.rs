@@ -38,7 +38,7 @@ impl<'a> SharedBytes<'a> {
     ///
     /// # Safety
     ///
-    /// `base` is aligned to 8 bytes. For the life `'a`, the memory is mapped for reading and writing, and the program
+    /// `base` is aligned to 4 bytes. For the life `'a`, the memory is mapped for reading and writing, and the program
     /// has no reference to it and gives it to nobody else.
     pub const unsafe fn new(base: NonNull<u8>, length: usize) -> Self {
         Self { base, length, memory: PhantomData }
@@ -54,9 +54,9 @@ impl<'a> SharedBytes<'a> {
         self.length == 0
     }
 
-    /// The view of `length` bytes from `offset` on.
+    /// The view of `length` bytes from `offset` on, a multiple of 4.
     pub fn part(self, offset: usize, length: usize) -> Self {
-        let base = self.at::<u64>(offset, length).cast();
+        let base = self.at::<u32>(offset, length).cast();
         Self { base, length, memory: PhantomData }
     }
 

@@ -112,6 +112,8 @@ pub enum TransmitErrorKind {
     Size,
     /// It asks for an offload that [`NetworkInfo`] does not offer.
     Offload,
+    /// Its pages are not the device's to lend, or no more can be lent now.
+    Memory,
     /// The device is away or broken.
     Device(NetworkError),
 }
@@ -123,6 +125,7 @@ impl fmt::Display for TransmitError {
             TransmitErrorKind::Size => {
                 write!(f, "a frame of {} bytes is outside of what the device takes: see its MTU", self.packet.len())
             }
+            TransmitErrorKind::Memory => f.write_str("the frame's pages can't be lent to the device: take them from its pool"),
             TransmitErrorKind::Offload => f.write_str("the frame asks for an offload that the device does not offer"),
             TransmitErrorKind::Device(error) => error.fmt(f),
         }

@@ -47,6 +47,7 @@ pub struct World {
     services: RefCell<Vec<Box<dyn Service>>>,
     shutdown: Cell<Option<ShutdownReason>>,
     notifications: Cell<u64>,
+    refuse_mappings: Cell<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -149,6 +150,7 @@ impl World {
             services: RefCell::default(),
             shutdown: Cell::new(None),
             notifications: Cell::new(0),
+            refuse_mappings: Cell::new(false),
         })
     }
 
@@ -247,13 +249,19 @@ impl World {
         Some(frame.part((reference % PER_FRAME) as usize * 8, 8))
     }
 
+    /// Refuses every further mapping of a grant, or no more.
+    pub fn refuse_mappings(&self, refuse: bool) {
+        self.refuse_mappings.set(refuse);
+    }
+
     /// Maps a page that the guest granted to the backends' domain.
     ///
     /// # Errors
     ///
     /// What Xen would refuse.
     pub fn map_grant(self: &Rc<Self>, reference: u32, writable: bool) -> Result<Mapping, GrantFault> {
-        let entry = self.grant_entry(reference).ok_or(GrantFault::NotGranted)?;
+        let entry =
+            self.grant_entry(reference).filter(|_| !self.refuse_mappings.get()).ok_or(GrantFault::NotGranted)?;
         let flags = entry.load_u16(0, Ordering::SeqCst);
         if flags & 3 != PERMIT_ACCESS {
             return Err(GrantFault::NotGranted);

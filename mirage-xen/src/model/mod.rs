@@ -10,12 +10,14 @@ mod hypervisor;
 mod machine;
 #[allow(unsafe_code)]
 mod memory;
+mod netback;
 mod ring;
 mod xenstored;
 
 pub use hypervisor::{BackendPort, GrantFault, Guest, Mapping, Service, World};
 pub use machine::Machine;
 pub use memory::GUEST_PAGES;
+pub use netback::{Features, Frame, Mischief, Netback};
 pub use ring::BackRing;
 pub use xenstored::{Daemon, GUEST_PATH, Store};
 

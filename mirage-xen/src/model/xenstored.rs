@@ -65,15 +65,18 @@ impl Store {
 
     /// Writes a node as the tools do. The guest's watches fire.
     pub fn write(&self, path: &str, value: &str) {
-        if self.inner.tree.borrow().value(path) != Some(value.as_bytes()) || path.contains("state") {
-            self.inner.tree.borrow_mut().write(path, value.as_bytes(), None);
-            self.changed(path);
-        }
+        self.inner.tree.borrow_mut().write(path, value.as_bytes(), None);
+        self.changed(path);
     }
 
     /// Writes a node that the guest owns, as the tools do for a frontend's directory.
     pub fn write_for_guest(&self, path: &str, value: &str) {
         self.write(path, value);
+        self.inner.tree.borrow_mut().own(path, GUEST);
+    }
+
+    /// Makes the guest the owner of a node.
+    pub fn give_to_guest(&self, path: &str) {
         self.inner.tree.borrow_mut().own(path, GUEST);
     }
 

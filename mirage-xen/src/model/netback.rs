@@ -1,0 +1,571 @@
+//! A network backend in the model: honest, or hostile on demand.
+//!
+//! It behaves as Linux's xen-netback does where that matters: the same states, the same order of slots, notifications only
+//! when the frontend asked for them, and it looks at a ring only after an event, so that a lost one is noticed.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::fmt;
+
+use mirage_rt::packet::Gso;
+
+use super::{BackRing, BackendPort, GUEST_PATH, Mapping, Service, Store, World};
+use crate::hypervisor::PAGE_SIZE;
+use crate::netfront::wire::{
+    Extra, Receive, ReceiveData, STATUS_ERROR, STATUS_NULL, STATUS_OKAY, Transmit, TransmitResponse, receive_flags,
+    transmit_flags,
+};
+use crate::ring::slots;
+use crate::xenbus::State;
+
+/// What a backend offers.
+#[derive(Clone, Copy, Debug)]
+pub struct Features {
+    /// `feature-rx-copy`.
+    pub receive_copy: bool,
+    /// `feature-sg`.
+    pub scatter_gather: bool,
+    /// `feature-gso-tcpv4` and `-tcpv6`.
+    pub gso: bool,
+    /// The opposite of `feature-no-csum-offload`.
+    pub checksum_ipv4: bool,
+    /// `feature-ipv6-csum-offload`.
+    pub checksum_ipv6: bool,
+    /// `feature-split-event-channels`.
+    pub split_channels: bool,
+}
+
+impl Default for Features {
+    /// What Linux offers.
+    fn default() -> Self {
+        Self {
+            receive_copy: true,
+            scatter_gather: true,
+            gso: true,
+            checksum_ipv4: true,
+            checksum_ipv6: true,
+            split_channels: true,
+        }
+    }
+}
+
+/// A frame on the backend's side.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Frame {
+    /// All bytes.
+    pub bytes: Vec<u8>,
+    /// The checksum field has the pseudo header's sum only.
+    pub blank: bool,
+    /// The data is known to be right.
+    pub validated: bool,
+    /// Whether it is longer than a packet.
+    pub gso: Gso,
+    /// How many data slots it came in.
+    pub slots: usize,
+}
+
+/// What a hostile backend does once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mischief {
+    /// Claims more transmit responses than requests.
+    TransmitProducer,
+    /// Answers a transmit request that is not under way.
+    TransmitId(u16),
+    /// Answers extra information that was not sent.
+    TransmitNull,
+    /// Answers a transmit request and keeps the page mapped.
+    TransmitInUse,
+    /// Claims more receive responses than requests.
+    ReceiveProducer,
+    /// Answers a receive request with another one's id.
+    ReceiveId(u16),
+    /// Gives a place of the data that is not in the page.
+    ReceiveBounds {
+        /// Offset.
+        offset: u16,
+        /// Size.
+        size: i16,
+    },
+    /// Answers a receive request and keeps the page mapped.
+    ReceiveInUse,
+    /// Sends this as extra information.
+    ReceiveExtra([u8; 8]),
+    /// Sends extra information in every slot it has.
+    ReceiveExtras,
+    /// Reports an error instead of a packet, which is no breach of the protocol.
+    ReceiveError,
+    /// Starts a packet and never ends it, likewise.
+    ReceiveHalf,
+}
+
+/// A handle to a backend.
+#[derive(Clone)]
+pub struct Netback {
+    shared: Rc<RefCell<Shared>>,
+    store: Store,
+    path: String,
+}
+
+#[derive(Default)]
+struct Shared {
+    outgoing: VecDeque<Frame>,
+    kicked: bool,
+    incoming: Vec<Frame>,
+    echo: bool,
+    hold: bool,
+    mischief: Option<Mischief>,
+    order: Option<State>,
+    connections: usize,
+    notifications: u64,
+    refused: usize,
+}
+
+struct Backend {
+    shared: Rc<RefCell<Shared>>,
+    store: Store,
+    path: String,
+    frontend: String,
+    features: Features,
+    state: State,
+    link: Option<Link>,
+}
+
+struct Link {
+    transmit: BackRing<Transmit>,
+    receive: BackRing<Receive>,
+    transmit_end: BackendPort,
+    receive_end: Option<BackendPort>,
+    transmit_kicked: bool,
+    receive_kicked: bool,
+    /// Requests taken whose answer is held back, with what they keep mapped.
+    held: Vec<(TransmitResponse, Option<Mapping>)>,
+    /// Pages a hostile backend does not let go of.
+    kept: Vec<Mapping>,
+}
+
+impl Netback {
+    /// Gives the guest network device `index` with a backend that offers `features`.
+    pub fn attach(world: &Rc<World>, store: &Store, index: u32, features: Features) -> Self {
+        let path = format!("/local/domain/0/backend/vif/1/{index}");
+        let frontend = format!("{GUEST_PATH}/device/vif/{index}");
+        store.write(&format!("{path}/frontend"), &frontend);
+        store.write(&format!("{path}/online"), "1");
+        store.write(&format!("{path}/state"), "1");
+        for (name, value) in [("backend", &path[..]), ("backend-id", "0"), ("handle", "0"), ("state", "1")] {
+            store.write_for_guest(&format!("{frontend}/{name}"), value);
+        }
+        store.write_for_guest(&format!("{frontend}/mac"), &format!("00:16:3e:00:00:{index:02x}"));
+        // The directory itself is the guest's, too.
+        store.give_to_guest(&frontend);
+        let shared = Rc::<RefCell<Shared>>::default();
+        world.add_service(Box::new(Backend {
+            shared: Rc::clone(&shared),
+            store: store.clone(),
+            path: path.clone(),
+            frontend,
+            features,
+            state: State::Initialising,
+            link: None,
+        }));
+        Self { shared, store: store.clone(), path }
+    }
+
+    /// Sends a frame to the guest.
+    pub fn send(&self, frame: Frame) {
+        let mut shared = self.shared.borrow_mut();
+        shared.outgoing.push_back(frame);
+        shared.kicked = true;
+    }
+
+    /// Frames that wait for the guest to have room.
+    pub fn waiting(&self) -> usize {
+        self.shared.borrow().outgoing.len()
+    }
+
+    /// The frames the guest has sent since the last call.
+    pub fn received(&self) -> Vec<Frame> {
+        core::mem::take(&mut self.shared.borrow_mut().incoming)
+    }
+
+    /// Whether to send every frame back.
+    pub fn echo(&self, on: bool) {
+        self.shared.borrow_mut().echo = on;
+    }
+
+    /// Whether to keep requests unanswered and their pages mapped.
+    pub fn hold(&self, on: bool) {
+        self.shared.borrow_mut().hold = on;
+    }
+
+    /// Does `mischief` at the next occasion.
+    pub fn provoke(&self, mischief: Mischief) {
+        let mut shared = self.shared.borrow_mut();
+        shared.mischief = Some(mischief);
+        shared.kicked = true;
+    }
+
+    /// Starts to close, as a backend does that is about to go.
+    pub fn close(&self) {
+        self.shared.borrow_mut().order = Some(State::Closing);
+    }
+
+    /// Dies without a word and comes back as a new one.
+    pub fn restart(&self) {
+        self.shared.borrow_mut().order = Some(State::Initialising);
+    }
+
+    /// How often it was connected.
+    pub fn connections(&self) -> usize {
+        self.shared.borrow().connections
+    }
+
+    /// How many events it has sent.
+    pub fn notifications(&self) -> u64 {
+        self.shared.borrow().notifications
+    }
+
+    /// How many packets of the guest it refused because they were malformed: none of an honest one.
+    pub fn refused(&self) -> usize {
+        self.shared.borrow().refused
+    }
+
+    /// A value that the frontend published.
+    pub fn published(&self, name: &str) -> Option<String> {
+        let frontend = self.store.read(&format!("{}/frontend", self.path))?;
+        self.store.read(&format!("{frontend}/{name}"))
+    }
+}
+
+impl fmt::Debug for Netback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the model's backend {}", self.path)
+    }
+}
+
+impl Backend {
+    fn set_state(&mut self, state: State) {
+        self.state = state;
+        self.store.write(&format!("{}/state", self.path), &format!("{}", u32::from(state)));
+    }
+
+    fn frontend_state(&self) -> State {
+        let text = self.store.read(&format!("{}/state", self.frontend));
+        text.and_then(|text| text.parse::<u32>().ok()).map_or(State::Unknown, State::from)
+    }
+
+    fn offer(&mut self) {
+        let Features { receive_copy, scatter_gather, gso, checksum_ipv4, checksum_ipv6, split_channels } =
+            self.features;
+        for (name, on) in [
+            ("feature-rx-copy", receive_copy),
+            ("feature-sg", scatter_gather),
+            ("feature-gso-tcpv4", gso),
+            ("feature-gso-tcpv6", gso),
+            ("feature-no-csum-offload", !checksum_ipv4),
+            ("feature-ipv6-csum-offload", checksum_ipv6),
+            ("feature-split-event-channels", split_channels),
+        ] {
+            self.store.write(&format!("{}/{name}", self.path), if on { "1" } else { "0" });
+        }
+        self.set_state(State::InitWait);
+    }
+
+    fn number(&self, name: &str) -> Option<u32> {
+        self.store.read(&format!("{}/{name}", self.frontend))?.parse().ok()
+    }
+
+    fn connect(&mut self, world: &Rc<World>) -> Option<Link> {
+        let map = |reference| world.map_grant(reference, true).ok();
+        let (transmit, receive) = (map(self.number("tx-ring-ref")?)?, map(self.number("rx-ring-ref")?)?);
+        let (transmit_end, receive_end) = match self.number("event-channel") {
+            Some(port) => (world.bind(port)?, None),
+            None => {
+                (world.bind(self.number("event-channel-tx")?)?, Some(world.bind(self.number("event-channel-rx")?)?))
+            }
+        };
+        Some(Link {
+            transmit: BackRing::new(transmit),
+            receive: BackRing::new(receive),
+            transmit_end,
+            receive_end,
+            transmit_kicked: true,
+            receive_kicked: true,
+            held: Vec::new(),
+            kept: Vec::new(),
+        })
+    }
+
+    fn disconnect(&mut self, world: &World) {
+        if let Some(link) = self.link.take() {
+            world.unbind(link.transmit_end);
+            if let Some(end) = link.receive_end {
+                world.unbind(end);
+            }
+        }
+    }
+
+    /// Follows the frontend's state, one step.
+    fn follow(&mut self, world: &Rc<World>) -> bool {
+        let order = self.shared.borrow_mut().order.take();
+        match order {
+            Some(State::Closing) if self.state == State::Connected => {
+                self.disconnect(world);
+                self.set_state(State::Closing);
+                return true;
+            }
+            Some(State::Initialising) => {
+                self.disconnect(world);
+                self.set_state(State::Initialising);
+                return true;
+            }
+            _ => {}
+        }
+        match (self.state, self.frontend_state()) {
+            (State::Initialising, _) => self.offer(),
+            (State::InitWait, State::Connected) => match self.connect(world) {
+                Some(link) => {
+                    self.link = Some(link);
+                    self.shared.borrow_mut().connections += 1;
+                    self.set_state(State::Connected);
+                }
+                // Linux writes an error and stays as it is.
+                None => return false,
+            },
+            (State::InitWait | State::Connected, State::Closing | State::Closed) => {
+                self.disconnect(world);
+                self.set_state(State::Closing);
+            }
+            (State::Closing, State::Closed) => self.set_state(State::Closed),
+            (State::Closed, State::Initialising) => self.set_state(State::InitWait),
+            _ => return false,
+        }
+        true
+    }
+}
+
+impl Link {
+    fn notify(&self, world: &World, shared: &mut Shared, receive: bool) {
+        shared.notifications += 1;
+        world.notify(self.receive_end.filter(|_| receive).unwrap_or(self.transmit_end));
+    }
+
+    fn hear(&mut self, world: &World) {
+        let event = world.take_pending(self.transmit_end);
+        self.transmit_kicked |= event;
+        self.receive_kicked |= match self.receive_end {
+            None => event,
+            Some(end) => world.take_pending(end),
+        };
+    }
+
+    /// Takes the next packet from the guest; `None` when there is none.
+    fn take_packet(&mut self, world: &Rc<World>, shared: &mut Shared) -> Option<()> {
+        let (_, raw) = self.transmit.take()?;
+        let first = Transmit::data(&raw);
+        let mut frame = Frame {
+            blank: first.flags & transmit_flags::CHECKSUM_BLANK != 0,
+            validated: first.flags & transmit_flags::DATA_VALIDATED != 0,
+            ..Frame::default()
+        };
+        let mut extra_follows = first.flags & transmit_flags::EXTRA_INFO != 0;
+        let mut extras = 0;
+        while extra_follows {
+            let (_, raw) = self.transmit.take().expect("a packet is published whole");
+            let (extra, more) = Transmit::extra(&raw).expect("the frontend sends what the protocol knows");
+            if let Extra::Gso(gso) = extra {
+                frame.gso = gso;
+            }
+            extras += 1;
+            extra_follows = more;
+        }
+        let mut parts = Vec::from([first]);
+        while parts.last().is_some_and(|part| part.flags & transmit_flags::MORE_DATA != 0) {
+            let (_, raw) = self.transmit.take().expect("a packet is published whole");
+            parts.push(Transmit::data(&raw));
+        }
+        let rest: usize = parts[1..].iter().map(|part| usize::from(part.size)).sum();
+        let mut sizes: Vec<_> = parts.iter().map(|part| usize::from(part.size)).collect();
+        sizes[0] = usize::from(first.size).checked_sub(rest).expect("the first size is the packet's");
+        frame.slots = parts.len();
+        let bounded =
+            parts.iter().zip(&sizes).all(|(part, size)| *size > 0 && usize::from(part.offset) + size <= PAGE_SIZE);
+        if !bounded || parts.len() > 18 {
+            shared.refused += 1;
+        }
+        for (part, size) in parts.iter().zip(&sizes) {
+            let mapping = world.map_grant(part.grant, false).expect("the frontend granted what it sends");
+            assert!(world.map_grant(part.grant, true).is_err(), "pages to be sent are granted for reading only");
+            let start = frame.bytes.len();
+            frame.bytes.resize(start + size, 0);
+            mapping.bytes().copy_out(usize::from(part.offset), &mut frame.bytes[start..]);
+            let response = TransmitResponse { id: part.id, status: STATUS_OKAY };
+            self.held.push((response, Some(mapping)));
+        }
+        for _ in 0..extras {
+            self.held.push((TransmitResponse { id: 0, status: STATUS_NULL }, None));
+        }
+        if shared.echo {
+            shared.outgoing.push_back(frame.clone());
+            shared.kicked = true;
+        }
+        shared.incoming.push(frame);
+        Some(())
+    }
+
+    fn serve_transmit(&mut self, world: &Rc<World>, shared: &mut Shared) -> bool {
+        if !core::mem::take(&mut self.transmit_kicked) && (self.held.is_empty() || shared.hold) {
+            return false;
+        }
+        let mut any = false;
+        while self.take_packet(world, shared).is_some() {
+            any = true;
+        }
+        if !shared.hold {
+            any |= !self.held.is_empty();
+            for (response, mapping) in self.held.drain(..) {
+                let response = match shared.mischief {
+                    Some(Mischief::TransmitId(id)) => TransmitResponse { id, ..response },
+                    Some(Mischief::TransmitNull) => TransmitResponse { status: STATUS_NULL, ..response },
+                    Some(Mischief::TransmitInUse) => {
+                        self.kept.extend(mapping);
+                        shared.mischief = None;
+                        self.transmit.push(&response);
+                        continue;
+                    }
+                    _ => response,
+                };
+                if let Some(Mischief::TransmitId(_) | Mischief::TransmitNull) = shared.mischief {
+                    shared.mischief = None;
+                }
+                drop(mapping);
+                self.transmit.push(&response);
+            }
+            if any && shared.mischief == Some(Mischief::TransmitProducer) {
+                shared.mischief = None;
+                self.transmit.skip(slots::<Transmit>());
+            }
+            if self.transmit.publish() {
+                self.notify(world, shared, false);
+            }
+        }
+        self.transmit_kicked = self.transmit.listen() > 0;
+        any
+    }
+
+    /// Fills the guest's pages with a frame, if it has posted enough.
+    fn give_packet(&mut self, world: &Rc<World>, shared: &mut Shared) -> bool {
+        let Some(frame) = shared.outgoing.front() else { return false };
+        let extra = frame.gso != Gso::None;
+        let parts = frame.bytes.len().div_ceil(PAGE_SIZE).max(1);
+        if (self.receive.requests() as usize) < parts + usize::from(extra) {
+            return false;
+        }
+        let Some(frame) = shared.outgoing.pop_front() else { return false };
+        for (number, bytes) in frame.bytes.chunks(PAGE_SIZE).enumerate() {
+            let Some((_, request)) = self.receive.take() else { return false };
+            let mapping = world.map_grant(request.grant, true).expect("the frontend granted what it posted");
+            mapping.bytes().copy_in(0, bytes);
+            let mut flags = 0;
+            if number + 1 < parts {
+                flags |= receive_flags::MORE_DATA;
+            }
+            if number == 0 {
+                flags |= if frame.blank { receive_flags::CHECKSUM_BLANK } else { 0 };
+                flags |= if frame.validated { receive_flags::DATA_VALIDATED } else { 0 };
+                flags |= if extra { receive_flags::EXTRA_INFO } else { 0 };
+            }
+            self.receive.push(&ReceiveData { id: request.id, offset: 0, flags, status: bytes.len() as i16 }.emit());
+            if number == 0 && extra {
+                self.receive.take();
+                self.receive.push(&Extra::Gso(frame.gso).emit());
+            }
+        }
+        true
+    }
+
+    /// Does what a hostile backend does with the guest's pages.
+    fn misbehave(&mut self, world: &Rc<World>, mischief: Mischief) {
+        if mischief == Mischief::ReceiveProducer {
+            self.receive.skip(slots::<Receive>() + 1);
+            return;
+        }
+        let Some((_, request)) = self.receive.take() else { return };
+        let honest = ReceiveData { id: request.id, offset: 0, flags: 0, status: 60 };
+        let with_extra = ReceiveData { flags: receive_flags::EXTRA_INFO, ..honest };
+        let response = match mischief {
+            Mischief::ReceiveId(id) => ReceiveData { id, ..honest },
+            Mischief::ReceiveBounds { offset, size } => ReceiveData { offset, status: size, ..honest },
+            Mischief::ReceiveInUse => {
+                self.kept.extend(world.map_grant(request.grant, true));
+                honest
+            }
+            Mischief::ReceiveExtra(_) | Mischief::ReceiveExtras => with_extra,
+            Mischief::ReceiveError => ReceiveData { status: STATUS_ERROR, ..honest },
+            _ => ReceiveData { flags: receive_flags::MORE_DATA, ..honest },
+        };
+        self.receive.push(&response.emit());
+        match mischief {
+            Mischief::ReceiveExtra(raw) => {
+                self.receive.take();
+                self.receive.push(&raw);
+            }
+            Mischief::ReceiveExtras => {
+                while self.receive.take().is_some() {
+                    self.receive.push(&[2, 1, 0, 0, 0, 0, 0, 0]);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn serve_receive(&mut self, world: &Rc<World>, shared: &mut Shared) -> bool {
+        if !core::mem::take(&mut shared.kicked) && !core::mem::take(&mut self.receive_kicked) {
+            return false;
+        }
+        let mut any = false;
+        if let Some(mischief) = shared.mischief.filter(|mischief| mischief.is_receive()) {
+            shared.mischief = None;
+            self.misbehave(world, mischief);
+            any = true;
+        }
+        loop {
+            while self.give_packet(world, shared) {
+                any = true;
+            }
+            if shared.outgoing.is_empty() {
+                break;
+            }
+            let before = self.receive.requests();
+            if self.receive.listen() <= before {
+                break;
+            }
+        }
+        if self.receive.publish() {
+            self.notify(world, shared, true);
+        }
+        any
+    }
+}
+
+impl Mischief {
+    fn is_receive(self) -> bool {
+        !matches!(self, Self::TransmitProducer | Self::TransmitId(_) | Self::TransmitNull | Self::TransmitInUse)
+    }
+}
+
+impl Service for Backend {
+    fn step(&mut self, world: &Rc<World>) -> bool {
+        let followed = self.follow(world);
+        let Some(link) = &mut self.link else { return followed };
+        link.hear(world);
+        let mut shared = self.shared.borrow_mut();
+        let transmitted = link.serve_transmit(world, &mut shared);
+        let received = link.serve_receive(world, &mut shared);
+        followed || transmitted || received
+    }
+}

@@ -1,0 +1,233 @@
+//! What frontend and backend tell each other through xenstore, once for each connection.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::rc::{Rc, Weak};
+use alloc::string::{String, ToString};
+
+use mirage_rt::page::{Page, PagePool};
+use mirage_rt::types::network::NetworkInfo;
+
+use super::receive::ReceiveQueue;
+use super::transmit::{MAX_SIZE, Offloads, TransmitQueue};
+use super::{Channels, ConnectError, Device, ETHERNET_HEADER, Handler, Options, Queues};
+use crate::attachment::Attachment;
+use crate::events::EventHandler;
+use crate::grants::{Access, Grant};
+use crate::hypervisor::{DomainId, PAGE_SIZE};
+use crate::ring::FrontRing;
+use crate::shared::SharedPage;
+use crate::xenbus::{BackendWatch, Frontend, State};
+use crate::xenstore::XenstoreError;
+
+/// The MTU of a device whose configuration says nothing else.
+const DEFAULT_MTU: u16 = 1500;
+/// Every IPv4 link carries this much.
+const LEAST_MTU: u16 = 68;
+/// A frame may have a tag besides its header.
+const VLAN_TAG: usize = 4;
+
+/// What does not change from one connection to the next.
+pub(super) struct Setup {
+    pub(super) attachment: Attachment,
+    pub(super) index: u32,
+    pub(super) pool: Rc<dyn PagePool>,
+    pub(super) options: Options,
+}
+
+/// What the backend says of itself.
+struct Backend {
+    domain: DomainId,
+    offloads: Offloads,
+    split_channels: bool,
+}
+
+pub(super) struct Connection {
+    pub(super) watch: BackendWatch,
+    pub(super) frontend: Frontend,
+    pub(super) queues: Box<Queues>,
+    pub(super) info: NetworkInfo,
+}
+
+impl Setup {
+    /// Connects to the backend, from whatever state the two are in.
+    pub(super) async fn connect(&self, device: &Weak<Device>) -> Result<Connection, ConnectError> {
+        let store = self.attachment.xenstore();
+        let frontend = Frontend::find(store, "vif", self.index).await?;
+        let mut watch = frontend.watch_backend().await?;
+        watch.until_offered(self.options.limit).await?;
+        let backend = self.ask(&frontend).await?;
+        let info = describe(&frontend, &backend).await?;
+        let queues = Box::new(self.queues(&backend, &info, device)?);
+        match self.publish(&frontend, &mut watch, &queues).await {
+            Ok(()) => Ok(Connection { watch, frontend, queues, info }),
+            Err(error) => {
+                frontend.report(&error.to_string()).await;
+                // It may have mapped the rings already: take them away only when it has let go, if it ever does.
+                if let Err(error) = watch.part(self.options.limit).await {
+                    log::warn!("{error}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn ask(&self, frontend: &Frontend) -> Result<Backend, ConnectError> {
+        let store = frontend.store();
+        let flag = async |name| store.read_flag(&frontend.backend_node(name)).await;
+        if !flag("feature-rx-copy").await? {
+            return Err(ConnectError::NoReceiveCopy);
+        }
+        let scatter_gather = flag("feature-sg").await?;
+        Ok(Backend {
+            domain: frontend.backend_domain(),
+            offloads: Offloads {
+                scatter_gather,
+                checksum_ipv4: !flag("feature-no-csum-offload").await?,
+                checksum_ipv6: flag("feature-ipv6-csum-offload").await?,
+                gso_ipv4: scatter_gather && flag("feature-gso-tcpv4").await?,
+                gso_ipv6: scatter_gather && flag("feature-gso-tcpv6").await?,
+            },
+            split_channels: flag("feature-split-event-channels").await?,
+        })
+    }
+
+    fn queues(&self, backend: &Backend, info: &NetworkInfo, device: &Weak<Device>) -> Result<Queues, ConnectError> {
+        let (events, grants) = (self.attachment.events(), self.attachment.grants());
+        let handler = |transmit, receive| Rc::new(Handler { device: device.clone(), transmit, receive });
+        let allocate = |handler: &Rc<Handler>| {
+            let handler: Weak<dyn EventHandler> = Rc::downgrade(&(Rc::clone(handler) as Rc<dyn EventHandler>));
+            events.allocate_with(backend.domain, handler)
+        };
+        let handlers = [handler(true, !backend.split_channels), handler(false, true)];
+        let channels = Channels {
+            transmit: allocate(&handlers[0])?,
+            receive: if backend.split_channels { Some(allocate(&handlers[1])?) } else { None },
+            _handlers: handlers,
+        };
+        let max_length = usize::from(info.mtu) + ETHERNET_HEADER + VLAN_TAG;
+        let ring = FrontRing::new(self.ring_page(backend.domain)?);
+        let transmit = TransmitQueue::new(ring, grants, backend.domain, backend.offloads, max_length);
+        // At most half of what the pool has: the rest is for packets to be sent and those that are being looked at.
+        let half = u32::try_from(self.pool.available() / 2).unwrap_or(u32::MAX);
+        let target = self.options.receive_pages.min(half);
+        let ring = FrontRing::new(self.ring_page(backend.domain)?);
+        let gso = self.options.receive_gso;
+        let receive = ReceiveQueue::new(ring, grants, backend.domain, &self.pool, target, gso)?;
+        Ok(Queues { transmit, receive, channels, generation: self.attachment.generation() })
+    }
+
+    /// A page for a ring, which the backend sees without anything that was in it before.
+    fn ring_page(&self, backend: DomainId) -> Result<Grant, ConnectError> {
+        let Some(page) = Page::take(&self.pool) else {
+            return Err(ConnectError::NoPages { needed: 2, available: 0 });
+        };
+        let page = SharedPage::from(page);
+        page.bytes().clear();
+        self.attachment.grants().share(page, backend, Access::ReadWrite).map_err(|(error, _page)| error.into())
+    }
+
+    /// Tells the backend of the rings and waits until it uses them.
+    async fn publish(
+        &self,
+        frontend: &Frontend,
+        watch: &mut BackendWatch,
+        queues: &Queues,
+    ) -> Result<(), ConnectError> {
+        let flag = |on: bool| if on { "1" } else { "0" }.to_string();
+        let (rings, channels, options) = (queues.rings(), &queues.channels, &self.options);
+        let port = channels.transmit.port().to_string();
+        let events: &[(&str, String)] = match &channels.receive {
+            None => &[("event-channel", port)],
+            Some(receive) => &[("event-channel-tx", port), ("event-channel-rx", receive.port().to_string())],
+        };
+        let nodes = [
+            ("tx-ring-ref", rings.0.to_string()),
+            ("rx-ring-ref", rings.1.to_string()),
+            ("request-rx-copy", flag(true)),
+            ("feature-rx-notify", flag(true)),
+            ("feature-sg", flag(true)),
+            ("feature-gso-tcpv4", flag(options.receive_gso)),
+            ("feature-gso-tcpv6", flag(options.receive_gso)),
+            ("feature-no-csum-offload", flag(!options.receive_partial_checksum)),
+            ("feature-ipv6-csum-offload", flag(options.receive_partial_checksum)),
+        ];
+        frontend
+            .store()
+            .transaction(async |transaction| {
+                // Of an earlier connection with channels of the other kind.
+                for name in ["event-channel", "event-channel-tx", "event-channel-rx"] {
+                    match transaction.remove(&frontend.node(name)).await {
+                        Err(error) if !matches!(error, XenstoreError::Refused { .. }) => return Err(error),
+                        _ => {}
+                    }
+                }
+                for (name, value) in nodes.iter().chain(events) {
+                    transaction.write(&frontend.node(name), value.as_bytes()).await?;
+                }
+                Ok(())
+            })
+            .await?;
+        frontend.set_state(State::Connected).await?;
+        watch.until(options.limit, "connect", |state| state == State::Connected).await?;
+        // Whatever either side has missed while the other was not there yet.
+        if queues.channels.notify(true, true).is_err() {
+            log::warn!("{}: the backend can't be notified", frontend.name());
+        }
+        Ok(())
+    }
+}
+
+/// The device as its user sees it.
+async fn describe(frontend: &Frontend, backend: &Backend) -> Result<NetworkInfo, ConnectError> {
+    let path = frontend.node("mac");
+    let mac = match frontend.store().read_value::<String>(&path).await? {
+        Some(text) => parse_mac(&text),
+        None => None,
+    };
+    let mac = mac.ok_or(ConnectError::Mac { path })?;
+    let offloads = &backend.offloads;
+    // Without scatter-gather, a packet is a page.
+    let most = if offloads.scatter_gather { MAX_SIZE } else { PAGE_SIZE } - ETHERNET_HEADER - VLAN_TAG;
+    let mtu = frontend.store().read_value::<u16>(&frontend.node("mtu")).await.ok().flatten().unwrap_or(DEFAULT_MTU);
+    let mtu = mtu.clamp(LEAST_MTU, most as u16);
+    let size = |offered: bool| if offered { MAX_SIZE as u32 } else { 0 };
+    let mut info = NetworkInfo::new(mac, mtu);
+    info.checksum_ipv4 = offloads.checksum_ipv4;
+    info.checksum_ipv6 = offloads.checksum_ipv6;
+    info.gso_ipv4 = size(offloads.gso_ipv4);
+    info.gso_ipv6 = size(offloads.gso_ipv6);
+    Ok(info)
+}
+
+fn parse_mac(text: &str) -> Option<[u8; 6]> {
+    let mut mac = [0; 6];
+    let mut parts = text.trim().split(':');
+    for byte in &mut mac {
+        let part = parts.next().filter(|part| part.len() == 2 && !part.starts_with('+'))?;
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    // The lowest bit of the first byte marks a group of stations.
+    (parts.next().is_none() && mac[0] & 1 == 0).then_some(mac)
+}
+
+impl Device {
+    pub(super) fn name_of(index: u32) -> String {
+        format!("vif {index}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_six_bytes_of_one_station() {
+        assert_eq!(parse_mac("00:16:3e:00:0A:ff"), Some([0, 0x16, 0x3E, 0, 0x0A, 0xFF]));
+        for bad in
+            ["", "00:16:3e:00:00", "00:16:3e:00:00:00:00", "01:00:5e:00:00:01", "0:16:3e:0:0:1", "00:16:3e:00:+1:00"]
+        {
+            assert_eq!(parse_mac(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Packets on their way in: pages are posted for the backend to fill, and become a packet without a copy. A page's grant is
+//! ended before anything is read from it.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+
+use mirage_rt::packet::{Checksum, Fragment, MAX_FRAGMENTS, PacketMut};
+use mirage_rt::page::{Page, PagePool};
+
+use super::wire::{Extra, Receive, ReceiveData, ReceiveRequest, receive_flags};
+use super::{Broken, ConnectError, checksum};
+use crate::grants::{Access, Grant, Grants, Reference};
+use crate::hypervisor::{DomainId, PAGE_SIZE};
+use crate::ring::{FrontRing, ProducerOverflow, slots};
+
+/// Requests that are written before the backend is shown them, while it has others.
+const BATCH: u32 = 32;
+/// Extra slots of one packet; there are four kinds.
+const MAX_EXTRAS: u32 = 4;
+
+pub(super) struct ReceiveQueue {
+    ring: FrontRing<Receive>,
+    /// By the slot's number: a response comes in the slot of its request.
+    slots: Box<[Option<Grant>]>,
+    spare: Vec<Reference>,
+    pool: Rc<dyn PagePool>,
+    grants: Grants,
+    backend: DomainId,
+    /// Pages to have posted, and to keep posted when the pool has no more.
+    target: u32,
+    least: u32,
+    gso: bool,
+    assembly: Assembly,
+}
+
+/// A packet of which not all slots have come.
+#[derive(Default)]
+struct Assembly {
+    packet: Option<PacketMut>,
+    /// Of the packet's first slot.
+    flags: u16,
+    expect: Expect,
+    /// Data slots follow those of extra information.
+    more: bool,
+    extras: u32,
+    /// Why it is dropped when it is complete.
+    doom: Option<Doom>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Expect {
+    #[default]
+    First,
+    Extra,
+    More,
+}
+
+#[derive(Clone, Copy)]
+enum Doom {
+    Memory,
+    Error,
+}
+
+/// What became of a packet that was dropped, or of one that is complete.
+pub(super) enum Received {
+    Packet(PacketMut),
+    /// There was no page left to receive into.
+    NoMemory,
+    /// The backend reported an error, or the packet made no sense.
+    Error,
+}
+
+impl ReceiveQueue {
+    /// Posts as many pages as the pool gives, up to `target`.
+    pub(super) fn new(
+        ring: FrontRing<Receive>,
+        grants: &Grants,
+        backend: DomainId,
+        pool: &Rc<dyn PagePool>,
+        target: u32,
+        gso: bool,
+    ) -> Result<Self, ConnectError> {
+        let count = slots::<Receive>();
+        // A packet that is not cut takes a slot for each page and some for what is known of it.
+        let least = if gso { MAX_FRAGMENTS as u32 + 2 } else { 4 };
+        let target = target.clamp(least, count);
+        let mut queue = Self {
+            ring,
+            slots: (0..count).map(|_| None).collect(),
+            spare: Vec::with_capacity(target as usize),
+            pool: Rc::clone(pool),
+            grants: grants.clone(),
+            backend,
+            target,
+            least,
+            gso,
+            assembly: Assembly::default(),
+        };
+        queue.refill();
+        if queue.ring.outstanding() < least {
+            return Err(ConnectError::NoPages { needed: least, available: queue.ring.outstanding() });
+        }
+        // Nobody is there yet to be notified.
+        let _ = queue.ring.publish();
+        Ok(queue)
+    }
+
+    /// Posts pages up to the target, as far as the pool has some.
+    fn refill(&mut self) {
+        while self.ring.outstanding() < self.target {
+            let Some(page) = Page::take(&self.pool) else { return };
+            let reference = match self.spare.pop() {
+                Some(reference) => reference,
+                None => match self.grants.reference() {
+                    Ok(reference) => reference,
+                    Err(error) => {
+                        log::warn!("netfront: fewer pages to receive into than wished: {error}");
+                        self.target = self.ring.outstanding().max(self.least);
+                        return;
+                    }
+                },
+            };
+            if !self.post(reference, page) {
+                return;
+            }
+        }
+    }
+
+    fn post(&mut self, reference: Reference, page: Page) -> bool {
+        match reference.lend(page.into(), self.backend, Access::ReadWrite) {
+            Ok(grant) => {
+                self.post_grant(grant);
+                true
+            }
+            Err((error, reference, _page)) => {
+                log::error!("netfront: {error}");
+                self.spare.push(reference);
+                false
+            }
+        }
+    }
+
+    fn post_grant(&mut self, grant: Grant) {
+        let index = self.ring.next_request() % slots::<Receive>();
+        // The index fits: there are 256 slots. There is room, because no more are posted than slots.
+        self.ring.push(&ReceiveRequest { id: index as u16, grant: grant.number() });
+        self.slots[index as usize] = Some(grant);
+    }
+
+    /// The reference the ring is granted by.
+    pub(super) fn ring_reference(&self) -> u32 {
+        self.ring.memory().number()
+    }
+
+    /// Shows the backend the pages posted, in batches as long as it has others; whether to notify it.
+    pub(super) fn publish(&mut self, at_once: bool) -> bool {
+        if at_once {
+            self.refill();
+        }
+        (at_once || self.ring.unpublished() >= BATCH) && self.ring.publish()
+    }
+
+    /// Asks for an event with the next response; whether there is one already.
+    pub(super) fn listen(&mut self) -> Result<bool, Broken> {
+        Ok(self.ring.listen(1).map_err(Broken::ReceiveProducer)? > 0)
+    }
+
+    /// The next packet that is complete, or was and is dropped; `None` when there is none.
+    pub(super) fn next(&mut self) -> Result<Option<Received>, Broken> {
+        while self.ring.available().map_err(Broken::ReceiveProducer)? > 0 {
+            let index = self.ring.next_response() % slots::<Receive>();
+            let Some(raw) = self.ring.take() else { break };
+            // There is one: the ring gives no more responses than requests, and each request left its grant here.
+            let Some(grant) = self.slots[index as usize].take() else {
+                return Err(Broken::ReceiveProducer(ProducerOverflow { claimed: 1, outstanding: 0 }));
+            };
+            // Interpreted by what came before, and checked there field by field.
+            let raw = raw.for_any_value();
+            let complete = match self.assembly.expect {
+                Expect::Extra => self.take_extra(raw, grant)?,
+                Expect::First | Expect::More => self.take_data(index, raw, grant)?,
+            };
+            if complete {
+                return Ok(Some(self.finish()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a slot of data; whether it was the packet's last.
+    fn take_data(&mut self, index: u32, raw: [u8; 8], grant: Grant) -> Result<bool, Broken> {
+        let data = ReceiveData::parse(&raw);
+        if u32::from(data.id) != index {
+            return Err(Broken::ReceiveId { id: data.id, expected: index as u16 });
+        }
+        let start = usize::from(data.offset);
+        let length = usize::try_from(data.status).unwrap_or(0);
+        if start + length > PAGE_SIZE {
+            return Err(Broken::ReceiveBounds { offset: data.offset, size: data.status });
+        }
+        let (reference, page) = grant.end().map_err(|_| Broken::ReceiveInUse)?;
+        let page = self.replace(reference, page.into_page());
+
+        let first = self.assembly.expect == Expect::First;
+        let assembly = &mut self.assembly;
+        if first {
+            assembly.flags = data.flags;
+        }
+        match page {
+            _ if data.status < 0 => assembly.doom = Some(Doom::Error),
+            None => assembly.doom = Some(Doom::Memory),
+            Some(page) => match (Fragment::new(page, start..start + length), &mut assembly.packet) {
+                (Ok(head), packet @ None) => *packet = Some(PacketMut::from_head(head)),
+                (Ok(fragment), Some(packet)) => {
+                    if packet.push_fragment(fragment).is_err() {
+                        assembly.doom = Some(Doom::Error);
+                    }
+                }
+                (Err(_), _) => assembly.doom = Some(Doom::Error),
+            },
+        }
+        assembly.more = data.flags & receive_flags::MORE_DATA != 0;
+        assembly.expect = match (first && data.flags & receive_flags::EXTRA_INFO != 0, assembly.more) {
+            (true, _) => Expect::Extra,
+            (false, true) => Expect::More,
+            (false, false) => return Ok(true),
+        };
+        Ok(false)
+    }
+
+    /// Posts another page in place of `page`, which is to be handed on; or `page` itself, when the pool has no other and
+    /// few are posted.
+    fn replace(&mut self, reference: Reference, page: Page) -> Option<Page> {
+        let wanted = self.ring.outstanding() < self.target;
+        match wanted.then(|| Page::take(&self.pool)).flatten() {
+            Some(other) => {
+                self.post(reference, other);
+                Some(page)
+            }
+            None if self.ring.outstanding() >= self.least => {
+                self.spare.push(reference);
+                Some(page)
+            }
+            None => {
+                self.post(reference, page);
+                None
+            }
+        }
+    }
+
+    /// Takes a slot of extra information, whose page was not used; whether it was the packet's last.
+    fn take_extra(&mut self, raw: [u8; 8], grant: Grant) -> Result<bool, Broken> {
+        self.post_grant(grant);
+        let assembly = &mut self.assembly;
+        assembly.extras += 1;
+        if assembly.extras > MAX_EXTRAS {
+            return Err(Broken::ReceiveExtras);
+        }
+        let (extra, another) = Extra::parse(&raw).ok_or(Broken::ReceiveExtra { kind: raw[0] })?;
+        match (extra, &mut assembly.packet) {
+            (Extra::Gso(gso), Some(packet)) if self.gso => packet.set_gso(gso),
+            // Not offered, so not understood further up.
+            (Extra::Gso(_), _) => assembly.doom = assembly.doom.or(Some(Doom::Error)),
+            (Extra::Unknown { .. }, _) => {}
+        }
+        if another {
+            return Ok(false);
+        }
+        assembly.expect = Expect::More;
+        Ok(!assembly.more)
+    }
+
+    fn finish(&mut self) -> Received {
+        let Assembly { packet, flags, doom, .. } = core::mem::take(&mut self.assembly);
+        let mut packet = match (doom, packet) {
+            (None, Some(packet)) => packet,
+            (Some(Doom::Memory), _) => return Received::NoMemory,
+            _ => return Received::Error,
+        };
+        if packet.head().len() < super::ETHERNET_HEADER {
+            return Received::Error;
+        }
+        if flags & receive_flags::CHECKSUM_BLANK != 0 {
+            match checksum::locate(packet.head()) {
+                Some(partial) => packet.set_checksum(partial),
+                None => return Received::Error,
+            }
+        } else if flags & receive_flags::DATA_VALIDATED != 0 {
+            packet.set_checksum(Checksum::Verified);
+        }
+        Received::Packet(packet)
+    }
+}

@@ -1,0 +1,186 @@
+//! The task that looks after a network device: connects it, parts from its backend, and follows what the backend does.
+
+use alloc::format;
+use alloc::rc::{Rc, Weak};
+use core::cell::{Cell, RefCell};
+use core::future::poll_fn;
+use core::task::Poll;
+
+use mirage_rt::page::PagePool;
+use mirage_rt::runtime::spawn;
+
+use super::connect::{Connection, Setup};
+use super::{ConnectError, Control, Device, Link, Netfront, Options, Queues, Side, State, Statistics, Wish};
+use crate::attachment::Attachment;
+use crate::xenbus::{self, BackendWatch, Frontend};
+
+impl Queues {
+    /// The references of the transmit and the receive ring.
+    pub(super) fn rings(&self) -> (u32, u32) {
+        (self.transmit.ring_reference(), self.receive.ring_reference())
+    }
+}
+
+/// Connects the device for the first time and starts its task.
+pub(super) async fn start(
+    attachment: Attachment,
+    index: u32,
+    pool: Rc<dyn PagePool>,
+    options: Options,
+) -> Result<Netfront, ConnectError> {
+    let setup = Setup { attachment, index, pool, options };
+    let info = mirage_rt::types::network::NetworkInfo::new([0; 6], 0);
+    let state = State {
+        link: Link::Down,
+        info,
+        statistics: Statistics::default(),
+        receive: Side::default(),
+        ready: Side::default(),
+        failure: None,
+        parting: false,
+    };
+    let device = Rc::new(Device {
+        name: Device::name_of(index),
+        state: RefCell::new(state),
+        wish: Cell::new(Wish::Connected),
+        supervisor: RefCell::default(),
+        watchers: RefCell::default(),
+    });
+    let connection = setup.connect(&Rc::downgrade(&device)).await?;
+    let supervisor = Supervisor { device: Rc::clone(&device), setup, backend: None };
+    spawn(supervisor.run(connection));
+    // `run` brings the link up before it does anything else.
+    device.until(|link| !matches!(link, Link::Down)).await;
+    Ok(Netfront { control: Control { device } })
+}
+
+struct Supervisor {
+    device: Rc<Device>,
+    setup: Setup,
+    /// The backend's watch and the frontend's nodes, of the latest connection.
+    backend: Option<(BackendWatch, Frontend)>,
+}
+
+impl Supervisor {
+    async fn run(mut self, connection: Connection) {
+        self.up(connection);
+        loop {
+            let wish = self.device.wish.get();
+            match self.need().await {
+                Need::Part => self.part().await,
+                Need::Connect if wish == Wish::Connected => self.connect().await,
+                _ if wish == Wish::Gone => return,
+                Need::Connect | Need::Nothing => {}
+            }
+            if self.device.wish.get() == wish {
+                self.change(wish).await;
+            }
+        }
+    }
+
+    /// What is to be done about the link, given the backend's state and the wish.
+    async fn need(&self) -> Need {
+        let generation = self.setup.attachment.generation();
+        match &self.device.state.borrow().link {
+            Link::Down => return Need::Connect,
+            Link::Broken(_, None) => return Need::Nothing,
+            Link::Broken(_, Some(_)) => return Need::Part,
+            Link::Up(queues) if queues.generation != generation => return Need::Part,
+            Link::Up(_) => {}
+        }
+        if self.device.wish.get() != Wish::Connected {
+            return Need::Part;
+        }
+        match &self.backend {
+            Some((_, frontend)) => match frontend.backend_state().await {
+                Ok(xenbus::State::Connected | xenbus::State::Reconfiguring | xenbus::State::Reconfigured) => {
+                    Need::Nothing
+                }
+                Ok(_) => Need::Part,
+                Err(error) => {
+                    log::error!("{}: {error}", self.device.name);
+                    Need::Nothing
+                }
+            },
+            None => Need::Part,
+        }
+    }
+
+    /// Waits until the backend, the wish or the device itself may ask for something.
+    async fn change(&mut self, wish: Wish) {
+        let (device, backend) = (&self.device, &mut self.backend);
+        let broken = |device: &Device| matches!(device.state.borrow().link, Link::Broken(_, Some(_)));
+        poll_fn(|context| {
+            *device.supervisor.borrow_mut() = Some(context.waker().clone());
+            if device.wish.get() != wish || broken(device) || device.lost_generation(self.setup.attachment.generation())
+            {
+                return Poll::Ready(());
+            }
+            match backend {
+                // With or without an error: look at the state.
+                Some((watch, _)) => watch.poll_change(context),
+                None => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    fn up(&mut self, connection: Connection) {
+        let Connection { watch, frontend, queues, info } = connection;
+        self.backend = Some((watch, frontend));
+        {
+            let mut state = self.device.state.borrow_mut();
+            state.info = info;
+            state.failure = None;
+            state.statistics.connections += 1;
+        }
+        self.device.set_link(Link::Up(queues));
+    }
+
+    async fn connect(&mut self) {
+        let device: Weak<Device> = Rc::downgrade(&self.device);
+        match self.setup.connect(&device).await {
+            Ok(connection) => {
+                log::info!("{}: connected again", self.device.name);
+                self.up(connection);
+            }
+            Err(error) => {
+                log::warn!("{}: not connected: {error}", self.device.name);
+                self.device.state.borrow_mut().failure = Some(error);
+                self.device.set_link(Link::Down);
+            }
+        }
+    }
+
+    /// Lets go of the backend, and takes the queues away from it.
+    async fn part(&mut self) {
+        let broken = match self.device.state.borrow().link {
+            Link::Broken(reason, _) => Some(reason),
+            Link::Up(_) | Link::Down => None,
+        };
+        // The queues are kept aside until the backend does not use them any more.
+        self.device.state.borrow_mut().parting = true;
+        let queues = self.device.set_link(broken.map_or(Link::Down, |reason| Link::Broken(reason, None)));
+        let current = queues.as_ref().is_some_and(|queues| queues.generation == self.setup.attachment.generation());
+        if let Some((watch, frontend)) = self.backend.as_mut().filter(|_| current) {
+            if let Some(reason) = broken {
+                frontend.report(&format!("the backend broke the protocol: {reason}")).await;
+            }
+            if let Err(error) = watch.part(self.setup.options.limit).await {
+                log::warn!("{error}");
+            }
+        }
+        drop(queues);
+        self.device.state.borrow_mut().parting = false;
+        self.device.wake_watchers();
+        if broken.is_none() {
+            log::info!("{}: disconnected", self.device.name);
+        }
+    }
+}
+
+enum Need {
+    Nothing,
+    Connect,
+    Part,
+}

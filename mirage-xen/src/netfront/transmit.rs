@@ -1,0 +1,244 @@
+//! Packets on their way out: each part is granted for reading and lies in a slot of the transmit ring until the backend
+//! has answered it. The packet's pages are kept that long, and may be read by their other owners.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use mirage_rt::packet::{Checksum, Fragment, Gso, Packet};
+use mirage_rt::types::network::TransmitErrorKind;
+
+use super::Broken;
+use super::wire::{Extra, STATUS_NULL, STATUS_OKAY, Transmit, TransmitData, TransmitRequest, transmit_flags};
+use crate::grants::{Grants, ReadGrant, Reference};
+use crate::hypervisor::DomainId;
+use crate::ring::{FrontRing, slots};
+
+/// Slots that every backend takes for the data of a packet (`XEN_NETIF_NR_SLOTS_MIN`).
+const MAX_PARTS: usize = 18;
+/// Slots of the largest packet: data and one of extra information.
+const MAX_SLOTS: u32 = MAX_PARTS as u32 + 1;
+/// Bytes of the largest packet: its size stands in 16 bits.
+pub(super) const MAX_SIZE: usize = 0xFFFF;
+
+/// What the backend takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Offloads {
+    pub(super) scatter_gather: bool,
+    pub(super) checksum_ipv4: bool,
+    pub(super) checksum_ipv6: bool,
+    pub(super) gso_ipv4: bool,
+    pub(super) gso_ipv6: bool,
+}
+
+pub(super) struct TransmitQueue {
+    ring: FrontRing<Transmit>,
+    /// By request id.
+    slots: Box<[Option<ReadGrant<Packet>>]>,
+    free: Vec<u16>,
+    spare: Vec<Reference>,
+    /// Extra slots that were not answered: as many responses may carry no id.
+    extras: u32,
+    grants: Grants,
+    backend: DomainId,
+    offloads: Offloads,
+    max_length: usize,
+}
+
+/// What [`TransmitQueue::reap`] found.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Reaped {
+    /// Slots answered.
+    pub(super) slots: u32,
+    /// Of those, how many the backend refused.
+    pub(super) refused: u32,
+}
+
+impl TransmitQueue {
+    pub(super) fn new(
+        ring: FrontRing<Transmit>,
+        grants: &Grants,
+        backend: DomainId,
+        offloads: Offloads,
+        max_length: usize,
+    ) -> Self {
+        let count = slots::<Transmit>() as u16;
+        Self {
+            ring,
+            slots: (0..count).map(|_| None).collect(),
+            free: (0..count).rev().collect(),
+            spare: Vec::with_capacity(usize::from(count)),
+            extras: 0,
+            grants: grants.clone(),
+            backend,
+            offloads,
+            max_length,
+        }
+    }
+
+    /// How many packets of any size fit now.
+    pub(super) fn room(&self) -> usize {
+        (self.ring.free().min(self.free.len() as u32) / MAX_SLOTS) as usize
+    }
+
+    /// Queues a packet; it comes back when it does not fit or is not such that the backend takes it.
+    pub(super) fn push(&mut self, packet: Packet) -> Result<(), (TransmitErrorKind, Packet)> {
+        let (parts, length) = match self.check(&packet) {
+            Ok(found) => found,
+            Err(kind) => return Err((kind, packet)),
+        };
+        let extra = match packet.gso() {
+            Gso::None => None,
+            gso => Some(Extra::Gso(gso)),
+        };
+        let needed = parts as u32 + u32::from(extra.is_some());
+        if self.ring.free() < needed || self.free.len() < parts {
+            return Err((TransmitErrorKind::Full, packet));
+        }
+        let mut flags = match packet.checksum() {
+            Checksum::None => 0,
+            Checksum::Verified => transmit_flags::DATA_VALIDATED,
+            Checksum::Partial { .. } => transmit_flags::CHECKSUM_BLANK | transmit_flags::DATA_VALIDATED,
+        };
+        if extra.is_some() {
+            flags |= transmit_flags::EXTRA_INFO;
+        }
+        let mark = self.ring.next_request();
+        let mut ids = [0; MAX_PARTS];
+        let mut done = 0;
+        for number in 0..=packet.fragments().len() {
+            let range = part(&packet, number).range();
+            if range.is_empty() {
+                continue;
+            }
+            let Some(id) = self.lend(&packet, number) else {
+                self.take_back(mark, &ids[..done]);
+                return Err((TransmitErrorKind::Memory, packet));
+            };
+            ids[done] = id;
+            done += 1;
+            let grant = self.slots[usize::from(id)].as_ref().map_or(0, ReadGrant::number);
+            let more = if done < parts { transmit_flags::MORE_DATA } else { 0 };
+            let size = if done == 1 { length } else { range.len() };
+            // Both fit in 16 bits: `check` saw to the one, a page to the other.
+            let (offset, size) = (range.start as u16, size as u16);
+            self.ring
+                .push(&TransmitRequest::Data(TransmitData { grant, offset, flags: flags | more, id, size }).emit());
+            if let Some(extra) = extra.filter(|_| done == 1) {
+                self.ring.push(&TransmitRequest::Extra(extra).emit());
+            }
+            flags = 0;
+        }
+        self.extras += u32::from(extra.is_some());
+        Ok(())
+    }
+
+    /// The number of parts and of bytes of a packet that the backend takes.
+    fn check(&self, packet: &Packet) -> Result<(usize, usize), TransmitErrorKind> {
+        let (mut parts, mut length) = (0, 0);
+        for part in packet.parts() {
+            parts += usize::from(!part.is_empty());
+            length += part.len();
+        }
+        let gso = packet.gso();
+        let most = if gso == Gso::None { self.max_length } else { MAX_SIZE };
+        let most_parts = if self.offloads.scatter_gather { MAX_PARTS } else { 1 };
+        if length < super::ETHERNET_HEADER || length > most || parts > most_parts {
+            return Err(TransmitErrorKind::Size);
+        }
+        let cuts = match gso {
+            Gso::None => true,
+            Gso::Ipv4 { .. } => self.offloads.gso_ipv4,
+            Gso::Ipv6 { .. } => self.offloads.gso_ipv6,
+        };
+        // Which of the two it is stands in the frame; a device that offers one of them only is looked at closer.
+        let sums = match packet.checksum() {
+            Checksum::None | Checksum::Verified => true,
+            Checksum::Partial { .. } if self.offloads.checksum_ipv4 == self.offloads.checksum_ipv6 => {
+                self.offloads.checksum_ipv4
+            }
+            Checksum::Partial { .. } => match packet.head().get(12..14) {
+                Some([0x86, 0xDD]) => self.offloads.checksum_ipv6,
+                _ => self.offloads.checksum_ipv4,
+            },
+        };
+        if cuts && sums { Ok((parts, length)) } else { Err(TransmitErrorKind::Offload) }
+    }
+
+    /// Grants a part of `packet`; the id of the slot that keeps it, or `None` when that is impossible.
+    fn lend(&mut self, packet: &Packet, number: usize) -> Option<u16> {
+        let reference = match self.spare.pop() {
+            Some(reference) => reference,
+            None => self.grants.reference().ok()?,
+        };
+        match reference.lend_read_only(packet.clone(), |packet| part(packet, number).page(), self.backend) {
+            Ok(grant) => {
+                let id = self.free.pop()?;
+                self.slots[usize::from(id)] = Some(grant);
+                Some(id)
+            }
+            Err((error, reference, _packet)) => {
+                log::warn!("netfront: a packet is not sent: {error}");
+                self.spare.push(reference);
+                None
+            }
+        }
+    }
+
+    /// Undoes a packet half queued, of which the backend was told nothing.
+    fn take_back(&mut self, mark: u32, ids: &[u16]) {
+        self.ring.rewind(mark);
+        for id in ids {
+            if let Some(Ok((reference, _packet))) = self.slots[usize::from(*id)].take().map(ReadGrant::end) {
+                self.spare.push(reference);
+            }
+            self.free.push(*id);
+        }
+    }
+
+    /// The reference the ring is granted by.
+    pub(super) fn ring_reference(&self) -> u32 {
+        self.ring.memory().number()
+    }
+
+    /// Shows the backend what was queued; whether to notify it.
+    pub(super) fn publish(&mut self) -> bool {
+        self.ring.publish()
+    }
+
+    /// Takes back what the backend has answered.
+    pub(super) fn reap(&mut self) -> Result<Reaped, Broken> {
+        let mut reaped = Reaped::default();
+        while self.ring.available().map_err(Broken::TransmitProducer)? > 0 {
+            let Some(response) = self.ring.take() else { break };
+            reaped.slots += 1;
+            // Any status is possible; only NULL changes what the rest means.
+            let response = response.for_any_value();
+            if response.status == STATUS_NULL {
+                self.extras = self.extras.checked_sub(1).ok_or(Broken::TransmitNull)?;
+                continue;
+            }
+            let grant = self.slots.get_mut(usize::from(response.id)).and_then(Option::take);
+            let grant = grant.ok_or(Broken::TransmitId { id: response.id })?;
+            let (reference, _packet) = grant.end().map_err(|_| Broken::TransmitInUse)?;
+            self.spare.push(reference);
+            self.free.push(response.id);
+            reaped.refused += u32::from(response.status != STATUS_OKAY);
+        }
+        Ok(reaped)
+    }
+
+    /// Asks for an event when half of what is under way has been answered, so that pages come back in good time but not
+    /// each with an event of its own. Whether there are responses already.
+    pub(super) fn listen(&mut self) -> Result<bool, Broken> {
+        let distance = self.ring.outstanding() / 2 + 1;
+        Ok(self.ring.listen(distance).map_err(Broken::TransmitProducer)? > 0)
+    }
+}
+
+/// The head, number 0, or a fragment.
+fn part(packet: &Packet, number: usize) -> &Fragment {
+    match number.checked_sub(1) {
+        None => packet.head_fragment(),
+        Some(index) => &packet.fragments()[index],
+    }
+}

@@ -1,0 +1,342 @@
+//! The handshake between the two halves of a split device (`xen/io/xenbus.h`).
+//!
+//! Each half keeps its state in xenstore and watches the other's. A frontend first waits for its backend to offer itself
+//! ([`State::InitWait`]), publishes its rings, and then both go to [`State::Connected`]; to part, both go through
+//! [`State::Closing`] to [`State::Closed`], after which the frontend may start again.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::task::{Context, Poll};
+
+use mirage_rt::time::{Duration, timeout};
+
+use crate::hypervisor::DomainId;
+use crate::xenstore::{Code, Watch, Xenstore, XenstoreError};
+
+/// The state of one half of a device. Values this version does not know are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// No state: the half does not exist.
+    Unknown,
+    /// It is being set up.
+    Initialising,
+    /// The backend waits for what the frontend publishes.
+    InitWait,
+    /// The frontend has published what it has.
+    Initialised,
+    /// It works.
+    Connected,
+    /// It is about to go.
+    Closing,
+    /// It does not use anything of the other half any more.
+    Closed,
+    /// Its settings change.
+    Reconfiguring,
+    /// Its settings have changed.
+    Reconfigured,
+    /// A number that is none of these.
+    Other(u32),
+}
+
+impl From<u32> for State {
+    fn from(number: u32) -> Self {
+        match number {
+            0 => Self::Unknown,
+            1 => Self::Initialising,
+            2 => Self::InitWait,
+            3 => Self::Initialised,
+            4 => Self::Connected,
+            5 => Self::Closing,
+            6 => Self::Closed,
+            7 => Self::Reconfiguring,
+            8 => Self::Reconfigured,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl From<State> for u32 {
+    fn from(state: State) -> Self {
+        match state {
+            State::Unknown => 0,
+            State::Initialising => 1,
+            State::InitWait => 2,
+            State::Initialised => 3,
+            State::Connected => 4,
+            State::Closing => 5,
+            State::Closed => 6,
+            State::Reconfiguring => 7,
+            State::Reconfigured => 8,
+            State::Other(number) => number,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Other(number) => write!(f, "state {number}"),
+            known => write!(f, "{known:?}"),
+        }
+    }
+}
+
+/// A device's frontend in xenstore.
+#[derive(Clone, Debug)]
+pub struct Frontend {
+    store: Xenstore,
+    class: &'static str,
+    index: u32,
+    /// Its directory, such as `device/vif/0`.
+    path: String,
+    backend: String,
+    backend_domain: DomainId,
+}
+
+/// A frontend and its backend did not come together, or apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum XenbusError {
+    /// The domain has no such device.
+    Missing {
+        /// Kind of the device, such as `vif`.
+        class: &'static str,
+        /// Its number.
+        index: u32,
+    },
+    /// The backend did not reach a state in time.
+    Timeout {
+        /// Which device.
+        device: String,
+        /// Where its backend lives.
+        domain: DomainId,
+        /// What the backend did not do.
+        missing: &'static str,
+        /// How long it had.
+        after: Duration,
+        /// The state it was in at the end.
+        state: State,
+    },
+    /// xenstore failed.
+    Xenstore(XenstoreError),
+}
+
+impl fmt::Display for XenbusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { class, index } => {
+                write!(f, "the domain has no {class} {index}: add a {class} to its configuration, or attach one to it")
+            }
+            Self::Timeout { device, domain, missing, after, state } => write!(
+                f,
+                "{device}: the backend (domain {domain}) did not {missing} within {} s; its state was {state}: \
+                 see the log of that domain, and whether its driver and hotplug scripts work",
+                after.as_secs()
+            ),
+            Self::Xenstore(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for XenbusError {}
+
+impl From<XenstoreError> for XenbusError {
+    fn from(error: XenstoreError) -> Self {
+        Self::Xenstore(error)
+    }
+}
+
+impl Frontend {
+    /// The frontend of a device that the tools have given to this domain.
+    ///
+    /// # Errors
+    ///
+    /// [`XenbusError::Missing`] when there is none.
+    pub async fn find(store: &Xenstore, class: &'static str, index: u32) -> Result<Self, XenbusError> {
+        let path = format!("device/{class}/{index}");
+        let backend = store.read_value(&format!("{path}/backend")).await?;
+        let domain = store.read_value(&format!("{path}/backend-id")).await?;
+        match (backend, domain) {
+            (Some(backend), Some(domain)) => {
+                Ok(Self { store: store.clone(), class, index, path, backend, backend_domain: DomainId(domain) })
+            }
+            _ => Err(XenbusError::Missing { class, index }),
+        }
+    }
+
+    /// The numbers of all devices of a kind, in order.
+    ///
+    /// # Errors
+    ///
+    /// When xenstore fails.
+    pub async fn list(store: &Xenstore, class: &str) -> Result<Vec<u32>, XenstoreError> {
+        match store.directory(&format!("device/{class}")).await {
+            Ok(names) => {
+                let mut numbers: Vec<u32> = names.iter().filter_map(|name| name.parse().ok()).collect();
+                numbers.sort_unstable();
+                Ok(numbers)
+            }
+            Err(error) if error.is(Code::Enoent) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The device's name in messages, such as `vif 0`.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.class, self.index)
+    }
+
+    /// The domain its backend lives in.
+    pub fn backend_domain(&self) -> DomainId {
+        self.backend_domain
+    }
+
+    /// The store both halves write to.
+    pub fn store(&self) -> &Xenstore {
+        &self.store
+    }
+
+    /// The path of one of the frontend's own nodes.
+    pub fn node(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+
+    /// The path of one of the backend's nodes.
+    pub fn backend_node(&self, name: &str) -> String {
+        format!("{}/{name}", self.backend)
+    }
+
+    /// Sets the frontend's state.
+    ///
+    /// # Errors
+    ///
+    /// When xenstore fails.
+    pub async fn set_state(&self, state: State) -> Result<(), XenstoreError> {
+        self.store.write(&self.node("state"), format!("{}", u32::from(state)).as_bytes()).await
+    }
+
+    /// The backend's state now; [`State::Unknown`] when there is none, or none that is a number.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection to xenstore.
+    pub async fn backend_state(&self) -> Result<State, XenstoreError> {
+        match self.store.read_value::<u32>(&self.backend_node("state")).await {
+            Ok(number) => Ok(number.map_or(State::Unknown, State::from)),
+            Err(XenstoreError::Value { .. } | XenstoreError::Refused { .. }) => Ok(State::Unknown),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Watches the backend's state.
+    ///
+    /// # Errors
+    ///
+    /// When xenstore fails.
+    pub async fn watch_backend(&self) -> Result<BackendWatch, XenstoreError> {
+        let watch = self.store.watch(&self.backend_node("state")).await?;
+        Ok(BackendWatch { watch, frontend: self.clone() })
+    }
+
+    /// Leaves a message for whoever looks after the host, in the node that the tools read.
+    pub async fn report(&self, message: &str) {
+        let path = format!("error/{}/error", self.path);
+        if let Err(error) = self.store.write(&path, message.as_bytes()).await {
+            log::debug!("{}: {error}", self.name());
+        }
+    }
+}
+
+/// Follows a backend's state.
+#[derive(Debug)]
+pub struct BackendWatch {
+    watch: Watch,
+    frontend: Frontend,
+}
+
+impl BackendWatch {
+    /// Waits until something may have changed, then reads the state. Cancel safe, but for a change that was seen and not
+    /// read: read the state again after a cancelled call.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection to xenstore.
+    pub async fn next(&mut self) -> Result<State, XenstoreError> {
+        self.watch.next().await?;
+        self.frontend.backend_state().await
+    }
+
+    /// Ready when something may have changed, or nothing ever will any more: look at the state.
+    pub fn poll_change(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.watch.poll_next(context).map(drop)
+    }
+
+    /// Waits until the backend is in a state that `wanted` takes, at most for `limit`; that state.
+    ///
+    /// # Errors
+    ///
+    /// [`XenbusError::Timeout`], which says that the backend did not `missing`.
+    pub async fn until(
+        &mut self,
+        limit: Duration,
+        missing: &'static str,
+        wanted: impl Fn(State) -> bool,
+    ) -> Result<State, XenbusError> {
+        let reached = timeout(limit, async {
+            let mut state = self.frontend.backend_state().await?;
+            while !wanted(state) {
+                state = self.next().await?;
+            }
+            Ok::<_, XenstoreError>(state)
+        });
+        match reached.await {
+            Ok(state) => Ok(state?),
+            Err(_) => Err(XenbusError::Timeout {
+                device: self.frontend.name(),
+                domain: self.frontend.backend_domain,
+                missing,
+                after: limit,
+                state: self.frontend.backend_state().await?,
+            }),
+        }
+    }
+
+    /// Waits until the backend is ready for a frontend to publish its rings, and tells it first that there is one, when it
+    /// is left from an earlier connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`until`](Self::until).
+    pub async fn until_offered(&mut self, limit: Duration) -> Result<(), XenbusError> {
+        let state = self.frontend.backend_state().await?;
+        if !matches!(state, State::Unknown | State::Initialising | State::InitWait) {
+            // Left from an earlier connection: part from it properly first.
+            self.part(limit).await?;
+        }
+        self.frontend.set_state(State::Initialising).await?;
+        self.until(limit, "offer itself", |state| state == State::InitWait).await?;
+        Ok(())
+    }
+
+    /// Parts from the backend: when this returns, it uses nothing of ours any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`until`](Self::until): then it may still use pages that were granted to it.
+    pub async fn part(&mut self, limit: Duration) -> Result<(), XenbusError> {
+        // InitWait does not count: it may be about to connect to what we have published.
+        let gone = |state| matches!(state, State::Unknown | State::Closed | State::Initialising);
+        if !gone(self.frontend.backend_state().await?) {
+            self.frontend.set_state(State::Closing).await?;
+            self.until(limit, "start to close", |state| state == State::Closing || gone(state)).await?;
+        }
+        self.frontend.set_state(State::Closed).await?;
+        self.until(limit, "close", gone).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
