@@ -125,7 +125,9 @@ impl fmt::Display for TransmitError {
             TransmitErrorKind::Size => {
                 write!(f, "a frame of {} bytes is outside of what the device takes: see its MTU", self.packet.len())
             }
-            TransmitErrorKind::Memory => f.write_str("the frame's pages can't be lent to the device: take them from its pool"),
+            TransmitErrorKind::Memory => {
+                f.write_str("the frame's pages can't be lent to the device: take them from its pool")
+            }
             TransmitErrorKind::Offload => f.write_str("the frame asks for an offload that the device does not offer"),
             TransmitErrorKind::Device(error) => error.fmt(f),
         }
