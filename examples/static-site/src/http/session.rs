@@ -211,5 +211,5 @@ fn starts_a_method(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(mirage_target)))]
 mod tests;
