@@ -113,6 +113,9 @@ pub trait HostUdp {
         buffer: &mut [u8],
     ) -> Poll<Result<(usize, SocketAddr), ReceiveError>>;
 
+    /// Ready when a datagram waits to be received, or there is an error to be.
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()>;
+
     /// Sends `bytes` to `remote` as one datagram.
     ///
     /// # Errors

@@ -4,71 +4,106 @@ use core::fmt;
 
 use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
 
-use super::error::{ReadError, WriteError};
+use super::error::{AcceptError, BindError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
 use super::tcp::TcpStream;
 
-/// An error of a stream used through `embedded-io-async`, whose readers and writers share one type.
+/// An error of a socket used through `embedded-io-async` or `edge-nal`, where all operations share one type.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum StreamError {
-    /// Of a read.
+pub enum SocketError {
+    /// A socket was not bound.
+    Bind(BindError),
+    /// A listener gives no more connections.
+    Accept(AcceptError),
+    /// A connection was not made.
+    Connect(ConnectError),
+    /// Nothing can be read any more.
     Read(ReadError),
-    /// Of a write.
+    /// Nothing can be written any more.
     Write(WriteError),
+    /// A datagram was not sent.
+    Send(SendError),
+    /// No datagrams come any more.
+    Receive(ReceiveError),
+    /// This network does not do it.
+    Unsupported(&'static str),
 }
 
-impl From<ReadError> for StreamError {
-    fn from(error: ReadError) -> Self {
-        StreamError::Read(error)
-    }
+macro_rules! from {
+    ($($variant:ident($error:ident)),*) => {$(
+        impl From<$error> for SocketError {
+            fn from(error: $error) -> Self {
+                SocketError::$variant(error)
+            }
+        }
+    )*};
 }
 
-impl From<WriteError> for StreamError {
-    fn from(error: WriteError) -> Self {
-        StreamError::Write(error)
-    }
-}
+from!(
+    Bind(BindError),
+    Accept(AcceptError),
+    Connect(ConnectError),
+    Read(ReadError),
+    Write(WriteError),
+    Send(SendError),
+    Receive(ReceiveError)
+);
 
-impl fmt::Display for StreamError {
+impl fmt::Display for SocketError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StreamError::Read(error) => error.fmt(f),
-            StreamError::Write(error) => error.fmt(f),
+            SocketError::Bind(error) => error.fmt(f),
+            SocketError::Accept(error) => error.fmt(f),
+            SocketError::Connect(error) => error.fmt(f),
+            SocketError::Read(error) => error.fmt(f),
+            SocketError::Write(error) => error.fmt(f),
+            SocketError::Send(error) => error.fmt(f),
+            SocketError::Receive(error) => error.fmt(f),
+            SocketError::Unsupported(what) => write!(f, "this network has no {what}: do without"),
         }
     }
 }
 
-impl core::error::Error for StreamError {}
+impl core::error::Error for SocketError {}
 
-impl Error for StreamError {
+impl Error for SocketError {
     fn kind(&self) -> ErrorKind {
         match self {
-            StreamError::Read(ReadError::Reset) | StreamError::Write(WriteError::Reset) => ErrorKind::ConnectionReset,
-            StreamError::Read(ReadError::TimedOut) | StreamError::Write(WriteError::TimedOut) => ErrorKind::TimedOut,
-            StreamError::Read(ReadError::Aborted) => ErrorKind::ConnectionAborted,
-            StreamError::Write(WriteError::Closed) => ErrorKind::BrokenPipe,
+            SocketError::Read(ReadError::Reset) | SocketError::Write(WriteError::Reset) => ErrorKind::ConnectionReset,
+            SocketError::Read(ReadError::TimedOut)
+            | SocketError::Write(WriteError::TimedOut)
+            | SocketError::Connect(ConnectError::TimedOut(_)) => ErrorKind::TimedOut,
+            SocketError::Read(ReadError::Aborted) => ErrorKind::ConnectionAborted,
+            SocketError::Write(WriteError::Closed) => ErrorKind::BrokenPipe,
+            SocketError::Connect(ConnectError::Refused(_)) => ErrorKind::ConnectionRefused,
+            SocketError::Bind(BindError::InUse { .. }) => ErrorKind::AddrInUse,
+            SocketError::Bind(BindError::NotOurs(_)) => ErrorKind::AddrNotAvailable,
+            SocketError::Bind(BindError::OutOfMemory) | SocketError::Connect(ConnectError::OutOfMemory) => {
+                ErrorKind::OutOfMemory
+            }
+            SocketError::Unsupported(_) => ErrorKind::Unsupported,
             _ => ErrorKind::Other,
         }
     }
 }
 
 impl ErrorType for TcpStream {
-    type Error = StreamError;
+    type Error = SocketError;
 }
 
 impl Read for TcpStream {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, SocketError> {
         Ok(TcpStream::read(self, buffer).await?)
     }
 }
 
 impl Write for TcpStream {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, StreamError> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, SocketError> {
         Ok(TcpStream::write(self, bytes).await?)
     }
 
     /// Ready at once: what was written is on its way without it.
-    async fn flush(&mut self) -> Result<(), StreamError> {
+    async fn flush(&mut self) -> Result<(), SocketError> {
         Ok(())
     }
 }

@@ -21,6 +21,8 @@ mod direct;
 mod error;
 pub mod host;
 mod io;
+#[cfg(feature = "edge-nal")]
+mod nal;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod switch;
 mod tcp;
@@ -36,7 +38,7 @@ pub use address::ListenAddr;
 pub use error::{
     AcceptError, BindError, ConfigError, ConnectError, HostError, ReadError, ReceiveError, SendError, WriteError,
 };
-pub use io::StreamError;
+pub use io::SocketError;
 pub use tcp::{DEFAULT_BACKLOG, Tcp, TcpListener, TcpStream};
 pub use udp::{Udp, UdpSocket};
 

@@ -89,6 +89,19 @@ impl UdpSocket {
         }
     }
 
+    /// Waits until [`receive_from`](UdpSocket::receive_from) would not wait.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing happens but waiting.
+    pub async fn readable(&self) {
+        poll_fn(|context| match &*self.kind {
+            SocketKind::Direct(socket) => socket.poll_readable(context),
+            SocketKind::Host(socket) => socket.poll_readable(context),
+        })
+        .await;
+    }
+
     /// Sends `bytes` to `remote` as one datagram. It waits only while the device has no room; the datagram may still be
     /// lost on its way.
     ///

@@ -56,6 +56,12 @@ impl HostUdp for Udp {
         }
     }
 
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.source
+            .poll_io(Direction::Read, context, |socket| recvfrom(socket, &mut [0u8; 1], RecvFlags::PEEK).map(drop))
+            .map(drop)
+    }
+
     fn poll_send(&self, context: &mut Context<'_>, bytes: &[u8], remote: SocketAddr) -> Poll<Result<(), SendError>> {
         self.source
             .poll_io(Direction::Write, context, |socket| sendto(socket, bytes, SendFlags::NOSIGNAL, &remote))

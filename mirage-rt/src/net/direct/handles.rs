@@ -142,6 +142,10 @@ impl Socket {
         self.direct.look(|stack| stack.udp.poll_receive(self.index, context, buffer))
     }
 
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.direct.look(|stack| stack.udp.poll_readable(self.index, context))
+    }
+
     pub fn poll_send(
         &self,
         context: &mut Context<'_>,

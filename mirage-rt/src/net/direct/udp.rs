@@ -171,6 +171,17 @@ impl Udp {
         }
     }
 
+    /// Ready when a datagram waits.
+    pub fn poll_readable(&mut self, index: usize, context: &mut Context<'_>) -> Poll<()> {
+        let down = self.down;
+        let Some(socket) = self.sockets.get_mut(index).and_then(Option::as_mut) else { return Poll::Ready(()) };
+        if down || !socket.queue.is_empty() {
+            return Poll::Ready(());
+        }
+        socket.reader.register(context.waker());
+        Poll::Pending
+    }
+
     /// Sends a datagram.
     pub fn poll_send(
         &mut self,
