@@ -1,0 +1,207 @@
+//! The examples as domains on a real Xen with a real dom0. All tests of this file share one boot of the lab.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use mirage_lab::{Domain, ExitReport, Lab, StopReason};
+use mirage_tests::{image, root};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// The image of `package`, built once.
+fn built(package: &'static str) -> PathBuf {
+    static HELLO: OnceLock<PathBuf> = OnceLock::new();
+    static SITE: OnceLock<PathBuf> = OnceLock::new();
+    static FAULTS: OnceLock<PathBuf> = OnceLock::new();
+    let cell = match package {
+        "hello" => &HELLO,
+        "static-site" => &SITE,
+        _ => &FAULTS,
+    };
+    cell.get_or_init(|| image(package)).clone()
+}
+
+/// Runs `package` to its end in a domain without devices.
+fn ends(lab: &Lab, package: &'static str, memory: u32, words: &str) -> ExitReport {
+    let domain = lab.domain(built(package)).memory(memory).cmdline(words).start().expect("the domain starts");
+    domain.exit(LONG).expect("the domain ends")
+}
+
+/// A running static-site at `address`.
+fn site(lab: &Lab, memory: u32, address: Ipv4Addr) -> Domain {
+    let words = format!("--ipv4 {address}/24 --ipv4-gateway 10.0.2.2");
+    let domain = lab.domain(built("static-site")).memory(memory).vif().cmdline(&words).start();
+    let domain = domain.expect("the domain starts");
+    domain.console().wait_for("serving on", LONG).expect("the site comes up");
+    domain
+}
+
+/// The body of the answer to a GET of `path`.
+fn get(port: u16, path: &str) -> Vec<u8> {
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).expect("the forwarded port answers");
+    connection.set_read_timeout(Some(LONG)).expect("a timeout can be set");
+    write!(connection, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("the request is taken");
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).expect("the answer ends");
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("the head ends");
+    answer.split_off(end + 4)
+}
+
+/// A port of this machine that nobody uses.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it has an address").port()
+}
+
+#[test]
+fn hello_prints_its_greeting_and_powers_off_with_exit_code_0() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let report = ends(lab, "hello", 32, "--greeting 'Moin moin'");
+    assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(0)), "{}", report.console);
+    assert!(report.console.contains("Moin moin"), "{}", report.console);
+    assert!(report.console.contains("mirage: exit 0"), "{}", report.console);
+}
+
+#[test]
+fn wrong_words_on_the_kernel_command_line_end_with_64() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let report = ends(lab, "hello", 32, "--greting x");
+    assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(64)), "{}", report.console);
+    assert!(report.console.contains("unknown key --greting, did you mean --greeting?"), "{}", report.console);
+}
+
+#[test]
+fn help_is_printed_by_an_image_too() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let report = ends(lab, "hello", 32, "--help");
+    assert_eq!(report.code, Some(0), "{}", report.console);
+    assert!(report.console.contains("--greeting TEXT"), "{}", report.console);
+}
+
+#[test]
+fn hello_runs_in_4_mib_and_says_when_memory_is_too_small() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let report = ends(lab, "hello", 4, "");
+    assert_eq!(report.code, Some(0), "{}", report.console);
+    let report = ends(lab, "hello", 2, "");
+    assert_ne!(report.status(), 0, "{}", report.console);
+    assert!(report.console.contains("memory="), "{}", report.console);
+}
+
+#[test]
+fn a_network_without_a_vif_is_one_message_and_exit_code_1() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let report = ends(lab, "static-site", 16, "--ipv4 10.0.2.40/24");
+    assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(1)), "{}", report.console);
+    assert!(report.console.contains("vif") && report.console.contains("service"), "{}", report.console);
+}
+
+#[test]
+fn a_network_without_an_address_is_one_message_and_exit_code_1() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let domain = lab.domain(built("static-site")).memory(16).vif().start().expect("the domain starts");
+    let report = domain.exit(LONG).expect("the domain ends");
+    assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(1)), "{}", report.console);
+    assert!(report.console.contains("--ipv4"), "{}", report.console);
+}
+
+#[test]
+fn a_backend_that_never_connects_is_one_message_and_exit_code_1() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let domain = lab.domain(built("static-site")).memory(16).cmdline("--ipv4 10.0.2.41/24").paused();
+    let domain = domain.start().expect("the domain starts");
+    let backend = format!("/local/domain/0/backend/vif/{}/0", domain.number());
+    let nodes = [("backend", backend.as_str()), ("backend-id", "0"), ("state", "1"), ("handle", "0")];
+    for (node, value) in nodes.into_iter().chain([("mac", "00:16:3e:00:00:41")]) {
+        domain.store_write(&format!("device/vif/0/{node}"), value).expect("xenstored takes it");
+    }
+    domain.unpause().expect("the domain goes on");
+    let report = domain.exit(LONG).expect("the domain ends");
+    assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(1)), "{}", report.console);
+    assert!(report.console.contains("vif 0") && report.console.contains("backend"), "{}", report.console);
+}
+
+#[test]
+fn the_site_is_served_byte_for_byte_and_shuts_down_cleanly() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let address = Ipv4Addr::new(10, 0, 2, 42);
+    let domain = site(lab, 16, address);
+    let port = free_port();
+    lab.forward(port, address, 8080).expect("the port is free");
+    let htdocs = root().join("examples/static-site/htdocs");
+    let page = std::fs::read(htdocs.join("index.html")).expect("the example has a page");
+    for _ in 0..3 {
+        assert_eq!(get(port, "/"), page);
+    }
+    domain.shutdown().expect("xl shutdown");
+    let report = domain.exit(LONG).expect("the domain ends");
+    assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(0)), "{}", report.console);
+}
+
+#[test]
+fn the_site_serves_32_connections_in_8_mib() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let address = Ipv4Addr::new(10, 0, 2, 43);
+    let domain = site(lab, 8, address);
+    for options in ["-k -c32 -n2000", "-c4 -n200"] {
+        let printed = lab.dom0_checked(&format!("ab -q {options} http://{address}:8080/")).expect("ab runs");
+        assert!(printed.contains("Failed requests:        0"), "{options}: {printed}\n{}", domain.console().text());
+        assert!(!printed.contains("Non-2xx"), "{options}: {printed}");
+    }
+    let ping = lab.dom0_checked(&format!("ping -c 3 -q {address}")).expect("ping is answered");
+    assert!(ping.contains("3 packets received"), "{ping}");
+}
+
+#[test]
+fn xl_reboot_asks_for_a_reboot() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let domain = lab.domain(built("faults")).cmdline("--how wait").start().expect("the domain starts");
+    domain.console().wait_for("waiting", LONG).expect("it runs");
+    domain.reboot().expect("xl reboot");
+    let report = domain.exit(LONG).expect("the domain ends");
+    assert_eq!(report.reason, StopReason::Reboot, "{}", report.console);
+    assert!(report.console.contains("mirage: exit 0"), "{}", report.console);
+}
+
+#[test]
+fn a_waiting_domain_uses_next_to_no_processor_time() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let address = Ipv4Addr::new(10, 0, 2, 44);
+    let domain = site(lab, 16, address);
+    // Settled: neighbour discovery and the console's last line are over.
+    lab.dom0_checked("sleep 1").expect("dom0 waits");
+    let before = domain.cpu_ns().expect("the domain is there");
+    lab.dom0_checked("sleep 10").expect("dom0 waits");
+    let used = Duration::from_nanos(domain.cpu_ns().expect("the domain is there") - before);
+    // The goal of 2 ms is the benchmark's to judge; a domain that spins uses thousands.
+    println!("{used:?} of processor time in 10 s");
+    assert!(used < Duration::from_millis(20), "{used:?} in 10 s");
+}
+
+#[test]
+fn panics_and_faults_are_reported_and_crash() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let cases = [("panic", "asked to panic"), ("stack", "stack"), ("memory", "memory")];
+    for (how, word) in cases {
+        let report = ends(lab, "faults", 8, &format!("--how {how}"));
+        assert_eq!((report.reason, report.status()), (StopReason::Crash, 101), "{how}: {}", report.console);
+        for part in [word, "rip", "rsp", "build id"] {
+            assert!(report.console.contains(part), "{how}: no \"{part}\" in\n{}", report.console);
+        }
+    }
+}
+
+#[test]
+fn eight_sites_run_beside_each_other() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let addresses: Vec<Ipv4Addr> = (50..58).map(|last| Ipv4Addr::new(10, 0, 2, last)).collect();
+    let domains: Vec<Domain> = addresses.iter().map(|&address| site(lab, 8, address)).collect();
+    for &address in &addresses {
+        lab.first_answer(SocketAddrV4::new(address, 8080), "/", LONG).expect("every site answers");
+    }
+    drop(domains);
+}

@@ -1,0 +1,101 @@
+//! `cargo run --target x86_64-unknown-xen`: the runner, from the words to the exit status.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mirage_lab::Lab;
+use mirage_tests::{XEN, build, cargo, image, root};
+
+/// Whether domains can be started here; builds what the runner needs, so that its own time can be measured.
+fn ready() -> bool {
+    if Lab::available_or_skip() {
+        build(&["-p", "mirage-lab"]);
+        return true;
+    }
+    false
+}
+
+/// What a finished run printed, and its exit status.
+fn run(package: &str, words: &[&str]) -> (String, Option<i32>) {
+    let command = ["run", "--release", "--quiet", "-p", package, "--target", XEN, "--"];
+    let output = cargo(&[&command[..], words].concat()).output().expect("cargo starts");
+    let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (printed, output.status.code())
+}
+
+#[test]
+fn the_exit_status_is_the_guests() {
+    if !ready() {
+        return;
+    }
+    image("hello");
+    let start = Instant::now();
+    let (printed, code) = run("hello", &["--greeting", "Moin"]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.lines().any(|line| line == "Moin"), "{printed}");
+    println!("hello on Xen in {:?}", start.elapsed());
+    let (printed, code) = run("hello", &["--greting", "x"]);
+    assert_eq!(code, Some(64), "{printed}");
+}
+
+#[test]
+fn a_crash_is_symbolised_and_exits_with_101() {
+    if !ready() {
+        return;
+    }
+    let (printed, code) = run("faults", &["--how", "panic"]);
+    assert_eq!(code, Some(101), "{printed}");
+    assert!(printed.contains("asked to panic"), "{printed}");
+    assert!(printed.contains("faults/src/main.rs:"), "no line of the source in\n{printed}");
+}
+
+#[test]
+fn the_site_is_at_the_hosts_port_until_ctrl_c() {
+    if !ready() {
+        return;
+    }
+    image("static-site");
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("it has one").port();
+    let command = ["run", "--release", "--quiet", "-p", "static-site", "--target", XEN, "--"];
+    let mut running = cargo(&[&command[..], &["--port", &port.to_string()]].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .expect("cargo starts");
+    let mut console = BufReader::new(running.stdout.take().expect("its output is piped"));
+    let mut line = String::new();
+    while !line.contains("serving on") {
+        line.clear();
+        assert_ne!(console.read_line(&mut line).expect("the console is text"), 0, "it ended before it served");
+    }
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).expect("the port is forwarded");
+    connection.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
+    write!(connection, "GET /index.html HTTP/1.0\r\n\r\n").expect("the request is taken");
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).expect("the answer ends");
+    let page = std::fs::read(root().join("examples/static-site/htdocs/index.html")).expect("the example has a page");
+    assert!(answer.ends_with(&page), "{}", String::from_utf8_lossy(&answer));
+    // cargo replaces itself by the runner or waits for it; a terminal's Ctrl-C reaches both, so does this.
+    let id = running.id().to_string();
+    let sent = Command::new("sh").args([
+        "-c",
+        &format!("kill -INT {id}; for child in $(cat /proc/{id}/task/{id}/children); do kill -INT $child; done"),
+    ]);
+    let mut sent = sent;
+    assert!(sent.status().expect("a shell starts").success());
+    assert_eq!(running.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn a_busy_port_is_named_with_the_option_that_changes_it() {
+    if !ready() {
+        return;
+    }
+    let busy = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = busy.local_addr().expect("it has an address").port().to_string();
+    let (printed, code) = run("static-site", &["--port", &port]);
+    assert_ne!(code, Some(0), "{printed}");
+    assert!(printed.contains(&port) && printed.contains("--port"), "{printed}");
+}
