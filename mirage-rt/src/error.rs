@@ -9,17 +9,29 @@ pub type Result<T = (), E = Error> = core::result::Result<T, E>;
 
 /// Any error, boxed. It is made by `?` from every type that implements [`core::error::Error`]. Displays the error and its
 /// sources, `: ` between them.
-pub struct Error(Box<dyn core::error::Error>);
+pub struct Error(Box<dyn Report>);
+
+/// What is kept of an error. Not `dyn core::error::Error`, because that keeps every type's `Debug` in the image too.
+trait Report {
+    fn display(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+impl<E: core::error::Error> Report for E {
+    fn display(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)?;
+        let mut source = self.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
 
 impl Error {
     /// An error that is only its message.
     pub fn message(text: impl Into<String>) -> Error {
         Error(Box::new(Message(text.into())))
-    }
-
-    /// The error inside, to be looked at or downcast.
-    pub fn inner(&self) -> &(dyn core::error::Error + 'static) {
-        &*self.0
     }
 }
 
@@ -31,13 +43,7 @@ impl<E: core::error::Error + 'static> From<E> for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
+        self.0.display(f)
     }
 }
 
