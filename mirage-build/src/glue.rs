@@ -129,6 +129,20 @@ fn kind(kind: KeyKind) -> String {
     }
 }
 
+/// The function that reads values of a kind. Named for each key, so that an image has only those that it needs.
+fn reader(kind: KeyKind) -> &'static str {
+    match kind {
+        KeyKind::Flag => "flag",
+        KeyKind::Integer { .. } => "integer",
+        KeyKind::Text => "text",
+        KeyKind::Port => "port",
+        KeyKind::Ipv4 => "ipv4",
+        KeyKind::Cidr => "cidr",
+        KeyKind::Duration => "duration",
+        KeyKind::LogLevel => "log_level",
+    }
+}
+
 fn unikernel(out: &mut String, model: &Model) {
     line(out, "/// What this unikernel is: its name, its keys and its networks.");
     line(out, ALLOW);
@@ -139,6 +153,7 @@ fn unikernel(out: &mut String, model: &Model) {
         line(out, "        ::mirage_rt::keys::KeySpec {");
         line(out, &format!("            name: {:?},", key.name));
         line(out, &format!("            kind: ::mirage_rt::keys::KeyKind::{},", kind(key.kind)));
+        line(out, &format!("            read: ::mirage_rt::keys::read::{},", reader(key.kind)));
         match &key.default {
             Some(default) => line(out, &format!("            default: ::core::option::Option::Some({default:?}),")),
             None => line(out, "            default: ::core::option::Option::None,"),

@@ -16,6 +16,7 @@ use mirage_unix::{HostSockets, UnixPlatform};
 static KEYS: [KeySpec; 1] = [KeySpec {
     name: "number",
     kind: KeyKind::Integer { min: 0, max: 255 },
+    read: mirage_rt::keys::read::integer,
     default: None,
     required: true,
     doc: "Which of the unikernels this is.",

@@ -10,6 +10,7 @@ static UNIKERNEL: Unikernel = Unikernel {
     keys: &[KeySpec {
         name: "greeting",
         kind: KeyKind::Text,
+        read: crate::keys::read::text,
         default: Some("Hello"),
         required: false,
         doc: "What to say.",

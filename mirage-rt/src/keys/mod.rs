@@ -6,6 +6,7 @@
 mod help;
 mod kind;
 mod parse;
+pub mod read;
 mod value;
 
 pub use help::Help;
@@ -13,13 +14,18 @@ pub use kind::KeyKind;
 pub use parse::{KeyError, MAX_COMMAND_LINE, Parsed, SplitError, parse, split};
 pub use value::{Cidr, CidrError, FromValue, Value, ValueError, Values};
 
+/// Reads a text as a value of a kind.
+pub type Read = fn(KeyKind, &str) -> Result<Value, ValueError>;
+
 /// One key, as build.rs declared it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct KeySpec {
     /// The name, without the dashes in front.
     pub name: &'static str,
     /// What values it takes.
     pub kind: KeyKind,
+    /// The function of [`read`] for this kind. It is named for each key, so that an image has only those that it needs.
+    pub read: Read,
     /// The value when none is given, in the form it would be written; `None` for a key that must be given, or may be absent.
     pub default: Option<&'static str>,
     /// Whether the boot stops when there is neither a value nor a default.

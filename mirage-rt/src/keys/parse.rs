@@ -151,7 +151,7 @@ fn read(spec: &KeySpec, value: Option<&str>, known: &Values) -> Result<super::Va
 
 fn read_text(spec: &KeySpec, text: &str) -> Result<super::Value, KeyError> {
     let wrong = |error| KeyError::Value { name: spec.name, value: text.to_string(), error };
-    spec.kind.read(text).map_err(wrong)
+    (spec.read)(spec.kind, text).map_err(wrong)
 }
 
 /// The value of a key that was not given.

@@ -6,7 +6,17 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 const fn key(name: &'static str, kind: KeyKind, default: Option<&'static str>, required: bool) -> KeySpec {
-    KeySpec { name, kind, default, required, doc: "Doc." }
+    let read = match kind {
+        KeyKind::Flag => read::flag,
+        KeyKind::Integer { .. } => read::integer,
+        KeyKind::Text => read::text,
+        KeyKind::Port => read::port,
+        KeyKind::Ipv4 => read::ipv4,
+        KeyKind::Cidr => read::cidr,
+        KeyKind::Duration => read::duration,
+        KeyKind::LogLevel => read::log_level,
+    };
+    KeySpec { name, kind, read, default, required, doc: "Doc." }
 }
 
 static SPECS: [KeySpec; 7] = [

@@ -1,13 +1,11 @@
 //! Values of keys, and their text forms.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::Ipv4Addr;
 use core::str::FromStr;
 use core::time::Duration;
-
-use super::KeyKind;
 
 /// A value that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,51 +69,6 @@ impl fmt::Display for ValueError {
 }
 
 impl core::error::Error for ValueError {}
-
-impl KeyKind {
-    /// Reads a value of this kind.
-    ///
-    /// # Errors
-    ///
-    /// [`ValueError`], which says what to write.
-    pub fn read(self, text: &str) -> Result<Value, ValueError> {
-        match self {
-            KeyKind::Flag => text.parse().map(Value::Flag).map_err(|_| ValueError::Flag),
-            KeyKind::Integer { min, max } => read_integer(text, min, max).ok_or(ValueError::Integer { min, max }),
-            KeyKind::Text => Ok(Value::Text(text.to_string())),
-            KeyKind::Port => match text.parse::<u16>() {
-                Ok(port) if port != 0 => Ok(Value::Number(port.into())),
-                _ => Err(ValueError::Port),
-            },
-            KeyKind::Ipv4 => text.parse().map(Value::Ipv4).map_err(|_| ValueError::Ipv4),
-            KeyKind::Cidr => text.parse().map(Value::Cidr).map_err(ValueError::Cidr),
-            KeyKind::Duration => read_duration(text).map(Value::Duration).ok_or(ValueError::Duration),
-            KeyKind::LogLevel => text.parse().map(Value::LogLevel).map_err(|_| ValueError::LogLevel),
-        }
-    }
-}
-
-fn read_integer(text: &str, min: i64, max: u64) -> Option<Value> {
-    if let Ok(number) = text.parse::<u64>() {
-        let enough = u64::try_from(min).is_ok_and(|min| number >= min) || min < 0;
-        return (enough && number <= max).then_some(Value::Number(number));
-    }
-    let number = text.parse::<i64>().ok()?;
-    (number >= min && number < 0).then_some(Value::Negative(number))
-}
-
-fn read_duration(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = text[..digits].parse().ok()?;
-    let milliseconds = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    Some(Duration::from_millis(number.checked_mul(milliseconds)?))
-}
 
 /// An IPv4 address with the length of its network's prefix, written as 10.0.2.16/24.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

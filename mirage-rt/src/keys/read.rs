@@ -1,0 +1,105 @@
+//! Reading texts as values, one function for each [`KeyKind`].
+//!
+//! Each function takes the kind that it is for and the text, and returns the value or, as error, what to write instead.
+
+use alloc::string::ToString;
+use core::time::Duration;
+
+use super::{KeyKind, Value, ValueError};
+
+/// Reads `true` or `false`.
+///
+/// # Errors
+///
+/// [`ValueError::Flag`].
+pub fn flag(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    match text {
+        "true" => Ok(Value::Flag(true)),
+        "false" => Ok(Value::Flag(false)),
+        _ => Err(ValueError::Flag),
+    }
+}
+
+/// Reads a whole number within the kind's bounds.
+///
+/// # Errors
+///
+/// [`ValueError::Integer`] with the bounds.
+pub fn integer(kind: KeyKind, text: &str) -> Result<Value, ValueError> {
+    let (min, max) = match kind {
+        KeyKind::Integer { min, max } => (min, max),
+        _ => (i64::MIN, u64::MAX),
+    };
+    match (text.parse::<u64>(), text.parse::<i64>()) {
+        (Ok(number), _) if number <= max && i128::from(number) >= i128::from(min) => Ok(Value::Number(number)),
+        (Err(_), Ok(number)) if number >= min => Ok(Value::Negative(number)),
+        _ => Err(ValueError::Integer { min, max }),
+    }
+}
+
+/// Reads any text.
+///
+/// # Errors
+///
+/// None.
+pub fn text(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    Ok(Value::Text(text.to_string()))
+}
+
+/// Reads a port from 1 to 65535.
+///
+/// # Errors
+///
+/// [`ValueError::Port`].
+pub fn port(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    match text.parse::<u16>() {
+        Ok(port) if port != 0 => Ok(Value::Number(port.into())),
+        _ => Err(ValueError::Port),
+    }
+}
+
+/// Reads an IPv4 address.
+///
+/// # Errors
+///
+/// [`ValueError::Ipv4`].
+pub fn ipv4(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    text.parse().map(Value::Ipv4).map_err(|_| ValueError::Ipv4)
+}
+
+/// Reads an IPv4 address with its prefix.
+///
+/// # Errors
+///
+/// [`ValueError::Cidr`].
+pub fn cidr(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    text.parse().map(Value::Cidr).map_err(ValueError::Cidr)
+}
+
+/// Reads a time with its unit: ms, s, m or h.
+///
+/// # Errors
+///
+/// [`ValueError::Duration`].
+pub fn duration(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(ValueError::Duration),
+    };
+    let number = text.strip_suffix(unit).and_then(|digits| digits.parse::<u64>().ok());
+    let total = number.and_then(|number| number.checked_mul(milliseconds)).ok_or(ValueError::Duration)?;
+    Ok(Value::Duration(Duration::from_millis(total)))
+}
+
+/// Reads a level of log messages.
+///
+/// # Errors
+///
+/// [`ValueError::LogLevel`].
+pub fn log_level(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    text.parse().map(Value::LogLevel).map_err(|_| ValueError::LogLevel)
+}
