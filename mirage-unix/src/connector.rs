@@ -123,3 +123,66 @@ impl fmt::Display for ConnectError {
 }
 
 impl std::error::Error for ConnectError {}
+
+#[cfg(test)]
+mod tests {
+    use mirage_rt::Runtime;
+    use mirage_rt::keys::{KeyKind, KeySpec, Parsed, parse};
+
+    use super::*;
+
+    const fn key(name: &'static str, kind: KeyKind) -> KeySpec {
+        KeySpec { name, kind, default: None, required: false, doc: "" }
+    }
+
+    static KEYS: [KeySpec; 4] = [
+        key("inner-ipv4", KeyKind::Cidr),
+        key("inner-interface", KeyKind::Text),
+        key("outer-ipv4", KeyKind::Cidr),
+        key("outer-interface", KeyKind::Text),
+    ];
+
+    static NETWORKS: [NetworkSpec; 2] = [
+        NetworkSpec { name: "inner", index: 0, key_prefix: "inner-" },
+        NetworkSpec { name: "outer", index: 1, key_prefix: "outer-" },
+    ];
+
+    fn connect(network: usize, words: &[&str]) -> mirage_rt::Result<Network> {
+        let words: Vec<_> = words.iter().map(ToString::to_string).collect();
+        let Ok(Parsed::Values(values)) = parse(&KEYS, &words) else { panic!("these words are right: {words:?}") };
+        let platform = UnixPlatform::new().expect("a test may open descriptors");
+        let connector = UnixConnector::new(&platform);
+        Runtime::new(platform).run(connector.network(&NETWORKS[network], &values))
+    }
+
+    #[test]
+    fn each_network_has_keys_of_its_own() {
+        let words = ["--inner-ipv4", "127.0.0.2/8", "--outer-ipv4", "127.0.0.3/8"];
+        for (network, address) in [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)].into_iter().enumerate() {
+            let network = connect(network, &words).expect("every host has these addresses");
+            assert_eq!(network.addresses(), [std::net::IpAddr::V4(address)]);
+        }
+        let default = connect(0, &[]).expect("every host has this address");
+        assert_eq!(default.addresses(), [std::net::IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+    }
+
+    #[test]
+    fn errors_name_the_network_and_its_keys() {
+        let error = |network, words: &[&str]| connect(network, words).expect_err("this can't be connected").to_string();
+        let foreign = error(1, &["--outer-ipv4", "192.0.2.1/24"]);
+        assert!(
+            foreign.starts_with("network outer: 192.0.2.1 is not an address of this host: give --outer-ipv4 "),
+            "{foreign}"
+        );
+        let nowhere = error(0, &["--inner-interface", "none", "--outer-ipv4", "127.0.0.3/8"]);
+        assert!(
+            nowhere.contains("--inner-interface none needs an address: give --inner-ipv4 ADDRESS/PREFIX"),
+            "{nowhere}"
+        );
+        let missing = error(0, &["--inner-interface", "no such name", "--inner-ipv4", "10.0.0.2/24"]);
+        assert_eq!(
+            missing,
+            "network inner: \"no such name\" is no name of an interface: give one that `ip link` shows"
+        );
+    }
+}

@@ -50,16 +50,22 @@ impl Files for Embedded {
 /// When the network is gone.
 pub async fn serve_all(mut listener: TcpListener, files: Embedded) -> mirage_rt::Result {
     let open = Rc::new(Cell::new(0));
+    let mut failing = false;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(AcceptError::Host(error)) => {
-                warn!("no connection accepted: {error}");
+                // Once for as long as it lasts.
+                if !failing {
+                    warn!("no connection accepted: {error}");
+                }
+                failing = true;
                 sleep(PAUSE).await;
                 continue;
             }
             Err(error) => return Err(error.into()),
         };
+        failing = false;
         match Place::take(&open) {
             Some(place) => drop(spawn(async move {
                 serve(stream, files).await;

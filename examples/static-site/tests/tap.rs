@@ -8,9 +8,9 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use common::{files, get, program};
 
@@ -48,17 +48,6 @@ fn ip(words: &str) {
     }
 }
 
-/// Ends the program when the test ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Fails when it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 #[ignore = "run by inside_a_namespace"]
 fn inner() {
@@ -67,17 +56,7 @@ fn inner() {
     ip("link set tap0 up");
     refusals();
 
-    let mut child = program()
-        .args(["--interface", "tap0", "--ipv4", "10.77.0.2/24", "--port", "80"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program was built");
-    let output = child.stdout.take().expect("its output is piped");
-    let mut running = Running(child);
-    let mut lines = BufReader::new(output).lines();
-    let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("serving on http://10.77.0.2:80")));
-    assert!(line.is_some(), "the program says where it serves");
-
+    let mut site = Site::start();
     let address = SocketAddr::from(([10, 77, 0, 2], 80));
     for (path, expected) in &files() {
         let (head, content) = get(address, path);
@@ -87,10 +66,51 @@ fn inner() {
     keeps_connections_open(address);
     let refused = TcpStream::connect((address.ip(), 81)).expect_err("nothing listens there");
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-
-    let kill = Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().expect("there is a kill");
+    // What is sent while the interface is down is lost, and the site outlives it.
+    ip("link set tap0 down");
+    ip("link set tap0 up");
+    get(address, "/");
+    let kill = Command::new("kill").args(["-TERM", &site.child.id().to_string()]).status().expect("there is a kill");
     assert!(kill.success());
-    assert_eq!(running.0.wait().expect("it ends").code(), Some(0));
+    assert_eq!(site.child.wait().expect("it ends").code(), Some(0));
+
+    // An interface that is taken away ends the site, with a reason.
+    let mut site = Site::start();
+    ip("link delete tap0");
+    let rest: Vec<_> = site.lines.by_ref().map_while(Result::ok).collect();
+    assert_eq!(site.child.wait().expect("it ends").code(), Some(1));
+    let text = rest.join("\n");
+    assert!(text.contains("the tap device tap0 is given up: ") && text.contains("error: the network device"), "{text}");
+}
+
+/// The program on tap0, ended with the test.
+struct Site {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Site {
+    /// Starts the program and waits until it serves.
+    fn start() -> Site {
+        let mut child = program()
+            .args(["--interface", "tap0", "--ipv4", "10.77.0.2/24", "--port", "80"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program was built");
+        let output = child.stdout.take().expect("its output is piped");
+        let mut site = Site { child, lines: BufReader::new(output).lines() };
+        let served = |line: &Result<String, _>| line.as_ref().is_ok_and(|line| line.contains("http://10.77.0.2:80"));
+        assert!(site.lines.find(served).is_some(), "the program says where it serves");
+        site
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // Fails when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Fifty connections at a time, each with several requests.
