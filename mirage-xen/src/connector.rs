@@ -1,44 +1,91 @@
 //! The way from a declared device to the domain's virtual one.
 
 use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
 use core::fmt;
 
 use mirage_rt::boot::{Connecting, Connector, NetworkSpec};
 use mirage_rt::keys::Values;
+use mirage_rt::net::{Config, ConfigError, Network};
 
 use crate::attachment::Attachment;
+use crate::memory::machine::Memory;
+use crate::netfront::{self, Netfront};
+use crate::xenbus::{Frontend, XenbusError};
+
+/// The part of the free memory that a network device may use for pages: one in so many.
+const IO_SHARE: usize = 3;
+/// Pages a network device has at most: two full rings, and as much again in packets that are being looked at.
+const IO_PAGES: usize = 1024;
 
 /// Connects the devices of this domain.
 pub(crate) struct XenConnector {
-    _attachment: Attachment,
+    attachment: Attachment,
 }
 
 impl XenConnector {
     pub(crate) fn new(attachment: Attachment) -> Self {
-        Self { _attachment: attachment }
+        Self { attachment }
     }
+
+    async fn connect(&self, spec: &'static NetworkSpec, values: &Values) -> Result<Network, Reason> {
+        let config = Config::from_keys(spec.key(values, "ipv4"), spec.key(values, "ipv4-gateway"));
+        let memory = Memory::machine().ok_or(Reason::NoMachine)?;
+        let pool = memory.io_pool((memory.free_frames() / IO_SHARE).min(IO_PAGES));
+        let options = netfront::Options::default();
+        let device = match Netfront::connect(&self.attachment, spec.index.into(), Rc::clone(&pool), options).await {
+            Ok(device) => device,
+            Err(netfront::ConnectError::Xenbus(XenbusError::Missing { .. })) => {
+                let all = Frontend::list(self.attachment.xenstore(), "vif").await.unwrap_or_default();
+                return Err(Reason::Missing(all));
+            }
+            Err(error) => return Err(Reason::Device(error)),
+        };
+        Network::direct(device, pool, config).map_err(Reason::Config)
+    }
+}
+
+impl Connector for XenConnector {
+    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a> {
+        Box::pin(async move { Ok(self.connect(spec, values).await.map_err(|reason| NotConnected { spec, reason })?) })
+    }
+}
+
+/// A network was not connected.
+#[derive(Debug)]
+struct NotConnected {
+    spec: &'static NetworkSpec,
+    reason: Reason,
 }
 
 #[derive(Debug)]
-struct NoVif {
-    name: &'static str,
-    index: u16,
+enum Reason {
+    /// There is no such vif; those there are.
+    Missing(Vec<u32>),
+    Device(netfront::ConnectError),
+    Config(ConfigError),
+    NoMachine,
 }
 
-impl fmt::Display for NoVif {
+impl fmt::Display for NotConnected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the network \"{}\" needs vif {} of the domain, which has none: add it to `vif = [...]` in its configuration",
-            self.name, self.index
-        )
+        let NetworkSpec { name, index, .. } = self.spec;
+        write!(f, "network {name}: ")?;
+        match &self.reason {
+            Reason::Missing(all) => {
+                write!(f, "it needs vif {index} of the domain, which has ")?;
+                match all.len() {
+                    0 => f.write_str("none")?,
+                    count => write!(f, "only {count}")?,
+                }
+                f.write_str(": add one to `vif = [...]` in the domain's configuration")
+            }
+            Reason::Device(error) => error.fmt(f),
+            Reason::Config(error) => error.fmt(f),
+            Reason::NoMachine => f.write_str("only an image that has booted has devices"),
+        }
     }
 }
 
-impl core::error::Error for NoVif {}
-
-impl Connector for XenConnector {
-    fn network<'a>(&'a self, spec: &'static NetworkSpec, _: &'a Values) -> Connecting<'a> {
-        Box::pin(async { Err(NoVif { name: spec.name, index: spec.index }.into()) })
-    }
-}
+impl core::error::Error for NotConnected {}

@@ -191,8 +191,9 @@ impl Side {
 
     /// What a device that is away answers: the error once, then nothing until it is back.
     fn away<T>(&mut self, context: &Context<'_>) -> Poll<Result<T, NetworkError>> {
+        // Also with the error: whoever goes to sleep on it is woken when the device is back.
+        self.wait(context);
         if core::mem::replace(&mut self.told, true) {
-            self.wait(context);
             return Poll::Pending;
         }
         Poll::Ready(Err(NetworkError::Disconnected))
