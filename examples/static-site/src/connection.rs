@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use mirage_rt::kv::Embedded;
 use mirage_rt::log::{info, warn};
 use mirage_rt::net::{AcceptError, TcpListener, TcpStream};
-use mirage_rt::{Duration, Instant, Runtime, now, sleep, spawn, timeout};
+use mirage_rt::{Duration, Instant, Runtime, now, sleep, spawn, timeout, yield_now};
 
 use crate::http::response::{self, Delivery};
 use crate::http::session::{Session, Step};
@@ -29,6 +29,9 @@ const ANSWER: Duration = Duration::from_secs(30);
 
 /// The slowest client that is served, bytes in a second, for answers that are long.
 const SLOWEST: u64 = 4096;
+
+/// Steps that a connection takes before others have their turn, when its client never lets it wait.
+const TURN: u32 = 16;
 
 /// What is read away of a request's body after an answer that ends the connection, and for how long.
 const DRAIN: usize = 64 * 1024;
@@ -73,6 +76,8 @@ pub async fn serve_all(mut listener: TcpListener, files: Embedded) -> mirage_rt:
             })),
             None => turn_away(&stream).await,
         }
+        // Those who connect without end must not keep those who are connected waiting.
+        yield_now().await;
     }
 }
 
@@ -112,7 +117,10 @@ async fn serve(stream: TcpStream, files: Embedded) {
     let mut session = Session::new();
     // When the head that has begun to arrive must be complete.
     let mut head_due: Option<Instant> = None;
-    loop {
+    for left in (0..TURN).rev().cycle() {
+        if left == 0 {
+            yield_now().await;
+        }
         match session.step(&files, wall_clock()) {
             Step::Receive { idle } => {
                 let limit = if idle {
