@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{compare, feature, fixture, render, site, unix, xen};
+use std::fs;
+use std::process::Command;
+
+use common::{compare, feature, fixture, render, scratch, site, unix, xen};
 use mirage_build::{Config, Environment, Key, plan};
 
 fn check(name: &str, config: &Config, environment: &Environment) {
@@ -70,6 +73,33 @@ fn the_glue_differs_between_targets_only_where_the_program_starts() {
     let [before, guards, after] = guards.split('\0').collect::<Vec<_>>()[..] else { panic!("{by_feature}") };
     assert!(guards.contains("compile_error!"), "{guards}");
     assert_eq!(format!("{before}#[allow(unused_macros)]{after}"), xen);
+}
+
+/// What rustc says about the glue's guards alone.
+fn guarded(arguments: &[&str]) -> String {
+    let glue = plan(&site(), &feature(&fixture("site"))).expect("the declaration is right").files.swap_remove(0);
+    let glue = String::from_utf8(glue.content).expect("glue is text");
+    let start = glue.find("#[cfg(test)]\ncompile_error!").expect("there are guards");
+    let end = glue.find("#[allow(unused_macros)]").expect("the entry follows");
+    let folder = scratch(&format!("guards{}", arguments.concat()));
+    fs::write(folder.join("guards.rs"), &glue[start..end]).expect("the target folder can be written");
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--edition=2024", "--crate-type=lib", "--emit=metadata", "guards.rs"]).args(arguments);
+    let output = rustc.current_dir(folder).output().expect("rustc starts");
+    String::from_utf8(output.stderr).expect("messages are text")
+}
+
+#[test]
+fn the_compiler_sees_what_a_build_script_can_not() {
+    assert_eq!(guarded(&["-Cpanic=abort"]), "");
+    let unwinding = guarded(&["-Cpanic=unwind"]);
+    assert!(
+        unwinding.contains("error: an image has no unwinder: add `panic = \"abort\"` to [profile.dev]"),
+        "{unwinding}"
+    );
+    let test = guarded(&["-Cpanic=unwind", "--cfg=test"]);
+    assert!(test.contains("error: tests run as a Unix process: say `cargo test` without `--features xen`"), "{test}");
+    assert!(!test.contains("unwinder"), "{test}");
 }
 
 #[test]

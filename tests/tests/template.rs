@@ -101,26 +101,17 @@ fn a_copy_builds_runs_and_tests_every_way() {
     for (arguments, part) in [
         (&["run", "--", "--greeting", "Moin"][..], "\nMoin\n"),
         (&["test"], "test result: ok. 1 passed"),
-        (&["check", "--all-targets", "--all-features"], "Finished"),
         (&["build", "--features", "xen"], "Finished"),
         (&["build", "--target", XEN], "Finished"),
-        (&["clippy", "--target", XEN, "--", "-D", "warnings"], "Finished"),
-        (&["doc", "--no-deps", "--target", XEN], "Finished"),
     ] {
         let (printed, success) = cargo_in(&project, arguments);
         assert!(success, "cargo {arguments:?} failed:\n{printed}");
         assert!(!printed.contains("warning"), "cargo {arguments:?} warns:\n{printed}");
         assert!(format!("\n{printed}").contains(part), "cargo {arguments:?} does not print {part:?}:\n{printed}");
     }
-    for (arguments, part) in [
-        (&["run", "--", "--greting", "Moin"][..], "unknown key --greting, did you mean --greeting?"),
-        (&["test", "--features", "xen"], "tests run as a Unix process: say `cargo test` without `--features xen`"),
-    ] {
-        let (printed, success) = cargo_in(&project, arguments);
-        assert!(!success && printed.contains(part), "cargo {arguments:?}:\n{printed}");
-    }
+    let (printed, success) = cargo_in(&project, &["run", "--", "--greting", "Moin"]);
+    assert!(!success && printed.contains("unknown key --greting, did you mean --greeting?"), "{printed}");
     mistakes_end_the_build(&project);
-    an_unwinding_profile_ends_the_build(&project);
 }
 
 /// Every mistake in build.rs is a line of cargo's own.
@@ -129,7 +120,7 @@ fn mistakes_end_the_build(project: &Path) {
     let right = fs::read_to_string(&path).expect("the template's build.rs");
     let wrong = right.replace(".memory_mib(4)", ".memory_mib(1).kv_ro(\"htdocs\", \"absent\")");
     fs::write(&path, wrong).expect("the copy can be changed");
-    let (printed, success) = cargo_in(project, &["check"]);
+    let (printed, success) = cargo_in(project, &["build"]);
     fs::write(&path, right).expect("the copy can be changed");
     assert!(!success, "{printed}");
     for part in [
@@ -139,14 +130,4 @@ fn mistakes_end_the_build(project: &Path) {
     ] {
         assert!(printed.contains(part), "no {part:?} in:\n{printed}");
     }
-}
-
-/// An image by feature needs the profile's help.
-fn an_unwinding_profile_ends_the_build(project: &Path) {
-    let path = project.join("Cargo.toml");
-    let right = fs::read_to_string(&path).expect("the template's Cargo.toml");
-    fs::write(&path, right.replace("panic = \"abort\"\n", "")).expect("the copy can be changed");
-    let (printed, success) = cargo_in(project, &["build", "--features", "xen"]);
-    fs::write(&path, right).expect("the copy can be changed");
-    assert!(!success && printed.contains("an image has no unwinder: add `panic"), "{printed}");
 }

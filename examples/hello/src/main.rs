@@ -11,7 +11,8 @@ async fn main(_: Devices, keys: Keys) -> mirage_rt::Result {
     Ok(())
 }
 
-#[cfg(test)]
+// Tests run as a Unix process.
+#[cfg(all(test, not(mirage_target)))]
 mod tests {
     use mirage_rt::Runtime;
     use mirage_rt::testing::VirtualPlatform;
