@@ -3,22 +3,25 @@
 //! smoltcp looks at every socket of a set for each packet. A set of one socket makes that constant work. Its interface
 //! speaks plain IP here: neighbours, ICMP, UDP and everything else are this crate's own.
 
+mod adapter;
+mod connection;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
-use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State as SmolState};
 use smoltcp::time::{Duration as SmolDuration, Instant as SmolInstant};
-use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint, Ipv4Packet, TcpPacket, TcpSeqNumber};
+use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
+
+use adapter::{Adapter, Sink};
+use connection::{Connection, Sent};
 
 use super::isn;
 use super::machine::{ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
 use super::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq};
-use crate::net::direct::ip::{IpOut, Route, TxMeta};
-use crate::net::direct::ipv4;
-use crate::packet::PacketMut;
+use crate::net::direct::ip::IpOut;
 use crate::time::{Duration, Instant};
 
 /// How long a peer may be silent while it owes an answer.
@@ -53,170 +56,6 @@ pub struct SmolSets {
     buffers: Buffers,
     connections: Vec<Option<Box<Connection>>>,
     memory: usize,
-}
-
-struct Connection {
-    generation: u32,
-    set: SocketSet<'static>,
-    handle: SocketHandle,
-    remote: IpAddr,
-    peer_isn: Option<Seq>,
-    /// Bytes taken out of the receive buffer.
-    consumed: u32,
-    sent: Sent,
-    /// The peer's latest acknowledgement.
-    acked: Seq,
-    /// By how much the peer's windows are shifted.
-    peer_shift: u8,
-    heard: Instant,
-    lingering: Option<Duration>,
-    timeout: Option<Duration>,
-}
-
-/// What was sent last, for the checks of the demultiplexer: smoltcp keeps it to itself.
-#[derive(Clone, Copy, Default)]
-struct Sent {
-    any: bool,
-    end: Seq,
-    ack: Seq,
-    window: u16,
-    /// The end of the peer's window.
-    edge: Option<Seq>,
-}
-
-impl Sent {
-    fn note(&mut self, packet: &[u8]) {
-        let Some(segment) = packet.get(ipv4::HEADER..) else { return };
-        let Ok(header) = TcpPacket::new_checked(segment) else { return };
-        let length = segment.len() - usize::from(header.header_len());
-        let end =
-            Seq(header.seq_number().0 as u32).add(length as u32 + u32::from(header.syn()) + u32::from(header.fin()));
-        if !self.any || end.since(self.end) > 0 {
-            self.end = end;
-        }
-        self.any = true;
-        self.ack = Seq(header.ack_number().0 as u32);
-        self.window = header.window_len();
-    }
-
-    /// An acknowledgement without data must have the position behind all that was sent (or the end of the peer's window if
-    /// that is closer), else the peer does not hear it. smoltcp gives it the position of what it would send next, which it
-    /// turns back to repeat what was lost.
-    fn correct(&self, packet: &mut [u8]) {
-        let Some(segment) = packet.get_mut(ipv4::HEADER..) else { return };
-        let whole = segment.len();
-        let Ok(mut header) = TcpPacket::new_checked(segment) else { return };
-        if whole != usize::from(header.header_len()) || header.syn() || header.fin() || header.rst() || !self.any {
-            return;
-        }
-        let seq = match self.edge {
-            Some(edge) if edge.since(self.end) < 0 => edge,
-            _ => self.end,
-        };
-        header.set_seq_number(TcpSeqNumber(seq.0 as i32));
-    }
-}
-
-impl Connection {
-    fn socket(&self) -> &Socket<'static> {
-        self.set.get(self.handle)
-    }
-
-    fn socket_mut(&mut self) -> &mut Socket<'static> {
-        self.set.get_mut(self.handle)
-    }
-
-    /// Whether the peer's FIN came and nothing in front of it is missing.
-    fn finished(&self) -> bool {
-        matches!(
-            self.socket().state(),
-            SmolState::CloseWait | SmolState::LastAck | SmolState::Closing | SmolState::TimeWait
-        )
-    }
-
-    fn unacknowledged(&self) -> usize {
-        let socket = self.socket();
-        let flag = matches!(
-            socket.state(),
-            SmolState::SynSent | SmolState::SynReceived | SmolState::FinWait1 | SmolState::Closing | SmolState::LastAck
-        );
-        socket.send_queue() + usize::from(flag)
-    }
-
-    /// Takes down what a segment says. When it is an acknowledgement from in front of what is expected next, smoltcp would
-    /// not hear it; but after a probe of a window that has just opened, both sides can stand where all they say is of
-    /// that kind. So it gets a copy of what is news, with the position that it expects.
-    fn note(&mut self, packet: &[u8], segment: &Segment) -> Option<Renumbered> {
-        if segment.syn {
-            if self.peer_isn.is_none() {
-                self.peer_isn = Some(segment.seq);
-                let payload = packet.get(ipv4::HEADER..).unwrap_or_default();
-                self.peer_shift = segment.options(payload).window_shift.unwrap_or(0);
-            }
-            return None;
-        }
-        let ack = segment.ack.filter(|_| !segment.rst)?;
-        let edge = ack.add(u32::from(segment.window) << self.peer_shift);
-        if self.sent.edge.is_none_or(|known| edge.since(known) > 0) {
-            self.sent.edge = Some(edge);
-        }
-        let news = ack.since(self.acked) > 0;
-        if news {
-            self.acked = ack;
-        }
-        let expected = self.expected();
-        if news && segment.span() == 0 && segment.seq.since(expected) < 0 {
-            Renumbered::new(packet, expected)
-        } else {
-            None
-        }
-    }
-
-    /// The next position that is missing.
-    fn expected(&self) -> Seq {
-        let received = self.consumed.wrapping_add(self.socket().recv_queue() as u32);
-        self.peer_isn.unwrap_or_default().add(1).add(received).add(u32::from(self.finished()))
-    }
-
-    /// smoltcp ends a connection that is silent for its timeout even when nobody waits for anything, and counts from the
-    /// last packet: so the timeout is on only while there is something to wait for, and longer by the silence before.
-    fn set_timeout(&mut self, now: Instant) {
-        let wanted = match self.socket().state() {
-            SmolState::SynSent => Some(CONNECT_TIMEOUT),
-            _ => match self.lingering {
-                Some(most) => Some(most),
-                None => (self.unacknowledged() > 0).then_some(USER_TIMEOUT),
-            },
-        };
-        if wanted == self.timeout {
-            return;
-        }
-        self.timeout = wanted;
-        // Whatever is written to an empty buffer starts the count anew.
-        let silence = if self.socket().send_queue() > 0 { Duration::ZERO } else { now - self.heard };
-        self.socket_mut().set_timeout(wanted.map(|wanted| smol_duration(wanted.saturating_add(silence))));
-    }
-}
-
-/// A copy of a packet without data, with another position.
-struct Renumbered {
-    bytes: [u8; SCRATCH],
-    length: usize,
-}
-
-impl Renumbered {
-    fn new(packet: &[u8], seq: Seq) -> Option<Renumbered> {
-        let mut copy = Renumbered { bytes: [0; SCRATCH], length: packet.len() };
-        copy.bytes.get_mut(..packet.len())?.copy_from_slice(packet);
-        let header = usize::from(Ipv4Packet::new_checked(packet).ok()?.header_len());
-        let segment = copy.bytes.get_mut(header..copy.length)?;
-        TcpPacket::new_checked(segment).ok()?.set_seq_number(TcpSeqNumber(seq.0 as i32));
-        Some(copy)
-    }
-
-    fn packet(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
 }
 
 impl SmolSets {
@@ -307,20 +146,9 @@ impl TcpMachine for SmolSets {
             log::error!(target: "net", "smoltcp did not take the sequence number it was given; a connection is refused");
             return Err(OutOfMemory);
         }
-        let connection = Connection {
-            generation: id.generation,
-            set,
-            handle,
-            remote: handshake.tuple.remote.ip(),
-            peer_isn: Some(handshake.peer_isn),
-            consumed: 0,
-            sent: sink.sent,
-            acked: handshake.isn,
-            peer_shift: handshake.options.window_shift.unwrap_or(0),
-            heard: now,
-            lingering: None,
-            timeout: None,
-        };
+        let mut connection = Connection::new(now, id, set, handle, &handshake.tuple, handshake.isn);
+        connection.sent = sink.sent;
+        connection.hear_syn(handshake.peer_isn, &handshake.options);
         self.keep(id, connection)
     }
 
@@ -331,20 +159,7 @@ impl TcpMachine for SmolSets {
         socket
             .connect(interface.context(), endpoint(tuple.remote)?, endpoint(tuple.local)?)
             .map_err(|_| OutOfMemory)?;
-        let connection = Connection {
-            generation: id.generation,
-            set,
-            handle,
-            remote: tuple.remote.ip(),
-            peer_isn: None,
-            consumed: 0,
-            sent: Sent { end: isn, ..Sent::default() },
-            acked: isn,
-            peer_shift: 0,
-            heard: now,
-            lingering: None,
-            timeout: None,
-        };
+        let connection = Connection::new(now, id, set, handle, tuple, isn);
         self.keep(id, connection)
     }
 
@@ -530,128 +345,5 @@ fn interface(address: IpAddr, prefix: u8, mtu: usize, seed: u64) -> Interface {
     interface
 }
 
-/// The demultiplexer has checked what comes in, and [`IpOut`] completes the checksums of what goes out.
-fn capabilities(mtu: usize) -> DeviceCapabilities {
-    let mut checksum = ChecksumCapabilities::ignored();
-    checksum.ipv4 = Checksum::Tx;
-    let mut capabilities = DeviceCapabilities::default();
-    capabilities.medium = Medium::Ip;
-    capabilities.max_transmission_unit = mtu;
-    capabilities.checksum = checksum;
-    capabilities
-}
-
-/// What smoltcp takes for its device: one packet in, any number out by [`IpOut`].
-struct Adapter<'a> {
-    receive: Option<&'a [u8]>,
-    out: &'a mut dyn IpOut,
-    route: &'a Route,
-    sent: &'a mut Sent,
-    mtu: usize,
-}
-
-impl Device for Adapter<'_> {
-    type RxToken<'a>
-        = Received<'a>
-    where
-        Self: 'a;
-    type TxToken<'a>
-        = Transmit<'a>
-    where
-        Self: 'a;
-
-    fn receive(&mut self, _: SmolInstant) -> Option<(Received<'_>, Transmit<'_>)> {
-        let packet = self.receive.take()?;
-        let transmit = Transmit { packet: None, out: self.out, route: self.route, sent: self.sent };
-        Some((Received(packet), transmit))
-    }
-
-    fn transmit(&mut self, _: SmolInstant) -> Option<Transmit<'_>> {
-        let packet = self.out.alloc()?;
-        Some(Transmit { packet: Some(packet), out: self.out, route: self.route, sent: self.sent })
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        capabilities(self.mtu)
-    }
-}
-
-struct Received<'a>(&'a [u8]);
-
-impl RxToken for Received<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, use_bytes: F) -> R {
-        use_bytes(self.0)
-    }
-}
-
-struct Transmit<'a> {
-    /// Taken beforehand for what smoltcp sends by itself; an answer takes one when there is an answer.
-    packet: Option<PacketMut>,
-    out: &'a mut dyn IpOut,
-    route: &'a Route,
-    sent: &'a mut Sent,
-}
-
-impl TxToken for Transmit<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
-        if let Some(mut packet) = self.packet.or_else(|| self.out.alloc())
-            && packet.resize_head(length).len() == length
-        {
-            let result = fill(packet.head_mut());
-            self.sent.correct(packet.head_mut());
-            self.sent.note(packet.head());
-            self.out.send(self.route, packet, TxMeta { fill_checksum: true });
-            return result;
-        }
-        // No page: the packet is lost, but smoltcp must be able to write it.
-        if length <= SCRATCH {
-            return fill(&mut [0; SCRATCH][..length]);
-        }
-        fill(&mut alloc::vec![0; length])
-    }
-}
-
-/// A device that swallows what is sent and remembers its header.
-struct Sink<'a> {
-    receive: Option<&'a [u8]>,
-    mtu: usize,
-    sent: Sent,
-}
-
-impl Device for Sink<'_> {
-    type RxToken<'a>
-        = Received<'a>
-    where
-        Self: 'a;
-    type TxToken<'a>
-        = Swallow<'a>
-    where
-        Self: 'a;
-
-    fn receive(&mut self, _: SmolInstant) -> Option<(Received<'_>, Swallow<'_>)> {
-        let packet = self.receive.take()?;
-        Some((Received(packet), Swallow(&mut self.sent)))
-    }
-
-    fn transmit(&mut self, _: SmolInstant) -> Option<Swallow<'_>> {
-        Some(Swallow(&mut self.sent))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        capabilities(self.mtu)
-    }
-}
-
-struct Swallow<'a>(&'a mut Sent);
-
-impl TxToken for Swallow<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
-        let mut scratch = [0; SCRATCH];
-        if let Some(bytes) = scratch.get_mut(..length) {
-            let result = fill(bytes);
-            self.0.note(bytes);
-            return result;
-        }
-        fill(&mut alloc::vec![0; length])
-    }
-}
+#[cfg(test)]
+mod tests;

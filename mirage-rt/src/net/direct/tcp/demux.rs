@@ -1,0 +1,303 @@
+//! The lower side: segments that come in, and time that passes.
+
+use core::net::IpAddr;
+
+use super::half_open::{Found, Offer};
+use super::machine::{ConnId, Handshake, State, TcpMachine};
+use super::segment::{Bare, Control, FourTuple, Segment, Seq};
+use super::time_wait::Late;
+use super::{End, Holder, LINGER, Tcp};
+use crate::net::direct::ip::{Blocked, IpOut};
+use crate::net::direct::ipv4;
+use crate::time::Instant;
+
+impl<M: TcpMachine> Tcp<M> {
+    /// A segment came in: `packet` is the IP packet, `segment` its header; checksums are right.
+    pub fn on_segment(&mut self, now: Instant, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
+        self.counters.segments += 1;
+        if let Some(index) = self.tuples.get(&segment.tuple).copied() {
+            return self.on_own_segment(now, index, packet, segment, out);
+        }
+        if let Some(late) = self.time_wait.on_segment(now, segment) {
+            match late {
+                Late::Answer(answer) => answer.send(&segment.tuple, out),
+                Late::Ignore => {}
+                Late::Reopen(behind) => self.on_syn(now, packet, segment, Some(behind), out),
+            }
+            return;
+        }
+        let offer = self.offer();
+        match self.half_open.on_segment(now, segment, &offer, out) {
+            Some(Found::Complete(handshake, listener)) => {
+                self.on_complete(now, &handshake, listener, packet, segment, out);
+            }
+            Some(Found::Wrong) => self.reset(now, segment, out),
+            Some(Found::Ignore) => {}
+            None if segment.syn && segment.ack.is_none() => self.on_syn(now, packet, segment, None, out),
+            None => self.reset(now, segment, out),
+        }
+    }
+
+    /// A segment of a connection that there is.
+    fn on_own_segment(&mut self, now: Instant, index: u32, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
+        let id = self.id(index);
+        if self.machine.state(id) != State::Connecting && !self.is_acceptable(now, id, segment, out) {
+            return;
+        }
+        self.machine.on_segment(now, id, packet, segment, out);
+        self.settle(index, if segment.rst { End::Reset } else { End::Done }, out);
+        self.mark(index);
+    }
+
+    /// The checks of RFC 5961: nobody who cannot see the connection shall end it or put data into it.
+    fn is_acceptable(&mut self, now: Instant, id: ConnId, segment: &Segment, out: &mut dyn IpOut) -> bool {
+        let expected = self.machine.expected(id);
+        let challenge = if segment.rst {
+            if segment.seq == expected.next {
+                return true;
+            }
+            segment.seq.since(expected.next) > 0 && segment.seq.since(expected.end) < 0
+        } else if segment.syn {
+            true
+        } else {
+            match segment.ack {
+                Some(ack) if ack.since(expected.sent) <= 0 => return true,
+                Some(_) => true,
+                None => false,
+            }
+        };
+        if challenge && self.challenges.allow(now) {
+            let window = expected.end.since(expected.next).max(0) as u32 >> self.machine.window_shift();
+            let window = u16::try_from(window).unwrap_or(u16::MAX);
+            Bare { seq: expected.sent, ack: Some(expected.next), window, ..Bare::default() }.send(&segment.tuple, out);
+        }
+        false
+    }
+
+    /// A SYN for no connection that there is; our own must come from behind `behind`.
+    fn on_syn(&mut self, now: Instant, packet: &[u8], segment: &Segment, behind: Option<Seq>, out: &mut dyn IpOut) {
+        let local = segment.tuple.local;
+        let listener = self.ports.get(&local.port()).copied().filter(|index| {
+            self.listener(*index)
+                .is_some_and(|listener| listener.local.address.is_none_or(|address| address == local.ip()))
+        });
+        let Some(index) = listener else { return self.reset(now, segment, out) };
+        // The peer tries again; by then there may be room.
+        if self.listener(index).is_none_or(|listener| listener.queue.len() >= listener.backlog) {
+            return;
+        }
+        let isn = match behind {
+            // RFC 9293, 3.6.1: a new connection's positions must lie behind those of the old one.
+            Some(next) => next.add(1 << 16),
+            None => self.isn.next(now, &segment.tuple),
+        };
+        let payload = ipv4::Ipv4::parse(packet).map(|packet| packet.payload()).unwrap_or_default();
+        let handshake = Handshake {
+            tuple: segment.tuple,
+            isn,
+            peer_isn: segment.seq,
+            options: segment.options(payload),
+            window: segment.window,
+            sent: now,
+        };
+        let offer = self.offer();
+        self.half_open.insert(&handshake, index, &offer, out);
+    }
+
+    /// A handshake is done.
+    fn on_complete(
+        &mut self,
+        now: Instant,
+        handshake: &Handshake,
+        listener: u32,
+        packet: &[u8],
+        segment: &Segment,
+        out: &mut dyn IpOut,
+    ) {
+        // As with the SYN: while there is no room, the peer's answer is not heard, and our SYN is repeated.
+        if self.listener(listener).is_none_or(|listener| listener.queue.len() >= listener.backlog) {
+            return;
+        }
+        let Ok(id) = self.open(handshake.tuple, Holder::Listener) else { return };
+        if self.machine.establish(now, id, handshake).is_err() {
+            self.release(id.index);
+            return;
+        }
+        self.half_open.remove(&handshake.tuple);
+        self.tuples.insert(handshake.tuple, id.index);
+        if let Some(listener) = self.listeners.get_mut(listener as usize).and_then(Option::as_mut) {
+            listener.queue.push_back(id);
+            listener.acceptor.wake();
+        }
+        self.on_own_segment(now, id.index, packet, segment, out);
+    }
+
+    /// ICMP says that a segment with the position `seq` got nowhere. Only a connection that is being made is ended by it:
+    /// for others it may be a passing trouble, or a stranger's invention.
+    pub fn on_unreachable(&mut self, tuple: &FourTuple, seq: Seq, refused: bool) {
+        let Some(index) = self.tuples.get(tuple).copied() else { return };
+        let id = self.id(index);
+        if self.machine.state(id) == State::Connecting && self.machine.expected(id).sent == seq.add(1) {
+            self.end(index, if refused { End::Reset } else { End::Unreachable });
+        }
+    }
+
+    /// Sending by way of `hop` is worth another try.
+    pub fn on_neighbour(&mut self, hop: IpAddr) {
+        let mut at = 0;
+        while at < self.blocked.len() {
+            if self.blocked[at].0 == hop {
+                let (_, index) = self.blocked.swap_remove(at);
+                self.slots[index as usize].blocked = false;
+                self.mark(index);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Does what is due and sends what there is to be sent, for at most `budget` connections. Returns whether more could be
+    /// done at once.
+    pub fn run(&mut self, now: Instant, budget: usize, out: &mut dyn IpOut) -> bool {
+        let offer = self.offer();
+        self.half_open.run(now, &offer, out);
+        while let Some(index) = self.timers.pop(now) {
+            self.mark(index);
+        }
+        for _ in 0..budget {
+            let Some(index) = self.dirty.pop_front() else { return false };
+            self.slots[index as usize].dirty = false;
+            if !self.run_one(now, index, out) {
+                self.slots[index as usize].dirty = true;
+                self.dirty.push_front(index);
+                return false;
+            }
+        }
+        !self.dirty.is_empty()
+    }
+
+    /// Runs a connection; `false` when the device has no room.
+    fn run_one(&mut self, now: Instant, index: u32, out: &mut dyn IpOut) -> bool {
+        let slot = &self.slots[index as usize];
+        if slot.holder == Holder::None || slot.end.is_some() {
+            return true;
+        }
+        let id = self.id(index);
+        if slot.holder == Holder::Orphan {
+            self.machine.linger(now, id, LINGER);
+        }
+        self.counters.runs += 1;
+        let progress = self.machine.run(now, id, out);
+        match progress.blocked {
+            Some(Blocked::Device) => return false,
+            Some(Blocked::Neighbour(hop)) => {
+                let slot = &mut self.slots[index as usize];
+                if !slot.blocked {
+                    slot.blocked = true;
+                    self.blocked.push((hop, index));
+                }
+            }
+            None => {}
+        }
+        if let Some(deadline) = progress.deadline {
+            self.timers.set(index, deadline);
+        }
+        if let State::TimeWait { next, expected } = self.machine.state(id) {
+            let tuple = self.slots[index as usize].tuple;
+            self.time_wait.insert(now, tuple, next, expected);
+            self.end(index, End::Done);
+        } else {
+            self.settle(index, End::TimedOut, out);
+        }
+        true
+    }
+
+    /// When [`run`](Tcp::run) has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timers.next().into_iter().chain(self.half_open.deadline()).min()
+    }
+
+    /// Whether connections are still to be closed.
+    pub fn is_busy(&self) -> bool {
+        !self.tuples.is_empty()
+    }
+
+    /// The device was given up: everything ends.
+    pub fn down(&mut self) {
+        self.down = true;
+        for index in 0..self.slots.len() as u32 {
+            if self.slots[index as usize].holder != Holder::None {
+                self.end(index, End::Down);
+            }
+        }
+        for listener in self.listeners.iter_mut().flatten() {
+            listener.acceptor.wake();
+        }
+    }
+
+    /// Looks what the machine has made of a connection; `cause` is why it would be closed now.
+    fn settle(&mut self, index: u32, cause: End, out: &mut dyn IpOut) {
+        let id = self.id(index);
+        if self.machine.state(id) == State::Closed {
+            return self.end(index, cause);
+        }
+        let ready = self.machine.readiness(id);
+        let slot = &mut self.slots[index as usize];
+        if slot.holder == Holder::Orphan && ready.readable > 0 {
+            // Nobody will ever read this: the peer must know.
+            self.send_reset(id, out);
+            return self.end(index, End::Aborted);
+        }
+        if ready.readable > 0 || ready.finished {
+            slot.reader.wake();
+        }
+        if ready.writable || ready.unacknowledged == 0 {
+            slot.writer.wake();
+        }
+    }
+
+    /// The connection is over.
+    pub(super) fn end(&mut self, index: u32, end: End) {
+        let id = self.id(index);
+        let slot = &mut self.slots[index as usize];
+        if slot.end.is_some() {
+            return;
+        }
+        slot.end = Some(end);
+        slot.reader.wake();
+        slot.writer.wake();
+        self.tuples.remove(&slot.tuple);
+        self.timers.remove(index);
+        let orphan = slot.holder == Holder::Orphan;
+        // What was received in full can still be read.
+        if end != End::Done || self.machine.readiness(id).readable == 0 {
+            self.machine.free(id);
+        }
+        if orphan {
+            self.release(index);
+        }
+    }
+
+    fn reset(&mut self, now: Instant, segment: &Segment, out: &mut dyn IpOut) {
+        if let Some(answer) = Bare::reset_for(segment)
+            && self.resets.allow(now)
+        {
+            self.counters.resets += 1;
+            answer.send(&segment.tuple, out);
+        }
+    }
+
+    fn offer(&self) -> Offer {
+        Offer { mss: self.mss, window: self.machine.initial_window(), window_shift: self.machine.window_shift() }
+    }
+
+    /// Tells the peer that the connection is no more.
+    pub(super) fn send_reset(&mut self, id: ConnId, out: &mut dyn IpOut) {
+        let tuple = self.slot(id).tuple;
+        if self.machine.state(id) == State::Open {
+            let expected = self.machine.expected(id);
+            Bare { control: Control::Rst, seq: expected.sent, ack: Some(expected.next), ..Bare::default() }
+                .send(&tuple, out);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The upper side: what applications do with listeners and connections.
+
+use alloc::collections::VecDeque;
+use core::net::SocketAddr;
+use core::task::{Context, Poll};
+
+use super::machine::{ConnId, State, TcpMachine};
+use super::segment::FourTuple;
+use super::{End, FIRST_PORT, Holder, Listener, PORTS, Tcp};
+use crate::net::address::ListenAddr;
+use crate::net::direct::ip::IpOut;
+use crate::net::direct::wakers::WakerSlot;
+use crate::net::error::{AcceptError, BindError, ConnectError, ReadError, WriteError};
+use crate::time::Instant;
+
+impl<M: TcpMachine> Tcp<M> {
+    /// Listens; see [`crate::net::Tcp::bind_with_backlog`].
+    pub fn bind(&mut self, local: ListenAddr, backlog: usize) -> Result<u32, BindError> {
+        if let Some(address) = local.address.filter(|address| *address != self.address) {
+            return Err(BindError::NotOurs(address));
+        }
+        let port = match local.port {
+            0 => self.free_port(|tcp, port| !tcp.ports.contains_key(&port)).ok_or(BindError::NoPort)?,
+            port if self.ports.contains_key(&port) => return Err(BindError::InUse { port }),
+            port => port,
+        };
+        let listener = Listener {
+            local: ListenAddr { address: local.address, port },
+            backlog,
+            queue: VecDeque::new(),
+            acceptor: WakerSlot::default(),
+        };
+        let index = match self.listeners.iter().position(Option::is_none) {
+            Some(index) => index,
+            None => {
+                self.listeners.push(None);
+                self.listeners.len() - 1
+            }
+        };
+        self.listeners[index] = Some(listener);
+        self.ports.insert(port, index as u32);
+        Ok(index as u32)
+    }
+
+    /// Where a listener listens.
+    pub fn listener_addr(&self, index: u32) -> SocketAddr {
+        match self.listener(index) {
+            Some(listener) => SocketAddr::new(listener.local.address.unwrap_or(self.address), listener.local.port),
+            None => SocketAddr::new(self.address, 0),
+        }
+    }
+
+    /// The next connection of a listener.
+    pub fn poll_accept(
+        &mut self,
+        index: u32,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(ConnId, SocketAddr), AcceptError>> {
+        loop {
+            let Some(listener) = self.listeners.get_mut(index as usize).and_then(Option::as_mut) else {
+                return Poll::Ready(Err(AcceptError::Down));
+            };
+            let Some(id) = listener.queue.pop_front() else {
+                if self.down {
+                    return Poll::Ready(Err(AcceptError::Down));
+                }
+                listener.acceptor.register(context.waker());
+                return Poll::Pending;
+            };
+            let slot = self.slot(id);
+            // One that was reset while it waited is of no use to anybody.
+            if slot.end.is_some_and(|end| end != End::Done) {
+                self.release(id.index);
+                continue;
+            }
+            slot.holder = Holder::Application;
+            return Poll::Ready(Ok((id, slot.tuple.remote)));
+        }
+    }
+
+    /// Closes a listener and resets what waits at it.
+    pub fn close_listener(&mut self, index: u32, out: &mut dyn IpOut) {
+        let Some(listener) = self.listeners.get_mut(index as usize).and_then(Option::take) else { return };
+        self.ports.remove(&listener.local.port);
+        self.half_open.remove_listener(index);
+        for id in listener.queue {
+            self.abort(id, out);
+            self.release(id.index);
+        }
+    }
+
+    /// Starts a connection; [`poll_connected`](Tcp::poll_connected) says when it is there.
+    pub fn connect(&mut self, now: Instant, remote: SocketAddr, out: &dyn IpOut) -> Result<ConnId, ConnectError> {
+        if self.down {
+            return Err(ConnectError::Down);
+        }
+        let route = out.route(remote.ip()).filter(|_| remote.port() != 0);
+        let Some(route) = route else { return Err(ConnectError::Unreachable(remote)) };
+        let tuple = |port| FourTuple { local: SocketAddr::new(route.source, port), remote };
+        let port = self
+            .free_port(|tcp, port| {
+                let tuple = tuple(port);
+                !tcp.ports.contains_key(&port) && !tcp.tuples.contains_key(&tuple) && !tcp.time_wait.contains(&tuple)
+            })
+            .ok_or(ConnectError::NoPort)?;
+        let tuple = tuple(port);
+        let id = self.open(tuple, Holder::Application).map_err(|_| ConnectError::OutOfMemory)?;
+        let isn = self.isn.next(now, &tuple);
+        if self.machine.connect(now, id, &tuple, isn).is_err() {
+            self.release(id.index);
+            return Err(ConnectError::OutOfMemory);
+        }
+        self.tuples.insert(tuple, id.index);
+        self.mark(id.index);
+        Ok(id)
+    }
+
+    /// A port for a socket without one of its own. Each search starts behind a number that grows in steps that others
+    /// cannot foresee (RFC 6056).
+    fn free_port(&mut self, is_free: impl Fn(&Self, u16) -> bool) -> Option<u16> {
+        let step = self.isn.next(
+            Instant::ZERO,
+            &FourTuple {
+                local: SocketAddr::new(self.address, self.next_port),
+                remote: SocketAddr::new(self.address, 0),
+            },
+        );
+        self.next_port = self.next_port.wrapping_add(1 + (step.0 % 500) as u16);
+        let start = self.next_port;
+        let port = (0..PORTS)
+            .map(|offset| FIRST_PORT + start.wrapping_add(offset) % PORTS)
+            .find(|port| is_free(self, *port))?;
+        Some(port)
+    }
+
+    /// Ready when the connection is made.
+    pub fn poll_connected(&mut self, id: ConnId, context: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        let connecting = self.machine.state(id) == State::Connecting;
+        let slot = self.slot(id);
+        let peer = slot.tuple.remote;
+        match slot.end {
+            Some(End::Reset) => Poll::Ready(Err(ConnectError::Refused(peer))),
+            Some(End::Down) => Poll::Ready(Err(ConnectError::Down)),
+            Some(End::Unreachable) => Poll::Ready(Err(ConnectError::Unreachable(peer))),
+            Some(End::TimedOut) => Poll::Ready(Err(ConnectError::TimedOut(peer))),
+            Some(End::Done | End::Aborted) => Poll::Ready(Ok(())),
+            None if connecting => {
+                slot.writer.register(context.waker());
+                Poll::Pending
+            }
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// The two ends of a connection: ours and the peer's.
+    pub fn addresses(&mut self, id: ConnId) -> (SocketAddr, SocketAddr) {
+        let tuple = self.slot(id).tuple;
+        (tuple.local, tuple.remote)
+    }
+
+    /// Reads into `buffer`, which is not empty.
+    pub fn poll_read(
+        &mut self,
+        id: ConnId,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, ReadError>> {
+        let length = self.machine.read(id, buffer);
+        if length > 0 {
+            self.taken(id);
+            return Poll::Ready(Ok(length));
+        }
+        self.poll_end(id, context).map_ok(|()| 0)
+    }
+
+    /// Shows the first bytes to `look`, none at the end.
+    pub fn poll_peek(
+        &mut self,
+        id: ConnId,
+        context: &mut Context<'_>,
+        look: &mut dyn FnMut(&[u8]),
+    ) -> Poll<Result<(), ReadError>> {
+        let bytes = self.machine.peek(id);
+        if !bytes.is_empty() {
+            look(bytes);
+            return Poll::Ready(Ok(()));
+        }
+        let end = self.poll_end(id, context);
+        if let Poll::Ready(Ok(())) = end {
+            look(&[]);
+        }
+        end
+    }
+
+    /// Takes away bytes that were looked at.
+    pub fn consume(&mut self, id: ConnId, length: usize) {
+        self.machine.consume(id, length);
+        self.taken(id);
+    }
+
+    /// There is nothing to read: ready when that is for good.
+    fn poll_end(&mut self, id: ConnId, context: &mut Context<'_>) -> Poll<Result<(), ReadError>> {
+        let finished = self.machine.readiness(id).finished;
+        let slot = self.slot(id);
+        match slot.end {
+            Some(End::Done) => Poll::Ready(Ok(())),
+            Some(End::Reset | End::Unreachable) => Poll::Ready(Err(ReadError::Reset)),
+            Some(End::TimedOut) => Poll::Ready(Err(ReadError::TimedOut)),
+            Some(End::Aborted) => Poll::Ready(Err(ReadError::Aborted)),
+            Some(End::Down) => Poll::Ready(Err(ReadError::Down)),
+            None if finished => Poll::Ready(Ok(())),
+            None => {
+                slot.reader.register(context.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Bytes were read: the peer may send more, or the connection's memory is not needed any more.
+    fn taken(&mut self, id: ConnId) {
+        if self.slot(id).end.is_none() {
+            self.mark(id.index);
+        } else if self.machine.readiness(id).readable == 0 {
+            self.machine.free(id);
+        }
+    }
+
+    /// Takes over some of `bytes`, which are not empty.
+    pub fn poll_write(
+        &mut self,
+        id: ConnId,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, WriteError>> {
+        let slot = self.slot(id);
+        match slot.end {
+            Some(End::Reset | End::Unreachable) => return Poll::Ready(Err(WriteError::Reset)),
+            Some(End::TimedOut) => return Poll::Ready(Err(WriteError::TimedOut)),
+            Some(End::Down) => return Poll::Ready(Err(WriteError::Down)),
+            Some(End::Done | End::Aborted) => return Poll::Ready(Err(WriteError::Closed)),
+            None if slot.shut => return Poll::Ready(Err(WriteError::Closed)),
+            None => {}
+        }
+        let length = self.machine.write(id, bytes);
+        if length > 0 {
+            self.mark(id.index);
+            return Poll::Ready(Ok(length));
+        }
+        self.slot(id).writer.register(context.waker());
+        Poll::Pending
+    }
+
+    /// Closes this side.
+    pub fn shutdown(&mut self, id: ConnId) -> Result<(), WriteError> {
+        let slot = self.slot(id);
+        match slot.end {
+            Some(End::Done) | None => {}
+            Some(End::Reset | End::Unreachable) => return Err(WriteError::Reset),
+            Some(End::TimedOut) => return Err(WriteError::TimedOut),
+            Some(End::Aborted) => return Err(WriteError::Closed),
+            Some(End::Down) => return Err(WriteError::Down),
+        }
+        if slot.end.is_none() && !slot.shut {
+            slot.shut = true;
+            // Whoever waits to write waits in vain.
+            slot.writer.wake();
+            self.machine.shutdown(id);
+            self.mark(id.index);
+        }
+        Ok(())
+    }
+
+    /// Ready when the peer has acknowledged all that was written, and the end if this side was shut down.
+    pub fn poll_sent(&mut self, id: ConnId, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        let waiting = self.machine.readiness(id).unacknowledged > 0;
+        let slot = self.slot(id);
+        match slot.end {
+            Some(End::Done) => Poll::Ready(Ok(())),
+            Some(End::Reset | End::Unreachable) => Poll::Ready(Err(WriteError::Reset)),
+            Some(End::TimedOut) => Poll::Ready(Err(WriteError::TimedOut)),
+            Some(End::Aborted) => Poll::Ready(Err(WriteError::Closed)),
+            Some(End::Down) => Poll::Ready(Err(WriteError::Down)),
+            None if waiting => {
+                slot.writer.register(context.waker());
+                Poll::Pending
+            }
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Resets the connection.
+    pub fn abort(&mut self, id: ConnId, out: &mut dyn IpOut) {
+        if self.slot(id).end.is_some() {
+            return;
+        }
+        self.send_reset(id, out);
+        self.end(id.index, End::Aborted);
+    }
+
+    /// The last handle of the application is gone.
+    pub fn drop_handle(&mut self, id: ConnId, out: &mut dyn IpOut) {
+        if self.slot(id).end.is_some() {
+            return self.release(id.index);
+        }
+        let unread = self.machine.readiness(id).readable > 0;
+        self.slot(id).holder = Holder::Orphan;
+        if self.machine.state(id) == State::Connecting {
+            self.end(id.index, End::Aborted);
+        } else if unread {
+            self.send_reset(id, out);
+            self.end(id.index, End::Reset);
+        } else {
+            self.machine.shutdown(id);
+            self.mark(id.index);
+        }
+    }
+}
