@@ -108,6 +108,8 @@ where
     F: Future<Output = Result>,
 {
     let Some(xen) = boot::xen() else { panic!("only an image that has booted can run on Xen") };
+    // SAFETY: whoever gets here was booted, and main runs on the program's stack.
+    unsafe { boot::forget_early_memory() };
     let attachment = match Attachment::establish(Rc::new(*xen)) {
         Ok(attachment) => attachment,
         Err(error) => power::refuse(format_args!("{error}")),

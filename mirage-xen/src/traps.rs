@@ -130,27 +130,27 @@ const fn task_descriptor(base: u64, limit: u64) -> [u64; 2] {
     [low, base >> 32]
 }
 
-/// Installs a handler for every exception, and their stack, which ends at `stack_top`.
+/// Installs a handler for every exception.
 ///
 /// # Safety
 ///
-/// Boot calls it, once. `frame` is a frame of memory, mapped and unused, that is left to the processor from now on; below
-/// `stack_top` is a stack of at least two pages that nothing else uses. `image` describes the running image.
-pub(crate) unsafe fn install(image: &'static Image, frame: u64, stack_top: u64) {
+/// Boot calls it, once, on a machine with one processor. `image` describes the running image: its page for descriptors and its
+/// stack for the handlers are mapped and used by nothing else.
+pub(crate) unsafe fn install(image: &'static Image) {
+    let frame = image.descriptors;
     let task = frame + offset_of!(Tables, task) as u64;
     let [task_low, task_high] = task_descriptor(task, size_of::<[u32; 26]>() as u64 - 1);
-    let mut tables = Tables {
-        interrupts: [[0; 2]; VECTORS],
-        segments: [0, CODE_DESCRIPTOR, DATA_DESCRIPTOR, task_low, task_high],
-        task: [0; 26],
-    };
+    let tables = pointer(frame).cast::<Tables>();
+    // SAFETY: the page is ours, and was cleared by the loader: all zero is valid.
+    let tables = unsafe { &mut *tables };
+    tables.segments = [0, CODE_DESCRIPTOR, DATA_DESCRIPTOR, task_low, task_high];
     for (vector, gate) in tables.interrupts.iter_mut().enumerate() {
         *gate = interrupt_gate(image.trap_entries + vector as u64 * ENTRY_STRIDE);
     }
     // IST 1 is at byte 36; there is no I/O bitmap.
     const IST_1: usize = 36 / 4;
-    tables.task[IST_1] = stack_top as u32;
-    tables.task[IST_1 + 1] = (stack_top >> 32) as u32;
+    tables.task[IST_1] = image.trap_stack_end as u32;
+    tables.task[IST_1 + 1] = (image.trap_stack_end >> 32) as u32;
     tables.task[25] = (size_of::<[u32; 26]>() as u32) << 16;
 
     #[repr(C, packed)]
@@ -161,10 +161,9 @@ pub(crate) unsafe fn install(image: &'static Image, frame: u64, stack_top: u64) 
     let segments = frame + offset_of!(Tables, segments) as u64;
     let segments = Pointer { limit: size_of::<[u64; 5]>() as u16 - 1, base: segments };
     let interrupts = Pointer { limit: size_of::<[[u64; 2]; VECTORS]>() as u16 - 1, base: frame };
-    // SAFETY: the frame is promised to be ours. The segments are those in use, in the same places, and a task state segment
+    // SAFETY: the segments are those in use, in the same places, and a task state segment
     // behind them, which is in the frame; the gates lead to the image's entry points.
     unsafe {
-        pointer(frame).cast::<Tables>().write_volatile(tables);
         asm!("lgdt [{}]", "lidt [{}]", "ltr {:x}", in(reg) &raw const segments, in(reg) &raw const interrupts,
             in(reg) TASK, options(nostack, preserves_flags));
         GROUND.set(Ground { build_id: image.build_id });

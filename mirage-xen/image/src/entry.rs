@@ -7,8 +7,11 @@ use mirage_xen::boot::Image;
 use mirage_xen::memory::ImageLayout;
 use mirage_xen::traps::TrapFrame;
 
-/// Bytes of the first stack. Boot stays well below; its last part becomes the stack of the exception handlers.
-pub(crate) const EARLY_STACK: usize = 48 * 1024;
+/// Bytes of the first stack. It has no guard, but boot needs less than half of it even when nothing is optimised.
+pub(crate) const EARLY_STACK: usize = 64 * 1024;
+
+/// Bytes of the stack of the exception handlers.
+pub(crate) const TRAP_STACK: usize = 12 * 1024;
 
 /// Bytes of a build id note in front of the id: three sizes and the name "GNU".
 const BUILD_ID_HEADER: usize = 16;
@@ -24,6 +27,8 @@ unsafe extern "C" {
     static __mirage_build_id_end: u8;
     static _mirage_early_start: u8;
     static _mirage_early_end: u8;
+    static _mirage_descriptors: u8;
+    static _mirage_trap_stack_end: u8;
     static _mirage_trap_entries: u8;
     static _mirage_entry_ticks: u64;
 
@@ -64,6 +69,8 @@ fn describe() -> Image {
         name: unsafe { _mirage_unikernel }.name,
         layout,
         early: range(&raw const _mirage_early_start, &raw const _mirage_early_end),
+        descriptors: address(&raw const _mirage_descriptors),
+        trap_stack_end: address(&raw const _mirage_trap_stack_end),
         trap_entries: address(&raw const _mirage_trap_entries),
         // SAFETY: the entry code has written it.
         entry_ticks: unsafe { _mirage_entry_ticks },

@@ -102,4 +102,10 @@ _mirage_early_third:
     .skip 4 * 4096
     .skip {early_stack}
 _mirage_early_end:
+    .global _mirage_descriptors
+_mirage_descriptors:
+    .skip 4096
+    .skip {trap_stack}
+    .global _mirage_trap_stack_end
+_mirage_trap_stack_end:
     .popsection

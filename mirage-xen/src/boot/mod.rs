@@ -13,7 +13,7 @@ use core::ops::Range;
 use crate::memory::ImageLayout;
 
 pub use start::{STACK_SIZE, start};
-pub(crate) use start::{command_line, ticks_since_entry, xen};
+pub(crate) use start::{command_line, forget_early_memory, ticks_since_entry, xen};
 
 /// What the image tells about itself.
 pub struct Image {
@@ -21,9 +21,13 @@ pub struct Image {
     pub name: &'static str,
     /// Where the linker put it.
     pub layout: ImageLayout,
-    /// The memory that only the entry code and [`start`] need: page tables below, the first stack above. Page-aligned, in
-    /// the image's data; at least six pages.
+    /// The memory that only the entry code and [`start`] need: page tables and the first stack. Whole pages in the image's
+    /// data; they become free memory when main runs.
     pub early: Range<u64>,
+    /// A page for the processor's descriptor tables.
+    pub descriptors: u64,
+    /// The address behind the stack of the exception handlers, of at least two pages.
+    pub trap_stack_end: u64,
     /// The first of the entry points for exceptions, [`ENTRY_STRIDE`](crate::traps::ENTRY_STRIDE) apart.
     pub trap_entries: u64,
     /// The time stamp counter at the entry point.

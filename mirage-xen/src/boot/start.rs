@@ -5,7 +5,7 @@ use core::fmt::Write;
 use core::ops::Range;
 
 use crate::boot::Image;
-use crate::boot::start_info::{self, Physical, StartInfo};
+use crate::boot::start_info::{self, CommandLine, Physical};
 use crate::cpu;
 use crate::entropy;
 use crate::hypercall;
@@ -26,9 +26,6 @@ pub const STACK_SIZE: usize = 256 * 1024;
 /// What the entry code maps.
 const EARLY_LIMIT: u64 = 1 << 32;
 
-/// Bytes at the end of the early memory that become the stack of the exception handlers.
-const TRAP_STACK: u64 = 4 * PAGE;
-
 /// Memory that must be left for heap and devices when boot is done.
 const SMALLEST_HEAP: u64 = 2 << 20;
 
@@ -38,6 +35,7 @@ const MIB: u64 = 1 << 20;
 static COMMAND_LINE: Single<Vec<u8>> = Single::empty();
 static XEN: Single<Xen> = Single::empty();
 static ENTRY_TICKS: Single<u64> = Single::empty();
+static EARLY: Single<Range<u64>> = Single::empty();
 
 /// The words for the program, not yet split.
 pub(crate) fn command_line() -> &'static [u8] {
@@ -47,6 +45,18 @@ pub(crate) fn command_line() -> &'static [u8] {
 /// Ticks of the time stamp counter since the entry point.
 pub(crate) fn ticks_since_entry() -> u64 {
     cpu::time_stamp().wrapping_sub(ENTRY_TICKS.get().copied().unwrap_or(0))
+}
+
+/// Makes free what only boot has used.
+///
+/// # Safety
+///
+/// Called once, by code that runs on the program's stack.
+pub(crate) unsafe fn forget_early_memory() {
+    if let (Some(memory), Some(early)) = (Memory::machine(), EARLY.get()) {
+        // SAFETY: the page tables are others since, and so is the stack.
+        unsafe { memory.donate(early.clone()) };
+    }
 }
 
 /// The hypervisor, once the machine is up.
@@ -61,6 +71,8 @@ pub(crate) fn xen() -> Option<&'static Xen> {
 /// The entry code calls it, once, as a PVH guest with one processor and interrupts off; `start_info` is what the domain's
 /// builder passed. Memory below 4 GiB is mapped at its own address. `image` describes the running image truly.
 pub unsafe fn start(image: &'static Image, start_info: u64) -> ! {
+    // SAFETY: promised by the caller; page and stack are the handlers' alone.
+    unsafe { traps::install(image) };
     if !hypercall::detect() {
         // SAFETY: ring 0.
         unsafe { cpu::serial_write(b"mirage: this image runs as a PVH domain of Xen, and here is no Xen\r\n") };
@@ -75,17 +87,19 @@ pub unsafe fn start(image: &'static Image, start_info: u64) -> ! {
     // SAFETY: ring 0, and the processor has it.
     unsafe { cpu::enable_no_execute() };
 
-    let info = match start_info::read(&Early, start_info) {
-        Ok(info) => info,
+    let mut line = CommandLine::new();
+    let memory = match start_info::read(&Early, start_info, &mut line) {
+        // SAFETY: promised by the caller.
+        Ok(Some(map)) => unsafe { take_memory(image, &map) },
+        Ok(None) => refuse(format_args!("the domain's builder gives no memory map: Xen 4.11 or newer is needed")),
         Err(error) => refuse(format_args!("{error}")),
     };
-    // SAFETY: promised by the caller.
-    let memory = unsafe { take_memory(image, &info) };
     // The heap works from here on.
     // SAFETY: the caller promises one processor, and that this is the first and only call.
     unsafe {
-        COMMAND_LINE.set(info.command_line.bytes().to_vec());
+        COMMAND_LINE.set(line.bytes().to_vec());
         ENTRY_TICKS.set(image.entry_ticks);
+        EARLY.set(image.early.clone());
         entropy::prepare();
         platform::prepare();
     }
@@ -116,23 +130,18 @@ impl Physical for Early {
     }
 }
 
-/// Takes over all memory: frames, page tables, stack, exception handlers.
+/// Takes over all memory: frames, page tables, stack.
 ///
 /// # Safety
 ///
 /// As for [`start`].
-unsafe fn take_memory(image: &'static Image, info: &StartInfo) -> &'static Memory {
-    let Some(map) = &info.memory else {
-        refuse(format_args!("the domain's builder gives no memory map: Xen 4.11 or newer is needed"));
-    };
+unsafe fn take_memory(image: &'static Image, map: &MemoryMap) -> &'static Memory {
     let all = map.ram(u64::MAX);
     require(image, &all);
     // SAFETY: promised by the caller.
     let Some(mut frames) = (unsafe { early_frames(image, map) }) else { too_small(image, &all) };
     // A frame more than the stack: the guard.
-    let (Some(stack), Some(descriptors)) = (frames.take(1 + STACK_SIZE / PAGE_SIZE), frames.take_block(0)) else {
-        too_small(image, &all)
-    };
+    let Some(stack) = frames.take(1 + STACK_SIZE / PAGE_SIZE) else { too_small(image, &all) };
     let guard = stack.start as u64 * PAGE..(stack.start as u64 + 1) * PAGE;
     let stack = guard.end..stack.end as u64 * PAGE;
     let Some(tables) = build_tables(image, &mut frames, &all, guard) else { too_small(image, &all) };
@@ -141,20 +150,11 @@ unsafe fn take_memory(image: &'static Image, info: &StartInfo) -> &'static Memor
     for range in all.iter().filter(|range| range.end > EARLY_LIMIT) {
         frames.put(numbers(range.start.max(EARLY_LIMIT)..range.end));
     }
-    // The tables of before are unused now, and this stack will be, except for what becomes the handlers' stack; it is far
-    // above of what is given away.
-    let trap_stack = image.early.end - TRAP_STACK;
-    frames.put(numbers(image.early.start..image.early.start + EARLY_TABLES));
-    // SAFETY: the frame was taken above. Nobody uses the early stack any more when an exception is no end of everything.
-    unsafe { traps::install(image, descriptors as u64 * PAGE, trap_stack + TRAP_STACK) };
     let total = (all.total() / PAGE) as usize;
     let window = free_window(map.end());
     // SAFETY: promised by the caller; the tables are those set above, and all free frames are unused RAM.
     unsafe { Memory::install(Parts { frames, tables, window, stack, total }) }
 }
-
-/// Page tables of the entry code at the start of the early memory: root, one of the second level, four of the third.
-const EARLY_TABLES: u64 = 6 * PAGE;
 
 /// An allocator with all free frames below 4 GiB, whose storage lies in the first of them.
 ///

@@ -22,18 +22,21 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
+    /// An empty line.
+    pub const fn new() -> Self {
+        Self { bytes: [0; MAX_COMMAND_LINE], length: 0 }
+    }
+
     /// The line.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 }
 
-/// A copy of all that is used of `hvm_start_info`. Modules are ignored.
-pub struct StartInfo {
-    /// The words for the program.
-    pub command_line: CommandLine,
-    /// Where memory is; `None` in version 0, whose guests ask the hypervisor.
-    pub memory: Option<MemoryMap>,
+impl Default for CommandLine {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Why the start info cannot be used. All of these are the builder's mistakes.
@@ -61,12 +64,13 @@ impl fmt::Display for StartInfoError {
 
 impl core::error::Error for StartInfoError {}
 
-/// Reads the start info at `address`.
+/// Reads the start info at `address`: copies the words for the program to `line` and returns the memory map, `None` in version
+/// 0, which has none. Modules are ignored.
 ///
 /// # Errors
 ///
 /// [`StartInfoError`], when it is not one.
-pub fn read(memory: &impl Physical, address: u64) -> Result<StartInfo, StartInfoError> {
+pub fn read(memory: &impl Physical, address: u64, line: &mut CommandLine) -> Result<Option<MemoryMap>, StartInfoError> {
     let word = |offset: usize| read_u32(memory, address, offset);
     let long = |offset: usize| read_u64(memory, address, offset);
 
@@ -74,15 +78,15 @@ pub fn read(memory: &impl Physical, address: u64) -> Result<StartInfo, StartInfo
     if magic != abi::XEN_HVM_START_MAGIC_VALUE {
         return Err(StartInfoError::Magic(magic));
     }
-    let command_line = read_command_line(memory, long(offset_of!(hvm_start_info, cmdline_paddr))?)?;
+    read_command_line(memory, long(offset_of!(hvm_start_info, cmdline_paddr))?, line)?;
     let version = word(offset_of!(hvm_start_info, version))?;
     if version == 0 {
-        return Ok(StartInfo { command_line, memory: None });
+        return Ok(None);
     }
     let table = long(offset_of!(hvm_start_info, memmap_paddr))?;
     let entries = word(offset_of!(hvm_start_info, memmap_entries))?;
     if table == 0 || entries == 0 {
-        return Ok(StartInfo { command_line, memory: None });
+        return Ok(None);
     }
     let mut map = MemoryMap::new();
     for index in 0..u64::from(entries) {
@@ -91,7 +95,7 @@ pub fn read(memory: &impl Physical, address: u64) -> Result<StartInfo, StartInfo
             break;
         }
     }
-    Ok(StartInfo { command_line, memory: Some(map) })
+    Ok(Some(map))
 }
 
 fn read_entry(memory: &impl Physical, address: u64) -> Result<Region, StartInfoError> {
@@ -104,17 +108,17 @@ fn read_entry(memory: &impl Physical, address: u64) -> Result<Region, StartInfoE
     Ok(Region { start, end: start.saturating_add(size), kind })
 }
 
-fn read_command_line(memory: &impl Physical, address: u64) -> Result<CommandLine, StartInfoError> {
-    let mut line = CommandLine { bytes: [0; MAX_COMMAND_LINE], length: 0 };
+fn read_command_line(memory: &impl Physical, address: u64, line: &mut CommandLine) -> Result<(), StartInfoError> {
+    line.length = 0;
     if address == 0 {
-        return Ok(line);
+        return Ok(());
     }
     for index in 0..MAX_COMMAND_LINE {
         let mut byte = [0];
         read_bytes(memory, address, index, &mut byte)?;
         if byte[0] == 0 {
             line.length = index;
-            return Ok(line);
+            return Ok(());
         }
         line.bytes[index] = byte[0];
     }
@@ -172,12 +176,16 @@ mod tests {
         Memory(bytes)
     }
 
+    fn map(memory: &Memory, address: u64) -> Result<Option<MemoryMap>, StartInfoError> {
+        read(memory, address, &mut CommandLine::new())
+    }
+
     #[test]
     fn version_1_has_words_and_map() {
         let memory = memory(1, &[(0, 0x40_0000, 1), (0xFC00_0000, 0x1000, 3)], b"--greeting 'Moin Moin'\0rest");
-        let info = read(&memory, 0x1000).unwrap();
-        assert_eq!(info.command_line.bytes(), b"--greeting 'Moin Moin'");
-        let regions: Vec<_> = info.memory.unwrap().regions().to_vec();
+        let mut line = CommandLine::new();
+        let regions = read(&memory, 0x1000, &mut line).unwrap().unwrap().regions().to_vec();
+        assert_eq!(line.bytes(), b"--greeting 'Moin Moin'");
         assert_eq!(
             regions,
             [
@@ -189,37 +197,39 @@ mod tests {
 
     #[test]
     fn version_0_and_an_empty_map_have_none() {
-        assert!(read(&memory(0, &[(0, 1, 1)], b"\0"), 0x1000).unwrap().memory.is_none());
-        assert!(read(&memory(1, &[], b"\0"), 0x1000).unwrap().memory.is_none());
+        assert!(map(&memory(0, &[(0, 1, 1)], b"\0"), 0x1000).unwrap().is_none());
+        assert!(map(&memory(1, &[], b"\0"), 0x1000).unwrap().is_none());
     }
 
     #[test]
     fn no_command_line_is_an_empty_one() {
         let mut memory = memory(1, &[], b"x\0");
         memory.0[24..32].fill(0);
-        assert_eq!(read(&memory, 0x1000).unwrap().command_line.bytes(), b"");
+        let mut line = CommandLine::new();
+        assert!(read(&memory, 0x1000, &mut line).is_ok());
+        assert_eq!(line.bytes(), b"");
     }
 
     #[test]
     fn nonsense_is_refused() {
         let mut wrong = memory(1, &[], b"\0");
         wrong.0[0] = 0;
-        assert!(matches!(read(&wrong, 0x1000), Err(StartInfoError::Magic(_))));
-        assert!(matches!(read(&wrong, 0), Err(StartInfoError::Unreadable)));
-        assert!(matches!(read(&wrong, u64::MAX - 2), Err(StartInfoError::Unreadable)));
+        assert!(matches!(map(&wrong, 0x1000), Err(StartInfoError::Magic(_))));
+        assert!(matches!(map(&wrong, 0), Err(StartInfoError::Unreadable)));
+        assert!(matches!(map(&wrong, u64::MAX - 2), Err(StartInfoError::Unreadable)));
         let endless = memory(1, &[], &[b'x'; MAX_COMMAND_LINE + 1]);
-        assert!(matches!(read(&endless, 0x1000), Err(StartInfoError::LongCommandLine)));
+        assert!(matches!(map(&endless, 0x1000), Err(StartInfoError::LongCommandLine)));
         let cut = memory(1, &[], b"never ends");
-        assert!(matches!(read(&cut, 0x1000), Err(StartInfoError::Unreadable)));
+        assert!(matches!(map(&cut, 0x1000), Err(StartInfoError::Unreadable)));
         let mut wild = memory(1, &[(0, 1, 1)], b"\0");
         wild.0[40..48].copy_from_slice(&(u64::MAX - 30).to_le_bytes());
-        assert!(matches!(read(&wild, 0x1000), Err(StartInfoError::Unreadable)));
+        assert!(matches!(map(&wild, 0x1000), Err(StartInfoError::Unreadable)));
     }
 
     #[test]
     fn sizes_that_overflow_end_at_the_last_address() {
         let memory = memory(1, &[(0x1000, u64::MAX, 1)], b"\0");
-        let map = read(&memory, 0x1000).unwrap().memory.unwrap();
+        let map = map(&memory, 0x1000).unwrap().unwrap();
         assert_eq!(map.regions()[0].end, u64::MAX);
     }
 }

@@ -134,6 +134,15 @@ impl Memory {
         Some(frames.start * PAGE_SIZE..frames.end * PAGE_SIZE)
     }
 
+    /// Makes memory free that was in use during boot.
+    ///
+    /// # Safety
+    ///
+    /// The range is whole frames of mapped RAM that nothing uses any more and that were never free.
+    pub(crate) unsafe fn donate(&self, range: Range<u64>) {
+        self.frames.borrow_mut().put((range.start / PAGE) as usize..(range.end / PAGE) as usize);
+    }
+
     /// Frames that nobody has.
     pub fn free_frames(&self) -> usize {
         self.frames.borrow().free_frames()

@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::hypervisor::PAGE_SIZE;
 
 /// Most regions of a map that are kept; Xen's maps have fewer than ten.
-pub const MAX_REGIONS: usize = 64;
+pub const MAX_REGIONS: usize = 32;
 
 /// What a region is good for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
