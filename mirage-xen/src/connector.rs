@@ -5,7 +5,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use mirage_rt::boot::{Connecting, Connector, NetworkSpec};
+use mirage_rt::boot::{Connecting, Connector, NetworkSpec, NoSuchKey};
 use mirage_rt::keys::Values;
 use mirage_rt::net::{Config, ConfigError, Network};
 
@@ -49,6 +49,16 @@ impl XenConnector {
 impl Connector for XenConnector {
     fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a> {
         Box::pin(async move { Ok(self.connect(spec, values).await.map_err(|reason| NotConnected { spec, reason })?) })
+    }
+}
+
+/// The connector of a program that declares no devices.
+pub(crate) struct NoDevices;
+
+impl Connector for NoDevices {
+    fn network<'a>(&'a self, spec: &'static NetworkSpec, _: &'a Values) -> Connecting<'a> {
+        // `Boot` asks only for what is declared.
+        Box::pin(async move { Err(NoSuchKey { name: spec.name }.into()) })
     }
 }
 

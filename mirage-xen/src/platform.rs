@@ -8,7 +8,7 @@ use core::future::Future;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use mirage_rt::Result;
-use mirage_rt::boot::{Boot, ExitCode, Unikernel};
+use mirage_rt::boot::{Boot, Connector, ExitCode, Unikernel};
 use mirage_rt::platform::{Hooks, Platform, Unpark};
 use mirage_rt::runtime::Runtime;
 use mirage_rt::time::{Instant, UnixTime};
@@ -17,7 +17,7 @@ use mirage_rt::types::random::RandomError;
 use crate::attachment::Attachment;
 use crate::boot;
 use crate::clock::Clock;
-use crate::connector::XenConnector;
+use crate::connector::{NoDevices, XenConnector};
 use crate::entropy;
 use crate::hypervisor::ShutdownReason;
 use crate::power;
@@ -121,7 +121,12 @@ where
     let code = match mirage_rt::keys::split(boot::command_line()) {
         Ok(words) => {
             let shutdown = power::requested(attachment.xenstore().clone(), &reason);
-            let connector = Rc::new(XenConnector::new(attachment.clone()));
+            // The condition is known when the image is linked, so a program without networks has no network code in it.
+            let connector: Rc<dyn Connector> = if unikernel.networks.is_empty() {
+                Rc::new(NoDevices)
+            } else {
+                Rc::new(XenConnector::new(attachment.clone()))
+            };
             let main = |boot| async move {
                 log::debug!("boot: {} ticks from entry to main", boot::ticks_since_entry());
                 main(boot).await
