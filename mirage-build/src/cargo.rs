@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
 use crate::config::Config;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, ProjectMistake};
 use crate::link;
 use crate::plan::{Environment, Plan, PlannedFile, plan};
 
@@ -19,9 +19,9 @@ pub(crate) fn emit(config: &Config) {
         eprintln!("{advice}");
         return;
     }
-    let done = environment(|name| env::var_os(name)).map_err(|mistake| vec![mistake]).and_then(|environment| {
+    let done = environment(|name| env::var_os(name)).map_err(alone).and_then(|environment| {
         let plan = plan(config, &environment)?;
-        carry_out(&plan).map_err(|mistake| vec![mistake])
+        carry_out(&plan).map_err(alone)
     });
     if let Err(mistakes) = done {
         for mistake in mistakes {
@@ -31,15 +31,19 @@ pub(crate) fn emit(config: &Config) {
     }
 }
 
+fn alone(mistake: ProjectMistake) -> Vec<Diagnostic> {
+    vec![mistake.into()]
+}
+
 /// Reads what cargo says through `lookup`.
-fn environment(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Environment, Diagnostic> {
-    let path = |name| lookup(name).map(PathBuf::from).ok_or(Diagnostic::NotRunByCargo(name));
+fn environment(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Environment, ProjectMistake> {
+    let path = |name| lookup(name).map(PathBuf::from).ok_or(ProjectMistake::NotRunByCargo(name));
     let text = |name: &str| lookup(name).and_then(|value| value.into_string().ok());
-    let needed = |name| text(name).ok_or(Diagnostic::NotRunByCargo(name));
+    let needed = |name| text(name).ok_or(ProjectMistake::NotRunByCargo(name));
     let package_dir = path("CARGO_MANIFEST_DIR")?;
     let manifest = package_dir.join("Cargo.toml");
     let cargo_toml = fs::read_to_string(&manifest)
-        .map_err(|error| Diagnostic::ReadManifest { path: manifest, reason: error.to_string() })?;
+        .map_err(|error| ProjectMistake::ReadManifest { path: manifest, reason: error.to_string() })?;
     let flags = text("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     Ok(Environment {
         package_name: needed("CARGO_PKG_NAME")?,
@@ -59,11 +63,11 @@ fn environment(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Environment,
     })
 }
 
-fn carry_out(plan: &Plan) -> Result<(), Diagnostic> {
+fn carry_out(plan: &Plan) -> Result<(), ProjectMistake> {
     for file in &plan.files {
         match write(file) {
             Err(error) if !file.optional => {
-                return Err(Diagnostic::Write { path: file.path.clone(), reason: error.to_string() });
+                return Err(ProjectMistake::Write { path: file.path.clone(), reason: error.to_string() });
             }
             _ => {}
         }

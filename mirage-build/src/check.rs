@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use crate::config::{Config, DeviceKind};
-use crate::diagnostic::{Diagnostic, MAX_NAME, MAX_NETWORKS};
+use crate::diagnostic::{Diagnostic, KeyMistake, MAX_NAME, MAX_NETWORKS};
 use crate::folder::{self, Limits};
 use crate::key::{KeyDeclaration, KeyKind};
 use crate::model::{Device, Key, Model, Network, library_keys};
@@ -75,15 +75,16 @@ fn devices(config: &Config, package_dir: &Path, mistakes: &mut Vec<Diagnostic>) 
 fn application_keys(declared: &[KeyDeclaration], library: &[Key], mistakes: &mut Vec<Diagnostic>) -> Vec<Key> {
     let mut seen = HashSet::new();
     for key in declared {
-        let name = key.name.clone();
-        if !is_key_name(&name) {
-            mistakes.push(Diagnostic::BadKeyName(name));
-        } else if name == "help" || library.iter().any(|library| library.name == name) {
-            mistakes.push(Diagnostic::LibraryKey(name));
+        let mut found = Vec::new();
+        if !is_key_name(&key.name) {
+            found.push(KeyMistake::Name);
+        } else if key.name == "help" || library.iter().any(|library| library.name == key.name) {
+            found.push(KeyMistake::Library);
         } else if !seen.insert(&key.name) {
-            mistakes.push(Diagnostic::DuplicateKey(name));
+            found.push(KeyMistake::Duplicate);
         }
-        check_value(key, mistakes);
+        found.extend(value_mistakes(key));
+        mistakes.extend(found.into_iter().map(|mistake| Diagnostic::Key { name: key.name.clone(), mistake }));
     }
     declared
         .iter()
@@ -101,20 +102,21 @@ fn application_keys(declared: &[KeyDeclaration], library: &[Key], mistakes: &mut
         .collect()
 }
 
-fn check_value(key: &KeyDeclaration, mistakes: &mut Vec<Diagnostic>) {
-    let name = key.name.clone();
+fn value_mistakes(key: &KeyDeclaration) -> Vec<KeyMistake> {
+    let mut found = Vec::new();
     if let Some(value) = &key.default {
         if key.optional {
-            mistakes.push(Diagnostic::OptionalWithDefault(name.clone()));
+            found.push(KeyMistake::OptionalWithDefault);
         }
         if !key.kind.accepts(value) {
-            mistakes.push(Diagnostic::BadDefault { key: name.clone(), kind: key.kind, value: value.clone() });
+            found.push(KeyMistake::Default { kind: key.kind, value: value.clone() });
         }
     }
     let default = key.default.as_deref().unwrap_or("");
     if key.doc.chars().chain(default.chars()).any(char::is_control) {
-        mistakes.push(Diagnostic::ControlCharacter { key: name });
+        found.push(KeyMistake::ControlCharacter);
     }
+    found
 }
 
 fn check_memory(declared: u32, devices: &[Device], mistakes: &mut Vec<Diagnostic>) {

@@ -58,6 +58,6 @@ mod plan;
 mod windows;
 
 pub use config::Config;
-pub use diagnostic::Diagnostic;
+pub use diagnostic::{Diagnostic, FolderMistake, KeyMistake, ProjectMistake};
 pub use key::{Cidr, DefaultFor, Key, KeyKind, KeyType, Port};
 pub use plan::{Environment, Plan, PlannedFile, plan};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::check::check;
 use crate::config::{Config, DeviceKind};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, ProjectMistake};
 use crate::glue::{self, Platform};
 use crate::launch::Launch;
 use crate::link::{self, Driver};
@@ -106,7 +106,7 @@ pub fn plan(config: &Config, environment: &Environment) -> Result<Plan, Vec<Diag
     let mut plan = Plan { image, files: Vec::new(), directives: watch(config, environment), resource: None };
     plan.write(environment.out_dir.join("unikernel.rs"), glue::render(&model, platform).into_bytes());
     if image {
-        plan.link(&model, environment).map_err(|mistake| vec![mistake])?;
+        plan.link(&model, environment).map_err(|mistake| vec![mistake.into()])?;
         plan.launch_files(&model, environment);
     } else if environment.target.contains("-windows-") {
         let script = environment.out_dir.join("version.rc");
@@ -126,20 +126,20 @@ fn check_environment(config: &Config, environment: &Environment) -> Vec<Diagnost
         mistakes.push(Diagnostic::UnixNotDeclared);
     }
     if image && !environment.is_xen() && environment.target != "x86_64-unknown-linux-gnu" {
-        mistakes.push(Diagnostic::UnsupportedHost(environment.target.clone()));
+        mistakes.push(ProjectMistake::UnsupportedHost(environment.target.clone()).into());
     }
     if environment.is_xen() && environment.wrapper.as_deref() != Some(WRAPPER_VERSION) {
         let found = environment.wrapper.clone().unwrap_or_else(|| "0".to_owned());
-        mistakes.push(Diagnostic::WrapperVersion { found, expected: WRAPPER_VERSION });
+        mistakes.push(ProjectMistake::WrapperVersion { found, expected: WRAPPER_VERSION }.into());
     }
     for (name, remedy) in needed_crates(image, environment.is_xen()) {
         if !mentions(&environment.cargo_toml, name) {
-            mistakes.push(Diagnostic::MissingDependency { name, remedy });
+            mistakes.push(ProjectMistake::MissingDependency { name, remedy }.into());
         }
     }
     for path in [&environment.out_dir, &environment.package_dir] {
         if usable(path).is_none() {
-            mistakes.push(Diagnostic::UnusablePath(path.clone()));
+            mistakes.push(ProjectMistake::UnusablePath(path.clone()).into());
         }
     }
     mistakes
@@ -191,10 +191,11 @@ impl Plan {
         self.files.push(PlannedFile { path, content, optional: false });
     }
 
-    fn link(&mut self, model: &Model, environment: &Environment) -> Result<(), Diagnostic> {
+    fn link(&mut self, model: &Model, environment: &Environment) -> Result<(), ProjectMistake> {
         let script = environment.out_dir.join("mirage.ld");
         let stubs = environment.out_dir.join("stubs");
-        let text = |path: &Path| usable(path).map(str::to_owned).ok_or_else(|| Diagnostic::UnusablePath(path.into()));
+        let text =
+            |path: &Path| usable(path).map(str::to_owned).ok_or_else(|| ProjectMistake::UnusablePath(path.into()));
         // Only lld is known to call it, and rustc's default linker here is lld.
         let other_linker = environment.rustflags.iter().any(|flag| flag.contains("fuse-ld") || flag.contains("-lld"));
         let advisor = environment.program.as_deref().filter(|_| !other_linker).and_then(usable);
