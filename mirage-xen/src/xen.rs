@@ -13,6 +13,8 @@ use crate::hypervisor::{
     ShutdownReason,
 };
 use crate::memory::machine::{Memory, pointer};
+use crate::memory::map::MAX_REGIONS;
+use crate::memory::{Kind, MemoryMap, Region};
 use crate::shared::SharedBytes;
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -115,6 +117,32 @@ pub(crate) fn parameter(index: u32) -> Result<u64, HypercallError> {
         0 | u64::MAX => Err(HypercallError::new("HVMOP_get_param", ENODATA)),
         value => Ok(value),
     }
+}
+
+/// The memory map that Xen keeps for the domain: what the start info of version 0 does not have.
+pub(crate) fn memory_map() -> Result<MemoryMap, HypercallError> {
+    let mut entries = [E820::default(); MAX_REGIONS];
+    let mut request = abi::xen_memory_map {
+        nr_entries: entries.len() as u32,
+        buffer: abi::__guest_handle_void { p: entries.as_mut_ptr().cast() },
+    };
+    // SAFETY: Xen writes at most `nr_entries` entries to the buffer.
+    unsafe { operate("XENMEM_memory_map", abi::__HYPERVISOR_memory_op, abi::XENMEM_memory_map, &mut request) }?;
+    let mut map = MemoryMap::new();
+    for entry in entries.iter().take(request.nr_entries as usize) {
+        let kind = if entry.kind == abi::XEN_HVM_MEMMAP_TYPE_RAM { Kind::Ram } else { Kind::Other };
+        map.add(Region { start: entry.start, end: entry.start.saturating_add(entry.size), kind });
+    }
+    Ok(map)
+}
+
+/// An entry of the map in the layout of the BIOS call that it is named for.
+#[repr(C, packed)]
+#[derive(Clone, Copy, Default)]
+struct E820 {
+    start: u64,
+    size: u64,
+    kind: u32,
 }
 
 /// Notifies the other end of `port`.

@@ -18,7 +18,7 @@ use crate::power::refuse;
 use crate::single::Single;
 use crate::terminal::{self, Output};
 use crate::traps;
-use crate::xen::{Xen, free_window};
+use crate::xen::{self, Xen, free_window};
 
 /// Bytes of the program's stack. The page below it is not mapped, so that an overflow is a fault and not a corruption.
 pub const STACK_SIZE: usize = 256 * 1024;
@@ -88,12 +88,16 @@ pub unsafe fn start(image: &'static Image, start_info: u64) -> ! {
     unsafe { cpu::enable_no_execute() };
 
     let mut line = CommandLine::new();
-    let memory = match start_info::read(&Early, start_info, &mut line) {
-        // SAFETY: promised by the caller.
-        Ok(Some(map)) => unsafe { take_memory(image, &map) },
-        Ok(None) => refuse(format_args!("the domain's builder gives no memory map: Xen 4.11 or newer is needed")),
+    let map = match start_info::read(&Early, start_info, &mut line) {
+        Ok(map) => map,
         Err(error) => refuse(format_args!("{error}")),
     };
+    let map = match map.map_or_else(xen::memory_map, Ok) {
+        Ok(map) => map,
+        Err(error) => refuse(format_args!("the domain has no memory map: {error}")),
+    };
+    // SAFETY: promised by the caller.
+    let memory = unsafe { take_memory(image, &map) };
     // The heap works from here on.
     // SAFETY: the caller promises one processor, and that this is the first and only call.
     unsafe {
