@@ -214,6 +214,7 @@ impl Frontend {
     ///
     /// When xenstore fails.
     pub async fn set_state(&self, state: State) -> Result<(), XenstoreError> {
+        log::debug!("{}: frontend {state}", self.name());
         self.store.write(&self.node("state"), format!("{}", u32::from(state)).as_bytes()).await
     }
 
@@ -288,6 +289,7 @@ impl BackendWatch {
             let mut state = self.frontend.backend_state().await?;
             while !wanted(state) {
                 state = self.next().await?;
+                log::debug!("{}: backend {state}", self.frontend.name());
             }
             Ok::<_, XenstoreError>(state)
         });

@@ -67,14 +67,16 @@ impl Supervisor {
         loop {
             let wish = self.device.wish.get();
             match self.need().await {
-                Need::Part => self.part().await,
+                Need::Part => {
+                    self.part().await;
+                    // Whether to connect again is looked at at once: nothing need happen any more.
+                    continue;
+                }
                 Need::Connect if wish == Wish::Connected => self.connect().await,
                 _ if wish == Wish::Gone => return,
                 Need::Connect | Need::Nothing => {}
             }
-            if self.device.wish.get() == wish {
-                self.change(wish).await;
-            }
+            self.change(wish).await;
         }
     }
 
