@@ -46,9 +46,11 @@ impl fmt::Display for ConfigError {
                 "the gateway {gateway} cannot be reached from {address}: give --ipv4-gateway an address of the same \
                  network, or --ipv4 another prefix length"
             ),
-            ConfigError::Mac(mac) => {
-                write!(f, "{mac:02x?} is not the Ethernet address of one device: give the device another one")
-            }
+            ConfigError::Mac([a, b, c, d, e, g]) => write!(
+                f,
+                "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x} is not the Ethernet address of one device: give the \
+                 device another one"
+            ),
             ConfigError::Mtu(mtu) => write!(f, "an MTU of {mtu} bytes is too small: IPv4 needs at least 576"),
             ConfigError::Random(error) => error.fmt(f),
         }

@@ -17,7 +17,8 @@ const ROUNDS: usize = 4;
 /// Serves `device` until it is given up, or nobody holds the stack any more and all connections are closed.
 pub async fn drive<D: NetworkDevice>(mut device: D, shared: Rc<Shared>) {
     let mut timer = pin!(Timer { sleep: sleep_until(Instant::ZERO), armed: None });
-    let mut away = false;
+    // As after an absence: the first time that the device works, the network is told of us.
+    let mut away = true;
     poll_fn(|context| {
         shared.stack.borrow_mut().register_driver(context.waker());
         for _ in 0..ROUNDS {
@@ -58,9 +59,6 @@ fn turn<D: NetworkDevice>(device: &mut D, shared: &Shared, away: &mut bool, cont
     while received < BURST {
         match device.poll_receive(context) {
             Poll::Ready(Ok(frame)) => {
-                if core::mem::take(away) {
-                    stack.ip.set_device(&device.info());
-                }
                 received += 1;
                 stack.receive(now, frame);
             }
@@ -74,8 +72,10 @@ fn turn<D: NetworkDevice>(device: &mut D, shared: &Shared, away: &mut bool, cont
     }
     let room = match device.poll_ready(context) {
         Poll::Ready(Ok(room)) => {
+            stack.ip.set_room(room);
             if core::mem::take(away) {
                 stack.ip.set_device(&device.info());
+                stack.ip.announce();
             }
             room
         }

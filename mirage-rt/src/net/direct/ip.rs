@@ -230,6 +230,11 @@ impl Ip {
         if self.address.contains(destination) { Some(destination) } else { self.gateway }
     }
 
+    /// Tells everybody on the link which Ethernet address ours has now (RFC 5227, 3: an ARP announcement).
+    pub fn announce(&mut self) {
+        self.ask(self.address.address());
+    }
+
     fn ask(&mut self, address: Ipv4Addr) {
         self.send_arp(
             BROADCAST,

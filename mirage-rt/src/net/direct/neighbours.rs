@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
 use super::ethernet::Mac;
-use super::hash::{Keyed, Table};
+use super::hash::{Index, Keyed};
 use crate::packet::PacketMut;
 use crate::time::{Duration, Instant};
 
@@ -58,7 +58,8 @@ struct Question {
 
 /// The table.
 pub struct Neighbours {
-    table: Table<Ipv4Addr, usize>,
+    key: Keyed,
+    index: Index,
     entries: Vec<Entry>,
     /// The next entry to be given up when there is no room.
     hand: usize,
@@ -69,13 +70,13 @@ pub struct Neighbours {
 
 impl Neighbours {
     pub fn new(key: Keyed) -> Neighbours {
-        Neighbours { table: Table::with_hasher(key), entries: Vec::new(), hand: 0, questions: VecDeque::new(), held: 0 }
+        Neighbours { key, index: Index::default(), entries: Vec::new(), hand: 0, questions: VecDeque::new(), held: 0 }
     }
 
     /// What to do with a packet for `address`. [`Resolution::Stale`] and [`Resolution::Unknown`] count as asked.
     pub fn resolve(&mut self, now: Instant, address: Ipv4Addr) -> Resolution {
-        let index = match self.table.get(&address) {
-            Some(index) => *index,
+        let index = match self.find(address) {
+            Some(index) => index,
             None => self.insert(address),
         };
         let entry = &mut self.entries[index];
@@ -95,7 +96,7 @@ impl Neighbours {
 
     /// Whether packets for `address` would be dropped because enough are held for it, or in all.
     pub fn is_full(&self, address: Ipv4Addr) -> bool {
-        let Some(entry) = self.table.get(&address).map(|index| &self.entries[*index]) else {
+        let Some(entry) = self.find(address).map(|index| &self.entries[index]) else {
             return self.held >= HELD_MOST;
         };
         entry.mac.is_none() && (entry.held.len() >= HELD_EACH || self.held >= HELD_MOST)
@@ -106,8 +107,8 @@ impl Neighbours {
         if self.is_full(address) {
             return;
         }
-        if let Some(index) = self.table.get(&address) {
-            self.entries[*index].held.push_back(packet);
+        if let Some(index) = self.find(address) {
+            self.entries[index].held.push_back(packet);
             self.held += 1;
         }
     }
@@ -115,8 +116,8 @@ impl Neighbours {
     /// `address` has said that its Ethernet address is `mac`. Entries that do not exist are made only when `make` is set and
     /// there is room. Returns the packets that waited for it.
     pub fn learn(&mut self, now: Instant, address: Ipv4Addr, mac: Mac, make: bool) -> VecDeque<PacketMut> {
-        let index = match self.table.get(&address) {
-            Some(index) => *index,
+        let index = match self.find(address) {
+            Some(index) => index,
             None if make && self.entries.len() < MOST => self.insert(address),
             None => return VecDeque::new(),
         };
@@ -131,8 +132,8 @@ impl Neighbours {
 
     /// A packet came from `address` by way of `mac`: if that is what the table says, it is so.
     pub fn confirm(&mut self, now: Instant, address: Ipv4Addr, mac: Mac) {
-        if let Some(index) = self.table.get(&address) {
-            let entry = &mut self.entries[*index];
+        if let Some(index) = self.find(address) {
+            let entry = &mut self.entries[index];
             if entry.mac == Some(mac) {
                 entry.fresh_until = now + FRESH;
                 entry.asked = 0;
@@ -171,6 +172,11 @@ impl Neighbours {
         }
     }
 
+    fn find(&self, address: Ipv4Addr) -> Option<usize> {
+        let is_it = |index: u32| self.entries.get(index as usize).is_some_and(|entry| entry.address == address);
+        self.index.find(self.key.hash(&address.octets()), is_it).map(|index| index as usize)
+    }
+
     /// Puts a question for the entry on the list, unless an earlier one is still there.
     fn ask(&mut self, now: Instant, index: usize) {
         let entry = &mut self.entries[index];
@@ -189,14 +195,14 @@ impl Neighbours {
         } else {
             let index = self.evictable();
             let old = &mut self.entries[index];
-            self.table.remove(&old.address);
+            self.index.remove(self.key.hash(&old.address.octets()), index as u32);
             self.held -= old.held.len();
             // Questions about the old one must not be taken for questions about the new one.
             let generation = old.generation.wrapping_add(1);
             *old = Entry { generation, ..entry };
             index
         };
-        self.table.insert(address, index);
+        self.index.insert(self.key.hash(&address.octets()), index as u32);
         index
     }
 
@@ -285,9 +291,9 @@ mod tests {
             table.resolve(Instant::ZERO, host(number));
         }
         assert_eq!(table.entries.len(), MOST);
-        assert_eq!(table.table.len(), MOST);
+        assert_eq!(table.index.len(), MOST);
         // Strangers who ask for us make entries only while there is room.
         table.learn(Instant::ZERO, host(1_000_000), [2, 0, 0, 0, 0, 1], true);
-        assert!(!table.table.contains_key(&host(1_000_000)));
+        assert_eq!(table.find(host(1_000_000)), None);
     }
 }

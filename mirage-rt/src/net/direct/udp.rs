@@ -7,7 +7,7 @@ use core::task::{Context, Poll};
 
 use smoltcp::wire::{IpProtocol, UDP_HEADER_LEN, UdpPacket};
 
-use super::hash::{Keyed, Table};
+use super::hash::{Index, Keyed};
 use super::ip::{IpOut, TxMeta};
 use super::ipv4::{self, Ipv4};
 use super::wakers::WakerSlot;
@@ -34,7 +34,8 @@ struct Socket {
 pub struct Udp {
     address: IpAddr,
     sockets: Vec<Option<Socket>>,
-    ports: Table<u16, usize>,
+    key: Keyed,
+    ports: Index,
     next_port: u16,
     /// Sockets that wait for room in the device.
     blocked: bool,
@@ -46,7 +47,8 @@ impl Udp {
         Udp {
             address,
             sockets: Vec::new(),
-            ports: Table::with_hasher(hash),
+            key: hash,
+            ports: Index::default(),
             next_port: first_port,
             blocked: false,
             down: false,
@@ -56,9 +58,8 @@ impl Udp {
     /// A datagram came in; `false` when no socket is bound to its port. Its checksum is right.
     pub fn receive(&mut self, packet: &Ipv4<'_>) -> bool {
         let Ok(datagram) = UdpPacket::new_checked(packet.payload()) else { return true };
-        let Some(socket) = self.ports.get(&datagram.dst_port()).and_then(|index| self.sockets[*index].as_mut()) else {
-            return false;
-        };
+        let Some(index) = self.find(datagram.dst_port()) else { return false };
+        let Some(socket) = &mut self.sockets[index] else { return false };
         let payload = datagram.payload();
         if socket.local.address.is_some_and(|address| address != packet.destination)
             || socket.queued + payload.len() + COST > QUEUE
@@ -101,7 +102,7 @@ impl Udp {
         }
         let port = match local.port {
             0 => self.free_port().ok_or(BindError::NoPort)?,
-            port if self.ports.contains_key(&port) => return Err(BindError::InUse { port }),
+            port if self.find(port).is_some() => return Err(BindError::InUse { port }),
             port => port,
         };
         let socket = Socket {
@@ -119,15 +120,25 @@ impl Udp {
             }
         };
         self.sockets[index] = Some(socket);
-        self.ports.insert(port, index);
+        self.ports.insert(self.key.hash(&port.to_be_bytes()), index as u32);
         Ok(index)
+    }
+
+    /// The socket at `port`.
+    fn find(&self, port: u16) -> Option<usize> {
+        let is_it = |index: u32| {
+            self.sockets
+                .get(index as usize)
+                .is_some_and(|socket| socket.as_ref().is_some_and(|socket| socket.local.port == port))
+        };
+        self.ports.find(self.key.hash(&port.to_be_bytes()), is_it).map(|index| index as usize)
     }
 
     fn free_port(&mut self) -> Option<u16> {
         let start = self.next_port;
         let port = (0..PORTS)
             .map(|offset| FIRST_PORT + start.wrapping_add(offset) % PORTS)
-            .find(|port| !self.ports.contains_key(port))?;
+            .find(|port| self.find(*port).is_none())?;
         self.next_port = port.wrapping_add(1);
         Some(port)
     }
@@ -141,7 +152,7 @@ impl Udp {
     /// Closes a socket.
     pub fn close(&mut self, index: usize) {
         if let Some(socket) = self.sockets.get_mut(index).and_then(Option::take) {
-            self.ports.remove(&socket.local.port);
+            self.ports.remove(self.key.hash(&socket.local.port.to_be_bytes()), index as u32);
         }
     }
 

@@ -15,7 +15,7 @@ impl<M: TcpMachine> Tcp<M> {
     /// A segment came in: `packet` is the IP packet, `segment` its header; checksums are right.
     pub fn on_segment(&mut self, now: Instant, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
         self.counters.segments += 1;
-        if let Some(index) = self.tuples.get(&segment.tuple).copied() {
+        if let Some(index) = self.find(&segment.tuple) {
             return self.on_own_segment(now, index, packet, segment, out);
         }
         if let Some(late) = self.time_wait.on_segment(now, segment) {
@@ -77,7 +77,7 @@ impl<M: TcpMachine> Tcp<M> {
     /// A SYN for no connection that there is; our own must come from behind `behind`.
     fn on_syn(&mut self, now: Instant, packet: &[u8], segment: &Segment, behind: Option<Seq>, out: &mut dyn IpOut) {
         let local = segment.tuple.local;
-        let listener = self.ports.get(&local.port()).copied().filter(|index| {
+        let listener = self.listener_at(local.port()).filter(|index| {
             self.listener(*index)
                 .is_some_and(|listener| listener.local.address.is_none_or(|address| address == local.ip()))
         });
@@ -124,7 +124,7 @@ impl<M: TcpMachine> Tcp<M> {
             return;
         }
         self.half_open.remove(&handshake.tuple);
-        self.tuples.insert(handshake.tuple, id.index);
+        self.tuples.insert(handshake.tuple.hash(&self.key), id.index);
         if let Some(listener) = self.listeners.get_mut(listener as usize).and_then(Option::as_mut) {
             listener.queue.push_back(id);
             listener.acceptor.wake();
@@ -135,7 +135,7 @@ impl<M: TcpMachine> Tcp<M> {
     /// ICMP says that a segment with the position `seq` got nowhere. Only a connection that is being made is ended by it:
     /// for others it may be a passing trouble, or a stranger's invention.
     pub fn on_unreachable(&mut self, tuple: &FourTuple, seq: Seq, refused: bool) {
-        let Some(index) = self.tuples.get(tuple).copied() else { return };
+        let Some(index) = self.find(tuple) else { return };
         let id = self.id(index);
         if self.machine.state(id) == State::Connecting && self.machine.expected(id).sent == seq.add(1) {
             self.end(index, if refused { End::Reset } else { End::Unreachable });
@@ -266,7 +266,8 @@ impl<M: TcpMachine> Tcp<M> {
         slot.end = Some(end);
         slot.reader.wake();
         slot.writer.wake();
-        self.tuples.remove(&slot.tuple);
+        let hash = slot.tuple.hash(&self.key);
+        self.tuples.remove(hash, index);
         self.timers.remove(index);
         let orphan = slot.holder == Holder::Orphan;
         // What was received in full can still be read.

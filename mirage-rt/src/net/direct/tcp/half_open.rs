@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::machine::Handshake;
 use super::segment::{Bare, Control, FourTuple, Segment, SynOptions};
-use crate::net::direct::hash::{Keyed, Table};
+use crate::net::direct::hash::{Index, Keyed};
 use crate::net::direct::ip::IpOut;
 use crate::time::{Duration, Instant};
 
@@ -27,7 +27,8 @@ struct Entry {
 
 /// The entries.
 pub struct HalfOpen {
-    table: Table<FourTuple, usize>,
+    key: Keyed,
+    index: Index,
     entries: Vec<Option<Entry>>,
     /// Where the next entry goes: entries are made in a circle, so that the one in the way is about the oldest.
     hand: usize,
@@ -55,29 +56,29 @@ pub enum Found {
 
 impl HalfOpen {
     pub fn new(key: Keyed) -> HalfOpen {
-        HalfOpen { table: Table::with_hasher(key), entries: Vec::new(), hand: 0, tick: Instant::ZERO }
+        HalfOpen { key, index: Index::default(), entries: Vec::new(), hand: 0, tick: Instant::ZERO }
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.index.len()
     }
 
     /// Adds the connection of a SYN that came to `listener`, and sends our own.
     pub fn insert(&mut self, handshake: &Handshake, listener: u32, offer: &Offer, out: &mut dyn IpOut) {
         let now = handshake.sent;
-        if self.table.is_empty() {
+        if self.index.is_empty() {
             self.tick = now + TICK;
         }
         send_syn(handshake, offer, out);
         let index = self.place();
-        self.table.insert(handshake.tuple, index);
+        self.index.insert(handshake.tuple.hash(&self.key), index as u32);
         self.entries[index] = Some(Entry { handshake: *handshake, listener, due: now + FIRST_WAIT, tries: 1 });
     }
 
     /// A segment came; `None` when it belongs to no entry.
     pub fn on_segment(&mut self, now: Instant, segment: &Segment, offer: &Offer, out: &mut dyn IpOut) -> Option<Found> {
-        let index = *self.table.get(&segment.tuple)?;
+        let index = self.find(&segment.tuple)?;
         let entry = self.entries.get_mut(index)?.as_mut()?;
         let expected = entry.handshake.peer_isn.add(1);
         if segment.rst {
@@ -116,44 +117,53 @@ impl HalfOpen {
 
     /// Forgets the connection.
     pub fn remove(&mut self, tuple: &FourTuple) {
-        if let Some(index) = self.table.remove(tuple)
-            && let Some(entry) = self.entries.get_mut(index)
-        {
-            *entry = None;
+        if let Some(index) = self.find(tuple) {
+            self.remove_at(index);
         }
+    }
+
+    fn remove_at(&mut self, index: usize) {
+        if let Some(entry) = self.entries.get_mut(index).and_then(Option::take) {
+            self.index.remove(entry.handshake.tuple.hash(&self.key), index as u32);
+        }
+    }
+
+    fn find(&self, tuple: &FourTuple) -> Option<usize> {
+        let is_it = |index: u32| {
+            self.entries
+                .get(index as usize)
+                .is_some_and(|entry| entry.as_ref().is_some_and(|entry| entry.handshake.tuple == *tuple))
+        };
+        self.index.find(tuple.hash(&self.key), is_it).map(|index| index as usize)
     }
 
     /// Forgets all connections of `listener`.
     pub fn remove_listener(&mut self, listener: u32) {
-        for entry in &mut self.entries {
-            if let Some(found) = entry
-                && found.listener == listener
-            {
-                self.table.remove(&found.handshake.tuple);
-                *entry = None;
+        for index in 0..self.entries.len() {
+            if self.entries[index].as_ref().is_some_and(|entry| entry.listener == listener) {
+                self.remove_at(index);
             }
         }
     }
 
     /// When [`run`](HalfOpen::run) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        (!self.table.is_empty()).then_some(self.tick)
+        (!self.index.is_empty()).then_some(self.tick)
     }
 
     /// Sends our SYN again where the peer's answer is due, and gives up where it was sent often enough.
     pub fn run(&mut self, now: Instant, offer: &Offer, out: &mut dyn IpOut) {
-        if self.table.is_empty() || now < self.tick {
+        if self.index.is_empty() || now < self.tick {
             return;
         }
         self.tick = now + TICK;
-        for slot in &mut self.entries {
-            let Some(entry) = slot else { continue };
+        for index in 0..self.entries.len() {
+            let Some(entry) = &mut self.entries[index] else { continue };
             if entry.due > now {
                 continue;
             }
             if entry.tries == TRIES {
-                self.table.remove(&entry.handshake.tuple);
-                *slot = None;
+                self.remove_at(index);
                 continue;
             }
             entry.due = now + FIRST_WAIT * (1 << entry.tries);
@@ -172,9 +182,7 @@ impl HalfOpen {
         let free = (0..8).map(|offset| (self.hand + offset) % MOST).find(|index| self.entries[*index].is_none());
         let index = free.unwrap_or(self.hand);
         self.hand = (index + 1) % MOST;
-        if let Some(old) = self.entries[index].take() {
-            self.table.remove(&old.handshake.tuple);
-        }
+        self.remove_at(index);
         index
     }
 }

@@ -1,27 +1,22 @@
 //! Initial sequence numbers: RFC 6528, and how to make smoltcp use them.
 
-use core::hash::{Hash, Hasher};
-
-use siphasher::sip::SipHasher24;
-
 use super::segment::{FourTuple, Seq};
+use crate::net::direct::hash::Keyed;
 use crate::time::Instant;
 
 /// Makes sequence numbers that nobody can guess and that grow for each connection over time.
 pub struct Isn {
-    key: [u64; 2],
+    key: Keyed,
 }
 
 impl Isn {
     pub fn new(key: [u64; 2]) -> Isn {
-        Isn { key }
+        Isn { key: Keyed::new(key) }
     }
 
     /// The first position of a new connection: a clock that ticks every 4 microseconds, plus a secret hash.
     pub fn next(&self, now: Instant, tuple: &FourTuple) -> Seq {
-        let mut hasher = SipHasher24::new_with_keys(self.key[0], self.key[1]);
-        tuple.hash(&mut hasher);
-        Seq((now.as_nanos() / 4000) as u32).add(hasher.finish() as u32)
+        Seq((now.as_nanos() / 4000) as u32).add(tuple.hash(&self.key) as u32)
     }
 }
 

@@ -25,7 +25,7 @@ use segment::FourTuple;
 use time_wait::TimeWait;
 use timers::Timers;
 
-use super::hash::{Keyed, Table};
+use super::hash::{Index, Keyed};
 use super::ipv4;
 use super::limit::Limit;
 use super::wakers::WakerSlot;
@@ -102,7 +102,8 @@ pub struct Tcp<M> {
     address: IpAddr,
     mss: u16,
     isn: Isn,
-    tuples: Table<FourTuple, u32>,
+    key: Keyed,
+    tuples: Index,
     slots: Vec<Slot>,
     free: Vec<u32>,
     dirty: VecDeque<u32>,
@@ -112,7 +113,7 @@ pub struct Tcp<M> {
     half_open: HalfOpen,
     time_wait: TimeWait,
     listeners: Vec<Option<Listener>>,
-    ports: Table<u16, u32>,
+    ports: Index,
     next_port: u16,
     resets: Limit,
     challenges: Limit,
@@ -129,7 +130,8 @@ impl<M: TcpMachine> Tcp<M> {
             mss: mss(mtu),
             next_port: isn[0] as u16,
             isn: Isn::new(isn),
-            tuples: Table::with_hasher(hash),
+            key: hash,
+            tuples: Index::default(),
             slots: Vec::new(),
             free: Vec::new(),
             dirty: VecDeque::new(),
@@ -138,7 +140,7 @@ impl<M: TcpMachine> Tcp<M> {
             half_open: HalfOpen::new(hash),
             time_wait: TimeWait::new(hash),
             listeners: Vec::new(),
-            ports: Table::with_hasher(hash),
+            ports: Index::default(),
             resets: Limit::per_second(200),
             challenges: Limit::per_second(100),
             down: false,
@@ -214,6 +216,18 @@ impl<M: TcpMachine> Tcp<M> {
             slot.dirty = true;
             self.dirty.push_back(index);
         }
+    }
+
+    /// The connection between these two.
+    fn find(&self, tuple: &FourTuple) -> Option<u32> {
+        let is_it = |index: u32| self.slots.get(index as usize).is_some_and(|slot| slot.tuple == *tuple);
+        self.tuples.find(tuple.hash(&self.key), is_it)
+    }
+
+    /// The listener at `port`.
+    fn listener_at(&self, port: u16) -> Option<u32> {
+        let is_it = |index| self.listener(index).is_some_and(|listener| listener.local.port == port);
+        self.ports.find(self.key.hash(&port.to_be_bytes()), is_it)
     }
 
     fn listener(&self, index: u32) -> Option<&Listener> {

@@ -1,11 +1,11 @@
 //! TCP segments as the demultiplexer sees them, and those without data that it sends itself.
 
-use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, SocketAddr};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 
+use crate::net::direct::hash::Keyed;
 use crate::net::direct::ip::{IpOut, Route, TxMeta};
 use crate::net::direct::ipv4;
 
@@ -31,18 +31,23 @@ pub struct FourTuple {
     pub remote: SocketAddr,
 }
 
-impl Hash for FourTuple {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match (self.local.ip(), self.remote.ip()) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => {
-                state.write_u64(u64::from(u32::from(local)) << 32 | u64::from(u32::from(remote)));
+impl FourTuple {
+    /// A hash that nobody can foresee.
+    pub fn hash(&self, key: &Keyed) -> u64 {
+        let mut bytes = [0; 36];
+        let mut used = 0;
+        let mut add = |part: &[u8]| {
+            bytes[used..used + part.len()].copy_from_slice(part);
+            used += part.len();
+        };
+        for side in [&self.local, &self.remote] {
+            match side.ip() {
+                IpAddr::V4(address) => add(&address.octets()),
+                IpAddr::V6(address) => add(&address.octets()),
             }
-            (local, remote) => {
-                local.hash(state);
-                remote.hash(state);
-            }
+            add(&side.port().to_be_bytes());
         }
-        state.write_u32(u32::from(self.local.port()) << 16 | u32::from(self.remote.port()));
+        key.hash(&bytes[..used])
     }
 }
 

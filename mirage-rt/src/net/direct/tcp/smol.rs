@@ -15,13 +15,13 @@ use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State as Smo
 use smoltcp::time::{Duration as SmolDuration, Instant as SmolInstant};
 use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
-use adapter::{Adapter, Sink};
+use adapter::{Adapter, Swallow};
 use connection::{Connection, Sent};
 
 use super::isn;
 use super::machine::{ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
 use super::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq};
-use crate::net::direct::ip::IpOut;
+use crate::net::direct::ip::{IpOut, Route};
 use crate::time::{Duration, Instant};
 
 /// How long a peer may be silent while it owes an answer.
@@ -138,16 +138,19 @@ impl TcpMachine for SmolSets {
         };
         let mut packet = [0; BARE_MOST];
         let length = syn.emit(&reversed, &mut packet).ok_or(OutOfMemory)?;
-        let mut sink = Sink { receive: packet.get(..length), mtu: self.mtu, sent: Sent::default() };
+        let mut sent = Sent::default();
+        let route = void_route(self.address, self.mtu);
+        let mut swallow = Swallow;
+        let mut sink = void(packet.get(..length), &mut sent, &route, &mut swallow);
         let then = smol_instant(handshake.sent);
         interface.poll_ingress_single(then, &mut sink, &mut set);
         interface.poll_egress(then, &mut sink, &mut set);
-        if sink.sent.end != handshake.isn.add(1) {
+        if sent.end != handshake.isn.add(1) {
             log::error!(target: "net", "smoltcp did not take the sequence number it was given; a connection is refused");
             return Err(OutOfMemory);
         }
         let mut connection = Connection::new(now, id, set, handle, &handshake.tuple, handshake.isn);
-        connection.sent = sink.sent;
+        connection.sent = sent;
         connection.hear_syn(handshake.peer_isn, &handshake.options);
         self.keep(id, connection)
     }
@@ -170,11 +173,24 @@ impl TcpMachine for SmolSets {
         let mtu = self.mtu;
         let then = smol_instant(now);
         if let Some(copy) = connection.note(packet, segment) {
-            let mut device =
-                Adapter { receive: Some(copy.packet()), out, route: &route, sent: &mut connection.sent, mtu };
+            let mut device = Adapter {
+                receive: Some(copy.packet()),
+                out,
+                route: &route,
+                sent: &mut connection.sent,
+                mtu,
+                into_the_void: false,
+            };
             self.interface.poll_ingress_single(then, &mut device, &mut connection.set);
         }
-        let mut device = Adapter { receive: Some(packet), out, route: &route, sent: &mut connection.sent, mtu };
+        let mut device = Adapter {
+            receive: Some(packet),
+            out,
+            route: &route,
+            sent: &mut connection.sent,
+            mtu,
+            into_the_void: false,
+        };
         self.interface.poll_ingress_single(then, &mut device, &mut connection.set);
     }
 
@@ -184,6 +200,7 @@ impl TcpMachine for SmolSets {
         let Some(route) = out.route(connection.remote) else { return nothing };
         connection.set_timeout(now);
         let then = smol_instant(now);
+        let mtu = self.mtu;
         let mut idle = false;
         loop {
             let Some(at) = self.interface.poll_at(then, &connection.set) else { return nothing };
@@ -197,7 +214,8 @@ impl TcpMachine for SmolSets {
             if let Err(blocked) = out.ready(&route) {
                 return Progress { deadline: None, blocked: Some(blocked) };
             }
-            let mut device = Adapter { receive: None, out, route: &route, sent: &mut connection.sent, mtu: self.mtu };
+            let mut device =
+                Adapter { receive: None, out, route: &route, sent: &mut connection.sent, mtu, into_the_void: false };
             let result = self.interface.poll_egress(then, &mut device, &mut connection.set);
             idle = result == PollResult::None;
         }
@@ -330,12 +348,22 @@ fn endpoint(address: SocketAddr) -> Result<IpEndpoint, OutOfMemory> {
     }
 }
 
+/// A device that leads nowhere.
+fn void<'a>(receive: Option<&'a [u8]>, sent: &'a mut Sent, route: &'a Route, out: &'a mut Swallow) -> Adapter<'a> {
+    Adapter { receive, out, route, sent, mtu: route.mtu, into_the_void: true }
+}
+
+fn void_route(address: IpAddr, mtu: usize) -> Route {
+    Route { source: address, next_hop: address, mtu }
+}
+
 /// An interface for one address whose generator starts at `seed`.
+#[inline(never)]
 fn interface(address: IpAddr, prefix: u8, mtu: usize, seed: u64) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
-    let mut device = Sink { receive: None, mtu, sent: Sent::default() };
-    let mut interface = Interface::new(config, &mut device, SmolInstant::ZERO);
+    let (mut sent, route) = (Sent::default(), void_route(address, mtu));
+    let mut interface = Interface::new(config, &mut void(None, &mut sent, &route, &mut Swallow), SmolInstant::ZERO);
     interface.update_ip_addrs(|addresses| {
         if let IpAddr::V4(address) = address {
             // There is room for one: the list is new.

@@ -20,8 +20,8 @@ impl<M: TcpMachine> Tcp<M> {
             return Err(BindError::NotOurs(address));
         }
         let port = match local.port {
-            0 => self.free_port(|tcp, port| !tcp.ports.contains_key(&port)).ok_or(BindError::NoPort)?,
-            port if self.ports.contains_key(&port) => return Err(BindError::InUse { port }),
+            0 => self.free_port(|tcp, port| tcp.listener_at(port).is_none()).ok_or(BindError::NoPort)?,
+            port if self.listener_at(port).is_some() => return Err(BindError::InUse { port }),
             port => port,
         };
         let listener = Listener {
@@ -38,7 +38,7 @@ impl<M: TcpMachine> Tcp<M> {
             }
         };
         self.listeners[index] = Some(listener);
-        self.ports.insert(port, index as u32);
+        self.ports.insert(self.key.hash(&port.to_be_bytes()), index as u32);
         Ok(index as u32)
     }
 
@@ -81,7 +81,7 @@ impl<M: TcpMachine> Tcp<M> {
     /// Closes a listener and resets what waits at it.
     pub fn close_listener(&mut self, index: u32, out: &mut dyn IpOut) {
         let Some(listener) = self.listeners.get_mut(index as usize).and_then(Option::take) else { return };
-        self.ports.remove(&listener.local.port);
+        self.ports.remove(self.key.hash(&listener.local.port.to_be_bytes()), index);
         self.half_open.remove_listener(index);
         for id in listener.queue {
             self.abort(id, out);
@@ -100,7 +100,7 @@ impl<M: TcpMachine> Tcp<M> {
         let port = self
             .free_port(|tcp, port| {
                 let tuple = tuple(port);
-                !tcp.ports.contains_key(&port) && !tcp.tuples.contains_key(&tuple) && !tcp.time_wait.contains(&tuple)
+                tcp.listener_at(port).is_none() && tcp.find(&tuple).is_none() && !tcp.time_wait.contains(&tuple)
             })
             .ok_or(ConnectError::NoPort)?;
         let tuple = tuple(port);
@@ -110,7 +110,7 @@ impl<M: TcpMachine> Tcp<M> {
             self.release(id.index);
             return Err(ConnectError::OutOfMemory);
         }
-        self.tuples.insert(tuple, id.index);
+        self.tuples.insert(tuple.hash(&self.key), id.index);
         self.mark(id.index);
         Ok(id)
     }

@@ -4,7 +4,7 @@
 use alloc::collections::VecDeque;
 
 use super::segment::{Bare, FourTuple, Segment, Seq};
-use crate::net::direct::hash::{Keyed, Table};
+use crate::net::direct::hash::{Index, Keyed};
 use crate::time::{Duration, Instant};
 
 /// Entries at most; the oldest are given up for new ones.
@@ -13,18 +13,23 @@ const MOST: usize = 1024;
 const TIME: Duration = Duration::from_secs(60);
 
 struct Entry {
-    number: u32,
+    tuple: FourTuple,
     next: Seq,
     expected: Seq,
     expires: Instant,
+    /// A new connection took its place.
+    replaced: bool,
 }
 
 /// The table.
 pub struct TimeWait {
-    table: Table<FourTuple, Entry>,
-    /// In the order of their expiry. Entries that were replaced leave their old line here until it expires.
-    order: VecDeque<(FourTuple, u32)>,
-    number: u32,
+    key: Keyed,
+    /// Entries by their numbers, which count up.
+    index: Index,
+    /// In the order of their expiry, which is that of their numbers.
+    entries: VecDeque<Entry>,
+    /// The number of the first.
+    first: u32,
 }
 
 /// What to do with a segment for an old connection.
@@ -40,35 +45,39 @@ pub enum Late {
 
 impl TimeWait {
     pub fn new(key: Keyed) -> TimeWait {
-        TimeWait { table: Table::with_hasher(key), order: VecDeque::new(), number: 0 }
+        TimeWait { key, index: Index::default(), entries: VecDeque::new(), first: 0 }
     }
 
     /// Whether there is an entry for `tuple`.
     pub fn contains(&self, tuple: &FourTuple) -> bool {
-        self.table.contains_key(tuple)
+        self.find(tuple).is_some()
     }
 
     /// Adds a connection whose next positions are `next` (ours) and `expected` (the peer's).
     pub fn insert(&mut self, now: Instant, tuple: FourTuple, next: Seq, expected: Seq) {
         self.expire(now);
-        while self.order.len() >= MOST {
+        if self.entries.len() == MOST {
             self.pop();
         }
-        self.number = self.number.wrapping_add(1);
-        self.table.insert(tuple, Entry { number: self.number, next, expected, expires: now + TIME });
-        self.order.push_back((tuple, self.number));
+        if let Some(number) = self.find(&tuple) {
+            self.replace(number);
+        }
+        let number = self.first.wrapping_add(self.entries.len() as u32);
+        self.index.insert(tuple.hash(&self.key), number);
+        self.entries.push_back(Entry { tuple, next, expected, expires: now + TIME, replaced: false });
     }
 
     /// A segment came; `None` when it belongs to no entry.
     pub fn on_segment(&mut self, now: Instant, segment: &Segment) -> Option<Late> {
         self.expire(now);
-        let entry = self.table.get(&segment.tuple)?;
+        let number = self.find(&segment.tuple)?;
+        let entry = self.entry(number)?;
         Some(if segment.rst {
             // RFC 1337: a reset must not end TIME_WAIT early.
             Late::Ignore
         } else if segment.syn && segment.ack.is_none() && segment.seq.since(entry.expected) > 0 {
             let next = entry.next;
-            self.table.remove(&segment.tuple);
+            self.replace(number);
             Late::Reopen(next)
         } else if segment.span() == 0 {
             Late::Ignore
@@ -77,20 +86,37 @@ impl TimeWait {
         })
     }
 
+    fn find(&self, tuple: &FourTuple) -> Option<u32> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let is_it = |number| self.entry(number).is_some_and(|entry| entry.tuple == *tuple && !entry.replaced);
+        self.index.find(tuple.hash(&self.key), is_it)
+    }
+
+    fn entry(&self, number: u32) -> Option<&Entry> {
+        self.entries.get(number.wrapping_sub(self.first) as usize)
+    }
+
+    fn replace(&mut self, number: u32) {
+        if let Some(entry) = self.entries.get_mut(number.wrapping_sub(self.first) as usize) {
+            entry.replaced = true;
+            self.index.remove(entry.tuple.hash(&self.key), number);
+        }
+    }
+
     fn expire(&mut self, now: Instant) {
-        while let Some((tuple, number)) = self.order.front() {
-            match self.table.get(tuple) {
-                Some(entry) if entry.number == *number && entry.expires > now => break,
-                _ => self.pop(),
-            }
+        while self.entries.front().is_some_and(|entry| entry.replaced || entry.expires <= now) {
+            self.pop();
         }
     }
 
     fn pop(&mut self) {
-        if let Some((tuple, number)) = self.order.pop_front()
-            && self.table.get(&tuple).is_some_and(|entry| entry.number == number)
-        {
-            self.table.remove(&tuple);
+        if let Some(entry) = self.entries.pop_front() {
+            if !entry.replaced {
+                self.index.remove(entry.tuple.hash(&self.key), self.first);
+            }
+            self.first = self.first.wrapping_add(1);
         }
     }
 }
@@ -110,13 +136,14 @@ mod tests {
         for port in 1..=3000 {
             waiting.insert(Instant::ZERO, tuple(port), Seq(1), Seq(2));
         }
-        assert_eq!((waiting.table.len(), waiting.order.len()), (MOST, MOST));
+        assert_eq!((waiting.index.len(), waiting.entries.len()), (MOST, MOST));
         // The same connection again and again.
         for _ in 0..3000 {
             waiting.insert(Instant::ZERO, tuple(7), Seq(1), Seq(2));
         }
-        assert!(waiting.order.len() <= MOST);
+        assert!(waiting.entries.len() <= MOST);
         waiting.insert(Instant::ZERO + TIME, tuple(8), Seq(1), Seq(2));
-        assert_eq!((waiting.table.len(), waiting.order.len()), (1, 1));
+        assert_eq!((waiting.index.len(), waiting.entries.len()), (1, 1));
+        assert!(waiting.contains(&tuple(8)) && !waiting.contains(&tuple(7)));
     }
 }

@@ -1,11 +1,13 @@
 //! What smoltcp takes for its network device.
 
+use core::net::IpAddr;
+
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant as SmolInstant;
 
 use super::SCRATCH;
 use super::connection::Sent;
-use crate::net::direct::ip::{IpOut, Route, TxMeta};
+use crate::net::direct::ip::{Blocked, IpOut, Route, TxMeta};
 use crate::packet::PacketMut;
 
 /// The demultiplexer has checked what comes in, and [`IpOut`] completes the checksums of what goes out.
@@ -26,6 +28,8 @@ pub struct Adapter<'a> {
     pub route: &'a Route,
     pub sent: &'a mut Sent,
     pub mtu: usize,
+    /// What is sent goes nowhere: no page is needed for it.
+    pub into_the_void: bool,
 }
 
 impl Device for Adapter<'_> {
@@ -45,8 +49,11 @@ impl Device for Adapter<'_> {
     }
 
     fn transmit(&mut self, _: SmolInstant) -> Option<Transmit<'_>> {
-        let packet = self.out.alloc()?;
-        Some(Transmit { packet: Some(packet), out: self.out, route: self.route, sent: self.sent })
+        let packet = self.out.alloc();
+        if packet.is_none() && !self.into_the_void {
+            return None;
+        }
+        Some(Transmit { packet, out: self.out, route: self.route, sent: self.sent })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -82,54 +89,35 @@ impl TxToken for Transmit<'_> {
             return result;
         }
         // No page: the packet is lost, but smoltcp must be able to write it.
-        if length <= SCRATCH {
-            return fill(&mut [0; SCRATCH][..length]);
-        }
-        fill(&mut alloc::vec![0; length])
-    }
-}
-
-/// A device that swallows what is sent and remembers its header.
-pub struct Sink<'a> {
-    pub receive: Option<&'a [u8]>,
-    pub mtu: usize,
-    pub sent: Sent,
-}
-
-impl Device for Sink<'_> {
-    type RxToken<'a>
-        = Received<'a>
-    where
-        Self: 'a;
-    type TxToken<'a>
-        = Swallow<'a>
-    where
-        Self: 'a;
-
-    fn receive(&mut self, _: SmolInstant) -> Option<(Received<'_>, Swallow<'_>)> {
-        let packet = self.receive.take()?;
-        Some((Received(packet), Swallow(&mut self.sent)))
-    }
-
-    fn transmit(&mut self, _: SmolInstant) -> Option<Swallow<'_>> {
-        Some(Swallow(&mut self.sent))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        capabilities(self.mtu)
-    }
-}
-
-pub struct Swallow<'a>(&'a mut Sent);
-
-impl TxToken for Swallow<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
         let mut scratch = [0; SCRATCH];
         if let Some(bytes) = scratch.get_mut(..length) {
             let result = fill(bytes);
-            self.0.note(bytes);
+            self.sent.note(bytes);
             return result;
         }
         fill(&mut alloc::vec![0; length])
     }
+}
+
+/// Swallows what is sent; its header was noted before.
+pub struct Swallow;
+
+impl IpOut for Swallow {
+    fn route(&self, _: IpAddr) -> Option<Route> {
+        None
+    }
+
+    fn ready(&self, _: &Route) -> Result<(), Blocked> {
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn alloc(&mut self) -> Option<PacketMut> {
+        None
+    }
+
+    fn send(&mut self, _: &Route, _: PacketMut, _: TxMeta) {}
 }
