@@ -236,7 +236,9 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
     line(out, "            $main(devices, keys).await?;");
     line(out, "            ::mirage_rt::Result::Ok(())");
     line(out, "        }");
-    line(out, &format!("        ::{}::entry!(&UNIKERNEL, __mirage_start);", platform.crate_name()));
+    // Without it, an image has no code for networks.
+    let networks = if model.networks().next().is_some() { ", networks" } else { "" };
+    line(out, &format!("        ::{}::entry!(&UNIKERNEL, __mirage_start{networks});", platform.crate_name()));
     line(out, "    };");
     line(out, "}");
 }

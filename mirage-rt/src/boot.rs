@@ -63,12 +63,20 @@ pub trait Connector {
     fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a>;
 }
 
+/// The application's main, under way.
+pub type MainFuture = Pin<Box<dyn Future<Output = Result>>>;
+
+/// The application's main as platforms take it: boxed, so that only one copy of the code around it exists.
+pub fn boxed(main: impl Future<Output = Result> + 'static) -> MainFuture {
+    Box::pin(main)
+}
+
 /// What main's glue gets: the values of the keys and the way to the devices.
 #[derive(Clone)]
 pub struct Boot {
     unikernel: &'static Unikernel,
     values: Rc<Values>,
-    connector: Rc<dyn Connector>,
+    connector: Option<Rc<dyn Connector>>,
 }
 
 impl Boot {
@@ -94,7 +102,8 @@ impl Boot {
     /// to change.
     pub async fn network(&self, name: &'static str) -> Result<Network> {
         let spec = self.unikernel.networks.iter().find(|spec| spec.name == name).ok_or(NoSuchKey { name })?;
-        self.connector.network(spec, &self.values).await
+        let connector = self.connector.as_ref().ok_or(NoSuchKey { name })?;
+        connector.network(spec, &self.values).await
     }
 }
 
@@ -134,19 +143,16 @@ impl ExitCode {
 
 /// Runs a program on `runtime`: reads `words`, prints help or mistakes, connects devices and runs `main` until it returns or
 /// `shutdown` is ready, whichever is first. Tasks that main spawned end with it.
-pub fn run<M, F, S>(
+///
+/// A program that declares no network needs no `connector`.
+pub fn run(
     runtime: &Runtime,
     unikernel: &'static Unikernel,
     words: &[String],
-    connector: Rc<dyn Connector>,
-    shutdown: S,
-    main: M,
-) -> ExitCode
-where
-    M: FnOnce(Boot) -> F,
-    F: Future<Output = Result>,
-    S: Future<Output = ()>,
-{
+    connector: Option<Rc<dyn Connector>>,
+    mut shutdown: Pin<&mut dyn Future<Output = ()>>,
+    main: &dyn Fn(Boot) -> MainFuture,
+) -> ExitCode {
     let values = match parse(unikernel.keys, words) {
         Ok(Parsed::Values(values)) => values,
         Ok(Parsed::Help) => {
@@ -162,7 +168,13 @@ where
     };
     install_logger(values.get("log").unwrap_or(log::LevelFilter::Info));
     let boot = Boot { unikernel, values: Rc::new(values), connector };
-    match runtime.run(first(shutdown, async { main(boot).await })) {
+    let _entered = runtime.enter();
+    let mut main = main(boot);
+    let either = core::future::poll_fn(|context| match shutdown.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => main.as_mut().poll(context).map(Some),
+    });
+    match runtime.run(either) {
         None | Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(error)) => {
             print_error(runtime, unikernel, &error);
@@ -173,19 +185,6 @@ where
 
 fn print_error(runtime: &Runtime, unikernel: &Unikernel, error: &Error) {
     print_on(runtime, format_args!("{}: error: {error}\n", unikernel.name));
-}
-
-/// The output of `main`, or `None` when `shutdown` is ready first.
-async fn first<S: Future<Output = ()>, F: Future>(shutdown: S, main: F) -> Option<F::Output> {
-    let mut shutdown = core::pin::pin!(shutdown);
-    let mut main = core::pin::pin!(main);
-    core::future::poll_fn(|context| {
-        if shutdown.as_mut().poll(context).is_ready() {
-            return Poll::Ready(None);
-        }
-        main.as_mut().poll(context).map(Some)
-    })
-    .await
 }
 
 #[cfg(test)]

@@ -1,28 +1,30 @@
 //! An application as a process: what [`entry!`](crate::entry) calls.
 
-use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
 
-use mirage_rt::boot::{Boot, ExitCode, Unikernel, run};
+use mirage_rt::Runtime;
+pub use mirage_rt::boot::boxed;
+use mirage_rt::boot::{Boot, ExitCode, MainFuture, Unikernel, run};
 use mirage_rt::platform::Platform;
-use mirage_rt::{Result, Runtime};
 
 use crate::connector::UnixConnector;
 use crate::{UnixPlatform, signals};
 
-/// Defines the process's `main`, which runs an application: `entry!(&UNIKERNEL, |boot| async move { .. })`.
+/// Defines the process's `main`, which runs an application: `entry!(&UNIKERNEL, main)`, or
+/// `entry!(&UNIKERNEL, main, networks)` for one that declares networks, which makes no difference here.
 ///
 /// Called once, by the glue that build.rs generates. It exports the C function `main`, so the program is `#![no_main]` and
 /// needs neither `std` nor unsafe code itself.
 #[macro_export]
 macro_rules! entry {
-    ($unikernel:expr, $main:expr) => {
+    ($unikernel:expr, $main:expr $(, networks)?) => {
         const _: () = {
             // SAFETY: the one definition of the C function `main` in a program that is no_main, with the return type that C's
             // start code expects. It may be defined without parameters (C11, 5.1.2.2.1).
             #[unsafe(no_mangle)]
             extern "C" fn main() -> ::core::ffi::c_int {
-                $crate::process::main($unikernel, $main)
+                $crate::process::main($unikernel, |boot| $crate::process::boxed($main(boot)))
             }
         };
     };
@@ -32,20 +34,12 @@ macro_rules! entry {
 /// status.
 ///
 /// A panic prints its message and ends the process with the status 101, without unwinding.
-pub fn main<M, F>(unikernel: &'static Unikernel, main: M) -> i32
-where
-    M: FnOnce(Boot) -> F,
-    F: Future<Output = Result>,
-{
+pub fn main(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture) -> i32 {
     exit_on_panic();
     i32::from(run_process(unikernel, main).0)
 }
 
-fn run_process<M, F>(unikernel: &'static Unikernel, main: M) -> ExitCode
-where
-    M: FnOnce(Boot) -> F,
-    F: Future<Output = Result>,
-{
+fn run_process(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture) -> ExitCode {
     let mut words = Vec::new();
     for argument in std::env::args_os().skip(1) {
         match argument.into_string() {
@@ -73,7 +67,7 @@ where
     };
     let connector = Rc::new(UnixConnector::new(&platform));
     let runtime = Runtime::new(platform as Rc<dyn Platform>);
-    run(&runtime, unikernel, &words, connector, stop, main)
+    run(&runtime, unikernel, &words, Some(connector), pin!(stop), &main)
 }
 
 /// The same status for a panic as on Xen, whether the program unwinds or aborts.

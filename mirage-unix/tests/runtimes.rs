@@ -4,9 +4,10 @@
 
 use std::cell::Cell;
 use std::net::Ipv4Addr;
+use std::pin::pin;
 use std::rc::Rc;
 
-use mirage_rt::boot::{Boot, Connecting, Connector, ExitCode, NetworkSpec, Unikernel, run};
+use mirage_rt::boot::{Boot, Connecting, Connector, ExitCode, NetworkSpec, Unikernel, boxed, run};
 use mirage_rt::keys::{KeyKind, KeySpec, Values};
 use mirage_rt::net::Network;
 use mirage_rt::platform::Platform;
@@ -67,11 +68,13 @@ fn eight_on_eight_threads() {
         let platform = UnixPlatform::new().expect("a test may open descriptors");
         let runtime = Runtime::new(platform.clone() as Rc<dyn Platform>);
         let words = ["--number".to_string(), number.to_string()];
-        let main = |boot: Boot| async move {
-            assert_eq!(boot.key::<u8>("number")?, number);
-            echo(boot.network("service").await?, number, 20).await
+        let main = |boot: Boot| {
+            boxed(async move {
+                assert_eq!(boot.key::<u8>("number")?, number);
+                echo(boot.network("service").await?, number, 20).await
+            })
         };
-        run(&runtime, &UNIKERNEL, &words, Rc::new(Sockets(platform)), std::future::pending(), main)
+        run(&runtime, &UNIKERNEL, &words, Some(Rc::new(Sockets(platform))), pin!(std::future::pending()), &main)
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|number| scope.spawn(move || unikernel(number))).collect();

@@ -5,7 +5,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use mirage_rt::boot::{Connecting, Connector, NetworkSpec, NoSuchKey};
+use mirage_rt::boot::{Connecting, Connector, NetworkSpec};
 use mirage_rt::keys::Values;
 use mirage_rt::net::{Config, ConfigError, Network};
 
@@ -19,16 +19,18 @@ const IO_SHARE: usize = 3;
 /// Pages a network device has at most: two full rings, and as much again in packets that are being looked at.
 const IO_PAGES: usize = 1024;
 
+/// The way to the networks that a program declares. A program without any is linked without this, and so without all
+/// that networks need.
+pub fn networks(attachment: &Attachment) -> Rc<dyn Connector> {
+    Rc::new(XenConnector { attachment: attachment.clone() })
+}
+
 /// Connects the devices of this domain.
-pub(crate) struct XenConnector {
+struct XenConnector {
     attachment: Attachment,
 }
 
 impl XenConnector {
-    pub(crate) fn new(attachment: Attachment) -> Self {
-        Self { attachment }
-    }
-
     async fn connect(&self, spec: &'static NetworkSpec, values: &Values) -> Result<Network, Reason> {
         let config = Config::from_keys(spec.key(values, "ipv4"), spec.key(values, "ipv4-gateway"));
         let memory = Memory::machine().ok_or(Reason::NoMachine)?;
@@ -49,16 +51,6 @@ impl XenConnector {
 impl Connector for XenConnector {
     fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a> {
         Box::pin(async move { Ok(self.connect(spec, values).await.map_err(|reason| NotConnected { spec, reason })?) })
-    }
-}
-
-/// The connector of a program that declares no devices.
-pub(crate) struct NoDevices;
-
-impl Connector for NoDevices {
-    fn network<'a>(&'a self, spec: &'static NetworkSpec, _: &'a Values) -> Connecting<'a> {
-        // `Boot` asks only for what is declared.
-        Box::pin(async move { Err(NoSuchKey { name: spec.name }.into()) })
     }
 }
 

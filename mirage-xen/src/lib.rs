@@ -16,7 +16,7 @@ pub mod abi;
 pub mod attachment;
 pub mod boot;
 pub mod clock;
-mod connector;
+pub mod connector;
 pub mod console;
 #[allow(unsafe_code)]
 pub mod cpu;

@@ -4,11 +4,11 @@ use alloc::rc::Rc;
 use alloc::sync::Arc;
 use core::cell::{Cell, RefCell};
 use core::fmt::Write;
-use core::future::Future;
+use core::pin::pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use mirage_rt::Result;
-use mirage_rt::boot::{Boot, Connector, ExitCode, Unikernel};
+use mirage_rt::boot::{Boot, Connector, ExitCode, MainFuture, Unikernel};
 use mirage_rt::platform::{Hooks, Platform, Unpark};
 use mirage_rt::runtime::Runtime;
 use mirage_rt::time::{Instant, UnixTime};
@@ -17,7 +17,6 @@ use mirage_rt::types::random::RandomError;
 use crate::attachment::Attachment;
 use crate::boot;
 use crate::clock::Clock;
-use crate::connector::{NoDevices, XenConnector};
 use crate::entropy;
 use crate::hypervisor::ShutdownReason;
 use crate::power;
@@ -97,16 +96,15 @@ impl Platform for XenPlatform {
     }
 }
 
-/// Runs an application on this domain until it ends, then ends the domain.
+/// What gives a program its networks: [`networks`](crate::connector::networks).
+pub type Networks = fn(&Attachment) -> Rc<dyn Connector>;
+
+/// Runs an application on this domain until it ends, then ends the domain. One that declares networks gives `networks`.
 ///
 /// # Panics
 ///
 /// When the machine was not booted by [`boot::start`], as on a host.
-pub fn run<M, F>(unikernel: &'static Unikernel, main: M) -> !
-where
-    M: FnOnce(Boot) -> F,
-    F: Future<Output = Result>,
-{
+pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, networks: Option<Networks>) -> ! {
     let Some(xen) = boot::xen() else { panic!("only an image that has booted can run on Xen") };
     // SAFETY: whoever gets here was booted, and main runs on the program's stack.
     unsafe { boot::forget_early_memory() };
@@ -120,18 +118,13 @@ where
     let reason = Cell::new(ShutdownReason::PowerOff);
     let code = match mirage_rt::keys::split(boot::command_line()) {
         Ok(words) => {
-            let shutdown = power::requested(attachment.xenstore().clone(), &reason);
-            // The condition is known when the image is linked, so a program without networks has no network code in it.
-            let connector: Rc<dyn Connector> = if unikernel.networks.is_empty() {
-                Rc::new(NoDevices)
-            } else {
-                Rc::new(XenConnector::new(attachment.clone()))
-            };
-            let main = |boot| async move {
+            let shutdown = pin!(power::requested(attachment.xenstore().clone(), &reason));
+            let connector = networks.map(|networks| networks(&attachment));
+            let main = |boot| {
                 log::debug!("boot: {} ticks from entry to main", boot::ticks_since_entry());
-                main(boot).await
+                main(boot)
             };
-            mirage_rt::boot::run(&runtime, unikernel, &words, connector, shutdown, main)
+            mirage_rt::boot::run(&runtime, unikernel, &words, connector, shutdown, &main)
         }
         Err(error) => {
             let _ = writeln!(Output, "{}: {error}", unikernel.name);

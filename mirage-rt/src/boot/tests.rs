@@ -30,13 +30,14 @@ impl Connector for NoDevices {
 /// Runs `main` with `words`; the exit code and the console.
 fn run_main<M, F>(words: &[&str], shutdown: impl Future<Output = ()>, main: M) -> (ExitCode, String)
 where
-    M: FnOnce(Boot) -> F,
-    F: Future<Output = Result>,
+    M: Fn(Boot) -> F,
+    F: Future<Output = Result> + 'static,
 {
     let platform = VirtualPlatform::new(1);
     let runtime = Runtime::new(platform.clone());
     let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-    let code = run(&runtime, &UNIKERNEL, &words, Rc::new(NoDevices), shutdown, main);
+    let shutdown = core::pin::pin!(shutdown);
+    let code = run(&runtime, &UNIKERNEL, &words, Some(Rc::new(NoDevices)), shutdown, &|boot| boxed(main(boot)));
     (code, platform.console())
 }
 

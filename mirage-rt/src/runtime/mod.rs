@@ -83,24 +83,34 @@ impl Runtime {
     /// the next call.
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         let _entered = self.enter();
-        let woken = Arc::new(MainWaker { woken: AtomicBool::new(true), unpark: self.inner.platform.unparker() });
-        let waker = Waker::from(woken.clone());
-        let mut context = Context::from_waker(&waker);
+        let main = self.main_waker();
+        let waker = Waker::from(main.clone());
         let mut future = core::pin::pin!(future);
         loop {
-            if woken.woken.swap(false, Ordering::AcqRel)
-                && let Poll::Ready(output) = future.as_mut().poll(&mut context)
+            if main.woken.swap(false, Ordering::AcqRel)
+                && let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker))
             {
                 return output;
             }
-            let busy = self.inner.queue.run(BATCH) || woken.woken.load(Ordering::Acquire);
-            let next = self.fire_timers();
-            let busy = busy || woken.woken.load(Ordering::Acquire) || !self.inner.queue.is_empty();
-            if busy {
-                self.inner.platform.poll_events();
-            } else {
-                self.inner.platform.park(next);
-            }
+            self.pass(&main);
+        }
+    }
+
+    fn main_waker(&self) -> Arc<MainWaker> {
+        Arc::new(MainWaker { woken: AtomicBool::new(true), unpark: self.inner.platform.unparker() })
+    }
+
+    /// One round of tasks, timers and devices, with a sleep when there is nothing to do.
+    // `run` exists for each type of future, and this once.
+    #[inline(never)]
+    fn pass(&self, main: &MainWaker) {
+        let busy = self.inner.queue.run(BATCH) || main.woken.load(Ordering::Acquire);
+        let next = self.fire_timers();
+        let busy = busy || main.woken.load(Ordering::Acquire) || !self.inner.queue.is_empty();
+        if busy {
+            self.inner.platform.poll_events();
+        } else {
+            self.inner.platform.park(next);
         }
     }
 

@@ -1,8 +1,6 @@
 //! From the assembly into Rust.
 
-use core::future::Future;
-
-use mirage_rt::boot::{Boot, Unikernel};
+use mirage_rt::boot::Unikernel;
 use mirage_xen::boot::Image;
 use mirage_xen::memory::ImageLayout;
 use mirage_xen::traps::TrapFrame;
@@ -95,13 +93,4 @@ extern "C" fn _mirage_start(start_info: u64) -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn _mirage_trap(frame: &TrapFrame) -> ! {
     mirage_xen::traps::fault(frame)
-}
-
-/// Runs an application to its end, which is the end of the domain. For the macro [`entry!`](crate::entry).
-pub fn run<M, F>(unikernel: &'static Unikernel, main: M) -> !
-where
-    M: FnOnce(Boot) -> F,
-    F: Future<Output = mirage_rt::Result>,
-{
-    mirage_xen::platform::run(unikernel, main)
 }

@@ -17,18 +17,25 @@ mod libc;
 #[cfg(not(test))]
 mod panic;
 
-#[cfg(not(test))]
-pub use entry::run;
-pub use mirage_rt::boot::Unikernel;
+pub use mirage_rt::boot::{Unikernel, boxed};
+pub use mirage_xen::connector::networks;
+pub use mirage_xen::platform::run;
 #[cfg(not(test))]
 pub use panic::panicked;
 
 /// Makes `$main` the program of this image: `entry!(&UNIKERNEL, main)`, once in a crate that is `no_main`.
 ///
-/// `$main` takes the [`Boot`](mirage_rt::boot::Boot) and returns a future of [`mirage_rt::Result`].
+/// `$main` takes the [`Boot`](mirage_rt::boot::Boot) and returns a future of [`mirage_rt::Result`]. A program that declares
+/// networks says `entry!(&UNIKERNEL, main, networks)`; the image of any other has no code for them.
 #[macro_export]
 macro_rules! entry {
     ($unikernel:expr, $main:expr) => {
+        $crate::entry!(@define $unikernel, $main, ::core::option::Option::None);
+    };
+    ($unikernel:expr, $main:expr, networks) => {
+        $crate::entry!(@define $unikernel, $main, ::core::option::Option::Some($crate::networks));
+    };
+    (@define $unikernel:expr, $main:expr, $networks:expr) => {
         const _: () = {
             // SAFETY: the one definition of this name in an image, of the type that this crate declares it with.
             #[unsafe(export_name = "_mirage_unikernel")]
@@ -37,7 +44,7 @@ macro_rules! entry {
             // SAFETY: as above.
             #[unsafe(export_name = "_mirage_main")]
             extern "C" fn main(_: u64) -> ! {
-                $crate::run(PROGRAM, $main)
+                $crate::run(PROGRAM, |boot| $crate::boxed($main(boot)), $networks)
             }
 
             #[panic_handler]
