@@ -127,12 +127,13 @@ impl std::error::Error for ConnectError {}
 #[cfg(test)]
 mod tests {
     use mirage_rt::Runtime;
-    use mirage_rt::keys::{KeyKind, KeySpec, Parsed, parse};
+    use mirage_rt::keys::{KeyKind, KeySpec, Parsed, parse, read};
 
     use super::*;
 
     const fn key(name: &'static str, kind: KeyKind) -> KeySpec {
-        KeySpec { name, kind, default: None, required: false, doc: "" }
+        let read = if matches!(kind, KeyKind::Cidr) { read::cidr } else { read::text };
+        KeySpec { name, kind, read, default: None, required: false, doc: "" }
     }
 
     static KEYS: [KeySpec; 4] = [
