@@ -30,20 +30,24 @@ pub struct DomainBuilder {
     vifs: Vec<String>,
     disks: Vec<(String, PathBuf, Access)>,
     lines: Vec<String>,
+    paused: bool,
 }
 
 /// Where a kernel is.
 enum Source {
     Host(PathBuf),
+    /// In dom0's folder of images, under this name.
     Dom0(String),
 }
 
+/// Where dom0 has the lab's own images.
+const IMAGES: &str = "/images/";
+
 impl DomainBuilder {
     pub(crate) fn new(lab: Lab, image: &Path) -> Self {
-        // What dom0 has need not be copied there.
-        let image = match image.to_str() {
-            Some(path) if path.starts_with("/images/") => Source::Dom0(path.to_owned()),
-            _ => Source::Host(image.to_path_buf()),
+        let image = match image.to_str().and_then(|path| path.strip_prefix(IMAGES)) {
+            Some(name) => Source::Dom0(name.to_owned()),
+            None => Source::Host(image.to_path_buf()),
         };
         Self {
             lab,
@@ -55,6 +59,7 @@ impl DomainBuilder {
             vifs: Vec::new(),
             disks: Vec::new(),
             lines: Vec::new(),
+            paused: false,
         }
     }
 
@@ -95,15 +100,21 @@ impl DomainBuilder {
         self
     }
 
-    /// A first root folder for a Linux kernel, by its path in dom0.
+    /// A first root folder for a Linux kernel, one of dom0's: see [`Lab::linux_ramdisk`].
     pub fn ramdisk(mut self, dom0_path: &str) -> Self {
-        self.ramdisk = Some(dom0_path.to_owned());
+        self.ramdisk = Some(dom0_path.trim_start_matches(IMAGES).to_owned());
         self
     }
 
     /// One more line of xl's configuration (xl.cfg(5)), as it is.
     pub fn config_line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Leaves its processor stopped until [`Domain::unpause`].
+    pub fn paused(mut self) -> Self {
+        self.paused = true;
         self
     }
 
@@ -123,7 +134,7 @@ impl DomainBuilder {
         let files = self.files(&name);
         let mut domain = Domain::prepare(lab, name, files)?;
         self.bring_files(&domain)?;
-        domain.create(&config)?;
+        domain.create(&config, self.paused)?;
         Ok(domain)
     }
 
@@ -138,6 +149,12 @@ impl DomainBuilder {
         if let Source::Host(file) = &self.image {
             domain.lab.put(file, &kernel_path(&domain.name))?;
         }
+        // Xen's tools map a kernel: from dom0's memory that is quick, from the share it takes half a minute. Copied once.
+        let own = if let Source::Dom0(name) = &self.image { Some(name) } else { None };
+        for name in own.into_iter().chain(&self.ramdisk) {
+            let (there, here) = (quote(&format!("{IMAGES}{name}")), quote(&format!("/tmp/{name}")));
+            domain.lab.dom0_checked(&format!("flock /run/lock/images sh -c 'test -e \"$1\" || {{ cp \"$0\" \"$1.part\" && mv \"$1.part\" \"$1\"; }}' {there} {here}"))?;
+        }
         for (device, file, _) in &self.disks {
             domain.lab.put(file, &disk_path(&domain.name, device))?;
         }
@@ -147,7 +164,7 @@ impl DomainBuilder {
     fn configuration(&self, name: &str) -> Result<String, CreateError> {
         let kernel = match &self.image {
             Source::Host(_) => kernel_path(name),
-            Source::Dom0(path) => path.clone(),
+            Source::Dom0(name) => format!("/tmp/{name}"),
         };
         let mut lines = vec![
             format!("name={}", literal(name)?),
@@ -168,7 +185,7 @@ impl DomainBuilder {
             lines.push(format!("extra={}", literal(&self.cmdline)?));
         }
         if let Some(ramdisk) = &self.ramdisk {
-            lines.push(format!("ramdisk={}", literal(ramdisk)?));
+            lines.push(format!("ramdisk={}", literal(&format!("/tmp/{ramdisk}"))?));
         }
         if !self.vifs.is_empty() {
             let vifs: Vec<String> = self.vifs.iter().map(|vif| literal(vif)).collect::<Result<_, _>>()?;
@@ -209,13 +226,12 @@ fn is_name(name: &str) -> bool {
     (1..=40).contains(&name.len()) && name.chars().all(fits) && !name.starts_with('-')
 }
 
-/// A text as xl's configuration has it: its quotes have no escapes.
+/// A text as xl's configuration has it.
 fn literal(text: &str) -> Result<String, CreateError> {
-    match (text.contains(char::is_control), text.contains('"'), text.contains('\'')) {
-        (false, false, _) => Ok(format!("\"{text}\"")),
-        (false, true, false) => Ok(format!("'{text}'")),
-        _ => Err(CreateError::Line(text.to_owned())),
+    if text.contains(char::is_control) {
+        return Err(CreateError::Line(text.to_owned()));
     }
+    Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
 /// A running or stopped domain. It is destroyed when this is dropped.
@@ -304,12 +320,13 @@ impl Domain {
         Ok(Self { lab, name, number: 0, files, console, console_request, stop, times, alive: false })
     }
 
-    fn create(&mut self, config: &str) -> Result<(), CreateError> {
+    fn create(&mut self, config: &str, paused: bool) -> Result<(), CreateError> {
         let path = format!("/tmp/{}.cfg", self.name);
         self.files.push(path.clone());
         self.lab.dom0_checked(&format!("cat > {path} <<'END OF CONFIGURATION'\n{config}\nEND OF CONFIGURATION"))?;
         // -e: nobody waits for its end in the background, the lab does.
-        let created = self.lab.dom0(&format!("exec xl create -e -q {path}"))?;
+        let paused = if paused { "-p" } else { "" };
+        let created = self.lab.dom0(&format!("exec xl create -e -q {paused} {path}"))?;
         if created.status != 0 {
             let log = self.lab.dom0("tail -n 5 /var/log/xen/xen-hotplug.log 2>/dev/null")?.stdout;
             return Err(CreateError::Refused { said: format!("{}{log}", created.stderr).trim().to_owned() });
@@ -600,8 +617,8 @@ mod tests {
     #[test]
     fn texts_are_quoted_for_xl() {
         assert_eq!(literal("--greeting it's").ok().as_deref(), Some("\"--greeting it's\""));
-        assert_eq!(literal("say \"x\"").ok().as_deref(), Some("'say \"x\"'"));
-        assert!(literal("both \" and '").is_err() && literal("two\nlines").is_err());
+        assert_eq!(literal(r#"say "x" \"#).ok().as_deref(), Some(r#""say \"x\" \\""#));
+        assert!(literal("two\nlines").is_err());
     }
 
     #[test]

@@ -237,7 +237,9 @@ impl fmt::Display for CreateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => write!(f, "{name:?} is no name for a domain: use letters, digits, - and _, at most 40"),
-            Self::Line(line) => write!(f, "{line:?} can't be in xl's configuration: it has a line break or a quote"),
+            Self::Line(line) => {
+                write!(f, "{line:?} can't be in xl's configuration: it has a line break or another control character")
+            }
             Self::Command(error) => error.fmt(f),
             Self::Refused { said } => write!(f, "xl create: {said}"),
         }

@@ -9,6 +9,7 @@ use crate::monitor::Monitor;
 use crate::protocol::{DomainState, Kind, take_u32, take_u64};
 use crate::qemu::Qemu;
 use std::env;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +19,41 @@ use std::time::{Duration, Instant};
 /// How long a command in dom0 may take unless the caller says otherwise.
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
-const MEMORY_MIB: u32 = 2048;
+
+/// What a lab is like.
+#[derive(Clone, Debug)]
+pub struct LabOptions {
+    pub(crate) memory_mib: u32,
+    pub(crate) count_instructions: bool,
+}
+
+impl Default for LabOptions {
+    fn default() -> Self {
+        Self { memory_mib: 2048, count_instructions: false }
+    }
+}
+
+impl LabOptions {
+    /// A machine of 2 GiB, of which dom0 has 512 MiB.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The machine's memory.
+    #[must_use]
+    pub fn memory(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// Makes the machine's clock count its instructions: one tick of the time stamp counter, and one nanosecond, for each.
+    /// Everything is many times slower then.
+    #[must_use]
+    pub fn count_instructions(mut self) -> Self {
+        self.count_instructions = true;
+        self
+    }
+}
 
 /// A real Xen with a real Linux dom0, in an emulated machine without KVM or root.
 ///
@@ -83,13 +118,22 @@ impl Lab {
     ///
     /// If the host can't have a lab, the packages can't be fetched, or dom0 does not come up.
     pub fn start() -> Result<Self, StartError> {
+        Self::start_with(&LabOptions::new())
+    }
+
+    /// As [`start`](Self::start), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_with(options: &LabOptions) -> Result<Self, StartError> {
         let cache = Cache::open()?;
         let images = Images::get(&cache)?;
-        let (machine, connections) = Qemu::start(&cache, &images, MEMORY_MIB)?;
+        let (machine, connections) = Qemu::start(&cache, &images, options)?;
         let failed = |doing, source| StartError::Qemu { doing, source, log: machine.log().tail(2000) };
         let monitor = Monitor::new(connections.monitor).map_err(|error| failed("speaking to QEMU", error))?;
         let (link, ready) = Link::new(connections.agent).map_err(|error| failed("speaking to dom0", error))?;
-        let limit = boot_limit();
+        let limit = boot_limit() * if options.count_instructions { 5 } else { 1 };
         if ready.only(limit).is_err() {
             return Err(StartError::NotReady { after: limit, log: machine.log().tail(4000) });
         }
@@ -112,21 +156,24 @@ impl Lab {
     /// # Panics
     ///
     /// If the lab should work here and does not, or if it can't work here and `CI` is `true`.
-    #[allow(clippy::panic, reason = "a test is to fail")]
     pub fn shared_or_skip() -> Option<&'static Self> {
-        static SAID: OnceLock<()> = OnceLock::new();
-        match Self::shared() {
-            Ok(lab) => Some(lab),
-            Err(error) if error.is_unsupported_host() && env::var_os("CI").is_none_or(|ci| ci != "true") => {
-                SAID.get_or_init(|| {
-                    use std::io::Write;
-                    // Past the test harness, which keeps what passing tests print.
-                    let _ = writeln!(std::io::stderr(), "SKIPPED: NO TEST RUNS ON XEN HERE: {error}");
-                });
-                None
-            }
-            Err(error) => panic!("the lab does not start: {error}"),
-        }
+        or_skip(Self::shared())
+    }
+
+    /// Whether this host can have a lab: fetches and builds what it is made of, and starts nothing. For tests that start
+    /// programs which start labs. `false` says that the test is to be skipped.
+    ///
+    /// # Panics
+    ///
+    /// As [`shared_or_skip`](Self::shared_or_skip).
+    pub fn available_or_skip() -> bool {
+        static AVAILABLE: OnceLock<Result<(), StartError>> = OnceLock::new();
+        let available = AVAILABLE.get_or_init(|| {
+            let cache = Cache::open()?;
+            Images::get(&cache)?;
+            Ok(Qemu::available(&cache)?)
+        });
+        or_skip(available.as_ref()).is_some()
     }
 
     /// A domain to be made of a kernel image.
@@ -294,6 +341,23 @@ impl Lab {
     /// A number that is given once.
     pub(crate) fn number(&self) -> u32 {
         self.inner.domains.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// What there is; or nothing, with one loud line, if this host can't have it.
+#[allow(clippy::panic, reason = "a test is to fail")]
+fn or_skip<T>(started: Result<T, &StartError>) -> Option<T> {
+    static SAID: OnceLock<()> = OnceLock::new();
+    match started {
+        Ok(value) => Some(value),
+        Err(error) if error.is_unsupported_host() && env::var_os("CI").is_none_or(|ci| ci != "true") => {
+            SAID.get_or_init(|| {
+                // Past the test harness, which keeps what passing tests print.
+                let _ = writeln!(io::stderr(), "SKIPPED: NO TEST RUNS ON XEN HERE: {error}");
+            });
+            None
+        }
+        Err(error) => panic!("the lab does not start: {error}"),
     }
 }
 

@@ -37,4 +37,4 @@ pub mod runner;
 pub use console::{Console, ConsoleError, Line};
 pub use domain::{Access, Domain, DomainBuilder, ExitReport, FirstOutput, StopReason, Times};
 pub use error::{CommandError, CreateError, ForwardError, SetupError, StartError};
-pub use lab::{Dom0Time, Finished, Lab};
+pub use lab::{Dom0Time, Finished, Lab, LabOptions};

@@ -3,6 +3,7 @@
 use crate::cache::{Cache, RunFolder};
 use crate::error::{SetupError, StartError};
 use crate::images::Images;
+use crate::lab::LabOptions;
 use crate::packages::{QEMU, Tree};
 use crate::process::{find_on_path, require, tail, tethered};
 use std::fs::{self, File};
@@ -25,6 +26,7 @@ const HYPERVISOR_WORDS: &str = "console=com1 com1=115200 noreboot loglvl=info gu
     dom0_mem=512M,max:512M dom0_max_vcpus=1 spec-ctrl=no xpti=no";
 /// The network of the machine, and what QEMU calls it when ports are forwarded.
 pub(crate) const NETWORK: &str = "lab";
+const SETPRIV: &str = "the lab's programs end with it by its help: install util-linux";
 const KEPT_LOG: usize = 64 * 1024;
 
 /// A running QEMU. It ends when this is dropped, and when this process ends, however that happens.
@@ -68,15 +70,19 @@ impl Log {
 
 impl Qemu {
     /// Starts the machine. It boots while the connections are being used.
-    pub(crate) fn start(cache: &Cache, images: &Images, memory_mib: u32) -> Result<(Self, Connections), StartError> {
-        require("setpriv", "the lab's programs end with it by its help: install util-linux")?;
+    pub(crate) fn start(
+        cache: &Cache,
+        images: &Images,
+        options: &LabOptions,
+    ) -> Result<(Self, Connections), StartError> {
+        require("setpriv", SETPRIV)?;
         let folder = cache.run_folder()?;
         let share = folder.path().join("share");
         fs::create_dir(&share).map_err(SetupError::file(&share))?;
         std::os::unix::fs::symlink(images.folder(), folder.path().join("images"))
             .map_err(SetupError::file(folder.path()))?;
         let mut command = program(cache)?;
-        arguments(&mut command, images, &share, memory_mib);
+        arguments(&mut command, images, &share, options);
         command.current_dir(folder.path());
 
         let agent = listen(folder.path(), "agent")?;
@@ -86,6 +92,12 @@ impl Qemu {
         let machine = Self { log, stop: Some(stop), keeper: Some(keeper), folder };
         let connections = Connections { agent: machine.accept(&agent)?, monitor: machine.accept(&monitor)? };
         Ok((machine, connections))
+    }
+
+    /// Checks that a machine could be started; QEMU is fetched if it has to be.
+    pub(crate) fn available(cache: &Cache) -> Result<(), SetupError> {
+        require("setpriv", SETPRIV)?;
+        program(cache).map(drop)
     }
 
     /// The folder that dom0 has at /host.
@@ -210,14 +222,18 @@ fn program(cache: &Cache) -> Result<Command, SetupError> {
 }
 
 /// The arguments, with paths that are relative to the run folder: QEMU reads commas in them.
-fn arguments(command: &mut Command, images: &Images, share: &Path, memory_mib: u32) {
+fn arguments(command: &mut Command, images: &Images, share: &Path, options: &LabOptions) {
     let folder = |path: &Path, tag: &str, more: &str| {
         let path = path.to_string_lossy().replace(',', ",,");
         format!("local,path={path},mount_tag={tag},security_model=none{more}")
     };
     command
-        .args(["-accel", "tcg,thread=multi,tb-size=512", "-M", "pc", "-cpu", PROCESSOR, "-smp", "1"])
-        .args(["-m", &format!("{memory_mib}M")])
+        .args(match options.count_instructions {
+            false => &["-accel", "tcg,thread=multi,tb-size=512"][..],
+            true => &["-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=0,sleep=off"],
+        })
+        .args(["-M", "pc", "-cpu", PROCESSOR, "-smp", "1"])
+        .args(["-m", &format!("{}M", options.memory_mib)])
         .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
         .args(["-kernel", "images/xen", "-append", HYPERVISOR_WORDS])
         .args(["-initrd", "images/vmlinux console=hvc0 quiet,images/dom0.cpio"])

@@ -30,7 +30,8 @@ xen-init-dom0 >/dev/null || echo "dom0: xen-init-dom0 failed"
 xenconsoled --pid-file=/run/xen/xenconsoled.pid --log=guest --log-dir=/var/log/xen/console --timestamp=none
 
 echo 0 > /proc/sys/net/ipv6/conf/all/accept_ra
-echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+# What dom0 says of its own on a guest's link would be in every trace.
+echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
 ip link set lo up
 ip link add name xenbr0 type bridge forward_delay 0
 for card in /sys/class/net/eth*; do

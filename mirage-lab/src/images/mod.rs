@@ -22,10 +22,11 @@ const AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent"));
 const DOMAINS: &str = include_str!("../agent/domains.c");
 const DOM0_INIT: &str = include_str!("dom0-init.sh");
 const DOMU_INIT: &str = include_str!("domu-init.sh");
+const VIF: &str = include_str!("vif-lab.sh");
 const NGINX: &str = include_str!("nginx.conf");
 
 /// Raised when what is built from the same parts changes.
-const FORM: &[u8] = b"1";
+const FORM: &[u8] = b"2";
 
 const DOM0_PROGRAMS: [&str; 19] = [
     "bash",
@@ -91,7 +92,15 @@ impl Images {
         if AGENT.is_empty() {
             return Err(SetupError::OtherHost);
         }
-        let texts = [FORM, AGENT, DOMAINS.as_bytes(), DOM0_INIT.as_bytes(), DOMU_INIT.as_bytes(), NGINX.as_bytes()];
+        let texts = [
+            FORM,
+            AGENT,
+            DOMAINS.as_bytes(),
+            DOM0_INIT.as_bytes(),
+            DOMU_INIT.as_bytes(),
+            VIF.as_bytes(),
+            NGINX.as_bytes(),
+        ];
         let lists = [DOM0.wanted, DOM0.prefixes, &DOM0_PROGRAMS, &XEN_PROGRAMS, &DOM0_MODULES, &DOMU_MODULES];
         let words = lists.iter().flat_map(|list| list.iter().map(|word| word.as_bytes()));
         let name = format!("images-{}", key(texts.into_iter().chain(words)));
@@ -168,6 +177,8 @@ fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>) -> Result<Ro
         root.archive.link(&format!("usr/sbin/{program}"), &format!("/{bin}/{program}"));
     }
     root.folder("etc/xen")?;
+    root.archive.file("etc/xen/scripts/vif-lab", 0o755, VIF);
+    root.archive.file("etc/xen/xl.conf", 0o644, "vif.default.script=\"vif-lab\"\n");
     // Loaded by name when xl ends a thread: no file says that it is needed.
     root.library("libgcc_s.so.1")?;
     root.program_from("usr/bin/mirage-lab-domains", helper)?;

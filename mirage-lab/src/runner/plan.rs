@@ -11,7 +11,7 @@ const GUESTS: usize = 84;
 /// How an image is run.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// The guest's words.
+    /// The guest's words, as its command line has them.
     pub(super) words: Vec<String>,
     /// The ports that lead from the host to the guest.
     pub(super) forwards: Vec<Forward>,
@@ -51,6 +51,9 @@ impl Plan {
                 first_address = address;
             }
         }
+        for word in &mut words {
+            *word = quote(word);
+        }
         let forwards = first_address.map(|guest| forwards(manifest, given, guest)).unwrap_or_default();
         Self { words, forwards }
     }
@@ -89,6 +92,15 @@ fn value<'a>(words: &'a [String], key: &str) -> Option<&'a str> {
         }
     }
     found
+}
+
+/// A word in a guest's command line, which follows the shell's rules.
+fn quote(word: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "-_=+./:,@%".contains(letter);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => crate::lab::quote(word),
+    }
 }
 
 fn address_of(text: &str) -> Option<Ipv4Addr> {
@@ -134,6 +146,12 @@ mod tests {
         let plan = plan(&manifest(&[], &[("port", Some("80"))]), &["--greeting", "Moin"]);
         assert_eq!(plan.words, ["--greeting", "Moin"]);
         assert!(plan.forwards.is_empty());
+    }
+
+    #[test]
+    fn words_with_blanks_and_quotes_stay_whole() {
+        let plan = plan(&manifest(&[], &[]), &["--greeting", "Moin moin", "it's", "", "--x=\u{e4},/"]);
+        assert_eq!(plan.words, ["--greeting", "'Moin moin'", r"'it'\''s'", "''", "--x=\u{e4},/"]);
     }
 
     #[test]
