@@ -92,3 +92,15 @@ fn the_runner_builds_the_lab_for_this_machine() {
     assert!(manifest.ends_with("mirage-lab/Cargo.toml"), "{}", manifest.display());
     assert_eq!(rest, ["--", "/t/hello", "--greeting", "two words", "", "target unset"]);
 }
+
+#[test]
+fn variables_with_any_name_reach_the_compiler() {
+    // Cargo sets CARGO_BIN_EXE_NAME, where NAME may have a dash, and env!() reads it in the compiler.
+    let output = Command::new(root().join(".cargo/mirage-rustc"))
+        .args(["env"])
+        .env("CARGO_BIN_EXE_my-app", "its path")
+        .output()
+        .expect("the script starts");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(printed.lines().any(|line| line == "CARGO_BIN_EXE_my-app=its path"), "{printed}");
+}

@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// The program under test: cargo says where it is.
 pub fn program() -> Command {
-    Command::new(std::env::var_os("CARGO_BIN_EXE_static-site").expect("cargo runs this test"))
+    Command::new(env!("CARGO_BIN_EXE_static-site"))
 }
 
 /// Requests `path` on a connection of its own: head and content.
