@@ -6,7 +6,7 @@ use super::half_open::{Found, Offer};
 use super::machine::{ConnId, Handshake, State, TcpMachine};
 use super::segment::{Bare, Control, FourTuple, Segment, Seq};
 use super::time_wait::Late;
-use super::{End, Holder, LINGER, Tcp};
+use super::{End, Holder, LINGER, LINGER_MOST, Tcp};
 use crate::net::direct::ip::{Blocked, IpOut};
 use crate::net::direct::ipv4;
 use crate::time::Instant;
@@ -83,7 +83,8 @@ impl<M: TcpMachine> Tcp<M> {
         });
         let Some(index) = listener else { return self.reset(now, segment, out) };
         // The peer tries again; by then there may be room.
-        if self.listener(index).is_none_or(|listener| listener.queue.len() >= listener.backlog) {
+        let is_full = self.listener(index).is_none_or(|listener| listener.queue.len() >= listener.backlog);
+        if is_full || !self.machine.has_room() {
             return;
         }
         let isn = match behind {
@@ -183,8 +184,9 @@ impl<M: TcpMachine> Tcp<M> {
             return true;
         }
         let id = self.id(index);
-        if slot.holder == Holder::Orphan {
-            self.machine.linger(now, id, LINGER);
+        let orphan = slot.holder == Holder::Orphan;
+        if orphan && !self.may_linger(now, id, out) {
+            return true;
         }
         self.counters.runs += 1;
         let progress = self.machine.run(now, id, out);
@@ -209,6 +211,21 @@ impl<M: TcpMachine> Tcp<M> {
         } else {
             self.settle(index, End::TimedOut, out);
         }
+        true
+    }
+
+    /// Nobody reads or writes this connection any more: whether it has time left to be closed in order. A peer that is
+    /// silent gets less of it than one that answers; none can keep the memory for ever.
+    fn may_linger(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> bool {
+        let slot = &mut self.slots[id.index as usize];
+        let until = *slot.linger_until.get_or_insert(now + LINGER_MOST);
+        if now >= until {
+            self.send_reset(id, out);
+            self.end(id.index, End::TimedOut);
+            return false;
+        }
+        self.machine.linger(now, id, LINGER);
+        self.timers.set(id.index, until);
         true
     }
 
@@ -269,12 +286,13 @@ impl<M: TcpMachine> Tcp<M> {
         let hash = slot.tuple.hash(&self.key);
         self.tuples.remove(hash, index);
         self.timers.remove(index);
-        let orphan = slot.holder == Holder::Orphan;
-        // What was received in full can still be read.
-        if end != End::Done || self.machine.readiness(id).readable == 0 {
+        let holder = slot.holder;
+        // What was received can still be read, however it ended; but nobody will read what nobody has accepted.
+        let is_wanted = holder == Holder::Application && end != End::Aborted || end == End::Done;
+        if !is_wanted || self.machine.readiness(id).readable == 0 {
             self.machine.free(id);
         }
-        if orphan {
+        if holder == Holder::Orphan {
             self.release(index);
         }
     }

@@ -96,6 +96,9 @@ pub trait TcpMachine {
     /// The window that a new connection offers, before it is shifted.
     fn initial_window(&self) -> u16;
 
+    /// Whether there is memory for another connection.
+    fn has_room(&self) -> bool;
+
     /// Makes the connection `id` from a handshake. The segment that ended the handshake comes next, by
     /// [`on_segment`](TcpMachine::on_segment).
     fn establish(&mut self, now: Instant, id: ConnId, handshake: &Handshake) -> Result<(), OutOfMemory>;

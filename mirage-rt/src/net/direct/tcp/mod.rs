@@ -30,10 +30,12 @@ use super::ipv4;
 use super::limit::Limit;
 use super::wakers::WakerSlot;
 use crate::net::address::ListenAddr;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// How long a connection that no application holds any more may be silent before it is given up.
 const LINGER: Duration = Duration::from_secs(60);
+/// How long it is kept at most.
+const LINGER_MOST: Duration = Duration::from_secs(180);
 /// Ports for sockets without one of their own (RFC 6335).
 const FIRST_PORT: u16 = 49152;
 const PORTS: u16 = 16384;
@@ -70,6 +72,8 @@ struct Slot {
     end: Option<End>,
     /// This side was shut down.
     shut: bool,
+    /// Until when it is kept, when it is nobody's.
+    linger_until: Option<Instant>,
     /// In the queue of those with something to do.
     dirty: bool,
     /// In the list of those that wait for a neighbour.
@@ -177,6 +181,7 @@ impl<M: TcpMachine> Tcp<M> {
             holder,
             end: None,
             shut: false,
+            linger_until: None,
             dirty: false,
             blocked: false,
             reader: WakerSlot::default(),

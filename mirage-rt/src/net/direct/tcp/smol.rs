@@ -79,7 +79,7 @@ impl SmolSets {
 
     /// A closed socket in a set of its own.
     fn socket(&mut self) -> Result<(SocketSet<'static>, SocketHandle), OutOfMemory> {
-        if self.memory + self.cost() > self.buffers.budget {
+        if !self.has_room() {
             return Err(OutOfMemory);
         }
         let receive = SocketBuffer::new(zeroed(self.buffers.receive)?);
@@ -119,6 +119,10 @@ impl TcpMachine for SmolSets {
 
     fn initial_window(&self) -> u16 {
         u16::try_from(self.buffers.receive).unwrap_or(u16::MAX)
+    }
+
+    fn has_room(&self) -> bool {
+        self.memory + self.cost() <= self.buffers.budget
     }
 
     /// A socket that listens is shown the peer's SYN once more, on an interface that makes it take the position of our

@@ -1,14 +1,14 @@
 //! The upper side: what applications do with listeners and connections.
 
 use alloc::collections::VecDeque;
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::task::{Context, Poll};
 
 use super::machine::{ConnId, State, TcpMachine};
 use super::segment::FourTuple;
 use super::{End, FIRST_PORT, Holder, Listener, PORTS, Tcp};
 use crate::net::address::ListenAddr;
-use crate::net::direct::ip::IpOut;
+use crate::net::direct::ip::{IpOut, Route};
 use crate::net::direct::wakers::WakerSlot;
 use crate::net::error::{AcceptError, BindError, ConnectError, ReadError, WriteError};
 use crate::time::Instant;
@@ -94,7 +94,8 @@ impl<M: TcpMachine> Tcp<M> {
         if self.down {
             return Err(ConnectError::Down);
         }
-        let route = out.route(remote.ip()).filter(|_| remote.port() != 0);
+        let is_host = |route: &Route| remote.port() != 0 && route.next_hop != IpAddr::V4(Ipv4Addr::BROADCAST);
+        let route = out.route(remote.ip()).filter(is_host);
         let Some(route) = route else { return Err(ConnectError::Unreachable(remote)) };
         let tuple = |port| FourTuple { local: SocketAddr::new(route.source, port), remote };
         let port = self

@@ -87,6 +87,22 @@ fn a_stream_dropped_with_bytes_unread_is_reset_and_without_is_closed() {
 }
 
 #[test]
+fn what_came_before_a_reset_can_be_read() {
+    testing::run(42, async {
+        let (_switch, server, client) = two_hosts(42);
+        let (client, server) = pair(&server, &client).await;
+        server.write_all(b"the answer").await.expect("there is room");
+        sleep(Duration::from_millis(1)).await;
+        server.abort();
+        sleep(Duration::from_millis(1)).await;
+        assert!(matches!(client.write(b"x").await, Err(WriteError::Reset)));
+        let mut buffer = [0; 20];
+        assert_eq!(client.read(&mut buffer).await.expect("it came before"), 10);
+        assert!(matches!(client.read(&mut buffer).await, Err(ReadError::Reset)));
+    });
+}
+
+#[test]
 fn a_full_receiver_stops_the_sender_and_starts_it_again() {
     testing::run(34, async {
         let (_switch, server, client) = two_hosts(34);
@@ -102,6 +118,26 @@ fn a_full_receiver_stops_the_sender_and_starts_it_again() {
         sleep(Duration::from_secs(600)).await;
         assert!(read_to_end(&server).await == bytes);
         drop(writing.await.expect("the writer ends"));
+    });
+}
+
+#[test]
+fn a_closed_stream_whose_peer_never_reads_is_given_up() {
+    testing::run(41, async {
+        let switch = Switch::new(41, Impairments::NONE);
+        let (direct, server) = stack(&switch);
+        let client = host(&switch, 2);
+        let (client_end, server_end) = pair(&server, &client).await;
+        let writing = spawn(async move {
+            // More than both sides take.
+            let _ = timeout(Duration::from_secs(1), server_end.write_all(&[0; 20_000])).await;
+        });
+        writing.await.expect("the server has gone");
+        assert!(direct.shared.stack.borrow().tcp.is_busy());
+        // The client's stack answers every probe of its closed window; its application reads nothing.
+        sleep(Duration::from_secs(200)).await;
+        assert!(!direct.shared.stack.borrow().tcp.is_busy());
+        assert!(matches!(client_end.write(b"x").await, Err(WriteError::Reset)));
     });
 }
 
@@ -130,6 +166,8 @@ fn nobody_to_connect_to() {
         assert!(matches!(refused, Err(ConnectError::Refused(peer)) if peer == at(1, 81)), "{refused:?}");
         let far = SocketAddr::from(([192, 0, 2, 1], 80));
         assert!(matches!(client.tcp().connect(far).await, Err(ConnectError::Unreachable(_))));
+        assert!(matches!(client.tcp().connect(at(255, 80)).await, Err(ConnectError::Unreachable(_))));
+        assert!(matches!(client.tcp().connect(at(2, 80)).await, Err(ConnectError::Unreachable(_))));
         let start = now();
         let silent = client.tcp().connect(at(77, 80)).await;
         assert!(matches!(silent, Err(ConnectError::TimedOut(_))), "{silent:?}");
