@@ -56,7 +56,12 @@ impl Console {
     pub fn flush(&self, peer: &impl Peer) {
         self.report_lost(peer);
         peer.notify();
-        while self.room() < OUT_SIZE && peer.wait() {}
+        while !self.is_read() && peer.wait() {}
+    }
+
+    /// Whether all output was read.
+    pub fn is_read(&self) -> bool {
+        self.room() == OUT_SIZE
     }
 
     fn report_lost(&self, peer: &impl Peer) {

@@ -15,6 +15,9 @@ const PATIENCE: u64 = 200_000_000;
 /// How long the end of the program waits for its output to be read, in nanoseconds.
 const LAST_PATIENCE: u64 = 2_000_000_000;
 
+/// How often boot gives way for its first line.
+const FIRST_PAUSES: u32 = 50;
+
 /// Pauses before there is a clock.
 const EARLY_PAUSES: u32 = 1000;
 
@@ -63,6 +66,18 @@ pub(crate) fn address() -> Option<u64> {
 pub(crate) fn write(bytes: &[u8]) {
     if let Some(terminal) = TERMINAL.get() {
         terminal.console.write(bytes, &Daemon::new(terminal, PATIENCE));
+    }
+}
+
+/// Gives way a few times, until the output was read: microseconds where the reader has another processor.
+pub(crate) fn offer() {
+    if let Some(terminal) = TERMINAL.get() {
+        for _ in 0..FIRST_PAUSES {
+            if terminal.console.is_read() {
+                return;
+            }
+            xen::pause();
+        }
     }
 }
 

@@ -81,6 +81,8 @@ pub unsafe fn start(image: &'static Image, start_info: u64) -> ! {
     // SAFETY: promised by the caller.
     unsafe { terminal::open(EARLY_LIMIT) };
     let _ = writeln!(Output, "mirage: {}", image.name);
+    // Where dom0 shares our processor, the line is read now and not only when the program first waits.
+    terminal::offer();
     if !cpu::has_no_execute() {
         refuse(format_args!("this processor cannot forbid execution (NX): enable it in the host's firmware"));
     }
