@@ -60,7 +60,7 @@ impl Console {
     }
 
     /// Whether all output was read.
-    pub fn is_read(&self) -> bool {
+    fn is_read(&self) -> bool {
         self.room() == OUT_SIZE
     }
 

@@ -16,7 +16,7 @@ const PATIENCE: u64 = 200_000_000;
 const LAST_PATIENCE: u64 = 2_000_000_000;
 
 /// How often boot gives way for its first line.
-const FIRST_PAUSES: u32 = 50;
+const FIRST_PAUSES: u32 = 40;
 
 /// Pauses before there is a clock.
 const EARLY_PAUSES: u32 = 1000;
@@ -69,13 +69,10 @@ pub(crate) fn write(bytes: &[u8]) {
     }
 }
 
-/// Gives way a few times, until the output was read: microseconds where the reader has another processor.
+/// Gives way a few times, so that the output can be read and passed on: microseconds where the reader has another processor.
 pub(crate) fn offer() {
-    if let Some(terminal) = TERMINAL.get() {
+    if TERMINAL.get().is_some() {
         for _ in 0..FIRST_PAUSES {
-            if terminal.console.is_read() {
-                return;
-            }
             xen::pause();
         }
     }

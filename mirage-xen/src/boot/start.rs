@@ -42,7 +42,7 @@ pub(crate) fn command_line() -> &'static [u8] {
     COMMAND_LINE.get().map_or(&[], Vec::as_slice)
 }
 
-/// Ticks of the time stamp counter since the entry point.
+/// Ticks of the time stamp counter since the entry point, without those that boot gave to others.
 pub(crate) fn ticks_since_entry() -> u64 {
     cpu::time_stamp().wrapping_sub(ENTRY_TICKS.get().copied().unwrap_or(0))
 }
@@ -82,7 +82,9 @@ pub unsafe fn start(image: &'static Image, start_info: u64) -> ! {
     unsafe { terminal::open(EARLY_LIMIT) };
     let _ = writeln!(Output, "mirage: {}", image.name);
     // Where dom0 shares our processor, the line is read now and not only when the program first waits.
+    let given_away = cpu::time_stamp();
     terminal::offer();
+    let given_away = cpu::time_stamp().wrapping_sub(given_away);
     if !cpu::has_no_execute() {
         refuse(format_args!("this processor cannot forbid execution (NX): enable it in the host's firmware"));
     }
@@ -104,7 +106,7 @@ pub unsafe fn start(image: &'static Image, start_info: u64) -> ! {
     // SAFETY: the caller promises one processor, and that this is the first and only call.
     unsafe {
         COMMAND_LINE.set(line.bytes().to_vec());
-        ENTRY_TICKS.set(image.entry_ticks);
+        ENTRY_TICKS.set(image.entry_ticks.wrapping_add(given_away));
         EARLY.set(image.early.clone());
         entropy::prepare();
         platform::prepare();
