@@ -301,9 +301,14 @@ impl ExitReport {
     /// The status that a process in its place would have ended with: its own after a power-off, else 101.
     pub fn status(&self) -> u8 {
         match (self.reason, self.code) {
-            (StopReason::Poweroff, code) => code.unwrap_or(0),
+            (StopReason::Poweroff, code) => code.or_else(|| self.code_on_console()).unwrap_or(0),
             _ => 101,
         }
+    }
+
+    /// The status that it printed last: a domain that ends before it can reach xenstore has no other way.
+    fn code_on_console(&self) -> Option<u8> {
+        self.console.lines().rev().find_map(|line| line.trim_end().strip_prefix("mirage: exit ")?.parse().ok())
     }
 }
 

@@ -119,6 +119,10 @@ fn a_backend_that_never_connects_is_one_message_and_exit_code_1() {
     for (node, value) in nodes.into_iter().chain([("mac", "00:16:3e:00:00:41")]) {
         domain.store_write(&format!("device/vif/0/{node}"), value).expect("xenstored takes it");
     }
+    // As the toolstack would: the frontend's nodes are the domain's own.
+    let number = domain.number();
+    let own = format!("xenstore-chmod -r /local/domain/{number}/device/vif/0 n{number}");
+    lab.dom0_checked(&own).expect("xenstored takes it");
     domain.unpause().expect("the domain goes on");
     let report = domain.exit(LONG).expect("the domain ends");
     assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(1)), "{}", report.console);
