@@ -4,10 +4,13 @@
 //! ([`State::InitWait`]), publishes its rings, and then both go to [`State::Connected`]; to part, both go through
 //! [`State::Closing`] to [`State::Closed`], after which the frontend may start again.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use mirage_rt::time::{Duration, timeout};
@@ -83,6 +86,10 @@ impl fmt::Display for State {
     }
 }
 
+/// A future of the handshake. Boxed: there are many places that wait for few things, once for each connection, and each of
+/// them would have its own copy of the code otherwise.
+pub type Step<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
 /// A device's frontend in xenstore.
 #[derive(Clone, Debug)]
 pub struct Frontend {
@@ -156,8 +163,9 @@ impl Frontend {
     /// [`XenbusError::Missing`] when there is none.
     pub async fn find(store: &Xenstore, class: &'static str, index: u32) -> Result<Self, XenbusError> {
         let path = format!("device/{class}/{index}");
-        let backend = store.read_value(&format!("{path}/backend")).await?;
-        let domain = store.read_value(&format!("{path}/backend-id")).await?;
+        let backend = store.read_optional(&format!("{path}/backend")).await?;
+        let domain =
+            store.read_number(&format!("{path}/backend-id")).await?.and_then(|number| u16::try_from(number).ok());
         match (backend, domain) {
             (Some(backend), Some(domain)) => {
                 Ok(Self { store: store.clone(), class, index, path, backend, backend_domain: DomainId(domain) })
@@ -213,9 +221,11 @@ impl Frontend {
     /// # Errors
     ///
     /// When xenstore fails.
-    pub async fn set_state(&self, state: State) -> Result<(), XenstoreError> {
-        log::debug!("{}: frontend {state}", self.name());
-        self.store.write(&self.node("state"), format!("{}", u32::from(state)).as_bytes()).await
+    pub fn set_state(&self, state: State) -> Step<'_, Result<(), XenstoreError>> {
+        Box::pin(async move {
+            log::debug!("{}: frontend {state}", self.name());
+            self.store.write(&self.node("state"), format!("{}", u32::from(state)).as_bytes()).await
+        })
     }
 
     /// The backend's state now; [`State::Unknown`] when there is none, or none that is a number.
@@ -223,12 +233,14 @@ impl Frontend {
     /// # Errors
     ///
     /// When there is no connection to xenstore.
-    pub async fn backend_state(&self) -> Result<State, XenstoreError> {
-        match self.store.read_value::<u32>(&self.backend_node("state")).await {
-            Ok(number) => Ok(number.map_or(State::Unknown, State::from)),
-            Err(XenstoreError::Value { .. } | XenstoreError::Refused { .. }) => Ok(State::Unknown),
-            Err(error) => Err(error),
-        }
+    pub fn backend_state(&self) -> Step<'_, Result<State, XenstoreError>> {
+        Box::pin(async move {
+            match self.store.read_number(&self.backend_node("state")).await {
+                Ok(number) => Ok(number.map_or(State::Unknown, State::from)),
+                Err(XenstoreError::Value { .. } | XenstoreError::Refused { .. }) => Ok(State::Unknown),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     /// Watches the backend's state.
@@ -279,30 +291,32 @@ impl BackendWatch {
     /// # Errors
     ///
     /// [`XenbusError::Timeout`], which says that the backend did not `missing`.
-    pub async fn until(
+    pub fn until(
         &mut self,
         limit: Duration,
         missing: &'static str,
-        wanted: impl Fn(State) -> bool,
-    ) -> Result<State, XenbusError> {
-        let reached = timeout(limit, async {
-            let mut state = self.frontend.backend_state().await?;
-            while !wanted(state) {
-                state = self.next().await?;
-                log::debug!("{}: backend {state}", self.frontend.name());
+        wanted: fn(State) -> bool,
+    ) -> Step<'_, Result<State, XenbusError>> {
+        Box::pin(async move {
+            let reached = timeout(limit, async {
+                let mut state = self.frontend.backend_state().await?;
+                while !wanted(state) {
+                    state = self.next().await?;
+                    log::debug!("{}: backend {state}", self.frontend.name());
+                }
+                Ok::<_, XenstoreError>(state)
+            });
+            match reached.await {
+                Ok(state) => Ok(state?),
+                Err(_) => Err(XenbusError::Timeout {
+                    device: self.frontend.name(),
+                    domain: self.frontend.backend_domain,
+                    missing,
+                    after: limit,
+                    state: self.frontend.backend_state().await?,
+                }),
             }
-            Ok::<_, XenstoreError>(state)
-        });
-        match reached.await {
-            Ok(state) => Ok(state?),
-            Err(_) => Err(XenbusError::Timeout {
-                device: self.frontend.name(),
-                domain: self.frontend.backend_domain,
-                missing,
-                after: limit,
-                state: self.frontend.backend_state().await?,
-            }),
-        }
+        })
     }
 
     /// Waits until the backend is ready for a frontend to publish its rings, and tells it first that there is one, when it
@@ -327,16 +341,20 @@ impl BackendWatch {
     /// # Errors
     ///
     /// As [`until`](Self::until): then it may still use pages that were granted to it.
-    pub async fn part(&mut self, limit: Duration) -> Result<(), XenbusError> {
+    pub fn part(&mut self, limit: Duration) -> Step<'_, Result<(), XenbusError>> {
         // InitWait does not count: it may be about to connect to what we have published.
-        let gone = |state| matches!(state, State::Unknown | State::Closed | State::Initialising);
-        if !gone(self.frontend.backend_state().await?) {
-            self.frontend.set_state(State::Closing).await?;
-            self.until(limit, "start to close", |state| state == State::Closing || gone(state)).await?;
+        fn gone(state: State) -> bool {
+            matches!(state, State::Unknown | State::Closed | State::Initialising)
         }
-        self.frontend.set_state(State::Closed).await?;
-        self.until(limit, "close", gone).await?;
-        Ok(())
+        Box::pin(async move {
+            if !gone(self.frontend.backend_state().await?) {
+                self.frontend.set_state(State::Closing).await?;
+                self.until(limit, "start to close", |state| state == State::Closing || gone(state)).await?;
+            }
+            self.frontend.set_state(State::Closed).await?;
+            self.until(limit, "close", gone).await?;
+            Ok(())
+        })
     }
 }
 

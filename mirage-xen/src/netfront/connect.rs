@@ -18,7 +18,7 @@ use crate::hypervisor::{DomainId, PAGE_SIZE};
 use crate::ring::FrontRing;
 use crate::shared::SharedPage;
 use crate::xenbus::{BackendWatch, Frontend, State};
-use crate::xenstore::XenstoreError;
+use crate::xenstore::Code;
 
 /// The MTU of a device whose configuration says nothing else.
 const DEFAULT_MTU: u16 = 1500;
@@ -73,22 +73,33 @@ impl Setup {
     }
 
     async fn ask(&self, frontend: &Frontend) -> Result<Backend, ConnectError> {
-        let store = frontend.store();
-        let flag = async |name| store.read_flag(&frontend.backend_node(name)).await;
-        if !flag("feature-rx-copy").await? {
+        let names = [
+            "feature-rx-copy",
+            "feature-sg",
+            "feature-no-csum-offload",
+            "feature-ipv6-csum-offload",
+            "feature-gso-tcpv4",
+            "feature-gso-tcpv6",
+            "feature-split-event-channels",
+        ];
+        let mut flags = [false; 7];
+        for (name, flag) in names.into_iter().zip(&mut flags) {
+            *flag = frontend.store().read_flag(&frontend.backend_node(name)).await?;
+        }
+        let [receive_copy, scatter_gather, no_checksum, checksum_ipv6, gso_ipv4, gso_ipv6, split_channels] = flags;
+        if !receive_copy {
             return Err(ConnectError::NoReceiveCopy);
         }
-        let scatter_gather = flag("feature-sg").await?;
         Ok(Backend {
             domain: frontend.backend_domain(),
             offloads: Offloads {
                 scatter_gather,
-                checksum_ipv4: !flag("feature-no-csum-offload").await?,
-                checksum_ipv6: flag("feature-ipv6-csum-offload").await?,
-                gso_ipv4: scatter_gather && flag("feature-gso-tcpv4").await?,
-                gso_ipv6: scatter_gather && flag("feature-gso-tcpv6").await?,
+                checksum_ipv4: !no_checksum,
+                checksum_ipv6,
+                gso_ipv4: scatter_gather && gso_ipv4,
+                gso_ipv6: scatter_gather && gso_ipv6,
             },
-            split_channels: flag("feature-split-event-channels").await?,
+            split_channels,
         })
     }
 
@@ -134,36 +145,37 @@ impl Setup {
         watch: &mut BackendWatch,
         queues: &Queues,
     ) -> Result<(), ConnectError> {
-        let flag = |on: bool| if on { "1" } else { "0" }.to_string();
-        let (rings, channels, options) = (queues.rings(), &queues.channels, &self.options);
-        let port = channels.transmit.port().to_string();
-        let events: &[(&str, String)] = match &channels.receive {
-            None => &[("event-channel", port)],
-            Some(receive) => &[("event-channel-tx", port), ("event-channel-rx", receive.port().to_string())],
-        };
+        let (rings, options) = (queues.rings(), &self.options);
+        let (transmit, receive) = queues.channels.ports();
+        let (gso, partial) = (u32::from(options.receive_gso), u32::from(options.receive_partial_checksum));
         let nodes = [
-            ("tx-ring-ref", rings.0.to_string()),
-            ("rx-ring-ref", rings.1.to_string()),
-            ("request-rx-copy", flag(true)),
-            ("feature-rx-notify", flag(true)),
-            ("feature-sg", flag(true)),
-            ("feature-gso-tcpv4", flag(options.receive_gso)),
-            ("feature-gso-tcpv6", flag(options.receive_gso)),
-            ("feature-no-csum-offload", flag(!options.receive_partial_checksum)),
-            ("feature-ipv6-csum-offload", flag(options.receive_partial_checksum)),
+            ("tx-ring-ref", Some(rings.0)),
+            ("rx-ring-ref", Some(rings.1)),
+            // Of an earlier connection there may be channels of the other kind.
+            ("event-channel", receive.is_none().then_some(transmit)),
+            ("event-channel-tx", receive.map(|_| transmit)),
+            ("event-channel-rx", receive),
+            ("request-rx-copy", Some(1)),
+            ("feature-rx-notify", Some(1)),
+            ("feature-sg", Some(1)),
+            ("feature-gso-tcpv4", Some(gso)),
+            ("feature-gso-tcpv6", Some(gso)),
+            ("feature-no-csum-offload", Some(1 - partial)),
+            ("feature-ipv6-csum-offload", Some(partial)),
         ];
         frontend
             .store()
             .transaction(async |transaction| {
-                // Of an earlier connection with channels of the other kind.
-                for name in ["event-channel", "event-channel-tx", "event-channel-rx"] {
-                    match transaction.remove(&frontend.node(name)).await {
-                        Err(error) if !matches!(error, XenstoreError::Refused { .. }) => return Err(error),
+                for (name, value) in nodes {
+                    let node = frontend.node(name);
+                    let done = match value {
+                        Some(value) => transaction.write(&node, value.to_string().as_bytes()).await,
+                        None => transaction.remove(&node).await,
+                    };
+                    match done {
+                        Err(error) if value.is_some() || !error.is(Code::Enoent) => return Err(error),
                         _ => {}
                     }
-                }
-                for (name, value) in nodes.iter().chain(events) {
-                    transaction.write(&frontend.node(name), value.as_bytes()).await?;
                 }
                 Ok(())
             })
@@ -181,16 +193,14 @@ impl Setup {
 /// The device as its user sees it.
 async fn describe(frontend: &Frontend, backend: &Backend) -> Result<NetworkInfo, ConnectError> {
     let path = frontend.node("mac");
-    let mac = match frontend.store().read_value::<String>(&path).await? {
-        Some(text) => parse_mac(&text),
-        None => None,
-    };
+    let mac = frontend.store().read_optional(&path).await?.and_then(|text| parse_mac(&text));
     let mac = mac.ok_or(ConnectError::Mac { path })?;
     let offloads = &backend.offloads;
     // Without scatter-gather, a packet is a page.
     let most = if offloads.scatter_gather { MAX_SIZE } else { PAGE_SIZE } - ETHERNET_HEADER - VLAN_TAG;
-    let mtu = frontend.store().read_value::<u16>(&frontend.node("mtu")).await.ok().flatten().unwrap_or(DEFAULT_MTU);
-    let mtu = mtu.clamp(LEAST_MTU, most as u16);
+    // One that can't be read is no reason to have no network.
+    let mtu = frontend.store().read_number(&frontend.node("mtu")).await.ok().flatten();
+    let mtu = mtu.map_or(DEFAULT_MTU, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX)).clamp(LEAST_MTU, most as u16);
     let size = |offered: bool| if offered { MAX_SIZE as u32 } else { 0 };
     let mut info = NetworkInfo::new(mac, mtu);
     info.checksum_ipv4 = offloads.checksum_ipv4;

@@ -166,6 +166,11 @@ struct Handler {
 }
 
 impl Channels {
+    /// The port for transmitting, and the one for receiving if it is another.
+    fn ports(&self) -> (u32, Option<u32>) {
+        (self.transmit.port().0, self.receive.as_ref().map(|channel| channel.port().0))
+    }
+
     /// Sends the events that are due; how many it were.
     fn notify(&self, transmit: bool, receive: bool) -> Result<u64, Broken> {
         let mut sent = 0;

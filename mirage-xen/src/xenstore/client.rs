@@ -10,10 +10,9 @@ mod watch;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
-use core::str::FromStr;
 
 pub use transaction::Transaction;
-pub use transport::Xenstore;
+pub use transport::{Request, Xenstore};
 pub use watch::{Watch, WatchEvent};
 
 use super::wire::{self, Code, Operation, Permission};
@@ -99,8 +98,8 @@ impl Xenstore {
     /// # Errors
     ///
     /// `ENOENT` when there is none.
-    pub async fn read(&self, path: &str) -> Result<Vec<u8>, XenstoreError> {
-        self.path_request(Operation::Read, path, b"").await
+    pub fn read(&self, path: &str) -> Request {
+        self.request(Operation::Read, path, b"")
     }
 
     /// The value of a node as text.
@@ -113,20 +112,27 @@ impl Xenstore {
         String::from_utf8(value).map_err(|_| XenstoreError::Value { path: path.to_string(), expected: "text" })
     }
 
-    /// The value of a node as a number or another type with a text form; `None` when there is no such node.
+    /// The value of a node as text; `None` when there is no such node.
     ///
     /// # Errors
     ///
-    /// When the value can't be read as one, or the read was refused for another reason than `ENOENT`.
-    pub async fn read_value<T: FromStr>(&self, path: &str) -> Result<Option<T>, XenstoreError> {
+    /// As [`read_text`](Self::read_text), but for `ENOENT`.
+    pub async fn read_optional(&self, path: &str) -> Result<Option<String>, XenstoreError> {
         match self.read_text(path).await {
-            Ok(text) => match text.trim().parse() {
-                Ok(value) => Ok(Some(value)),
-                Err(_) => Err(XenstoreError::Value { path: path.to_string(), expected: "of the right form" }),
-            },
             Err(error) if error.is(Code::Enoent) => Ok(None),
-            Err(error) => Err(error),
+            result => result.map(Some),
         }
+    }
+
+    /// The value of a node as a decimal number; `None` when there is no such node.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_optional`](Self::read_optional), and when the value is not a number.
+    pub async fn read_number(&self, path: &str) -> Result<Option<u32>, XenstoreError> {
+        let Some(text) = self.read_optional(path).await? else { return Ok(None) };
+        let number = text.trim().parse();
+        number.map(Some).map_err(|_| XenstoreError::Value { path: path.to_string(), expected: "a number" })
     }
 
     /// Whether a node of a feature says 1. One that is absent, unreadable or anything else says no.
@@ -135,7 +141,7 @@ impl Xenstore {
     ///
     /// When there is no answer at all.
     pub async fn read_flag(&self, path: &str) -> Result<bool, XenstoreError> {
-        match self.read_value::<u32>(path).await {
+        match self.read_number(path).await {
             Ok(value) => Ok(value == Some(1)),
             Err(XenstoreError::Refused { .. } | XenstoreError::Value { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -148,7 +154,7 @@ impl Xenstore {
     ///
     /// `EACCES` outside of what the domain owns.
     pub async fn write(&self, path: &str, value: &[u8]) -> Result<(), XenstoreError> {
-        self.path_request(Operation::Write, path, value).await.map(drop)
+        self.request(Operation::Write, path, value).await.map(drop)
     }
 
     /// Makes a node without a value; no error when it is there already.
@@ -157,7 +163,7 @@ impl Xenstore {
     ///
     /// As [`write`](Self::write).
     pub async fn mkdir(&self, path: &str) -> Result<(), XenstoreError> {
-        self.path_request(Operation::Mkdir, path, b"").await.map(drop)
+        self.request(Operation::Mkdir, path, b"").await.map(drop)
     }
 
     /// Removes a node and all below it.
@@ -166,7 +172,7 @@ impl Xenstore {
     ///
     /// `ENOENT` when its parent does not exist either.
     pub async fn remove(&self, path: &str) -> Result<(), XenstoreError> {
-        self.path_request(Operation::Remove, path, b"").await.map(drop)
+        self.request(Operation::Remove, path, b"").await.map(drop)
     }
 
     /// The names of a node's children, also when they are more than a message holds.
@@ -175,7 +181,7 @@ impl Xenstore {
     ///
     /// `ENOENT` when there is no such node.
     pub async fn directory(&self, path: &str) -> Result<Vec<String>, XenstoreError> {
-        match self.path_request(Operation::Directory, path, b"").await {
+        match self.request(Operation::Directory, path, b"").await {
             Ok(payload) => wire::strings(&payload).map(|name| text(Operation::Directory, name)).collect(),
             Err(error) if error.is(Code::E2big) => self.directory_in_parts(path).await,
             Err(error) => Err(error),
@@ -188,7 +194,7 @@ impl Xenstore {
         let (mut names, mut generation) = (Vec::new(), None);
         loop {
             let text_offset = offset.to_string();
-            let payload = self.path_request(OPERATION, path, &[text_offset.as_bytes(), b"\0"].concat()).await?;
+            let payload = self.request(OPERATION, path, &[text_offset.as_bytes(), b"\0"].concat()).await?;
             let end = payload.iter().position(|byte| *byte == 0).ok_or(XenstoreError::Reply(OPERATION))?;
             let (found, list) = (payload[..end].to_vec(), &payload[end + 1..]);
             if generation.as_ref().is_some_and(|known| *known != found) {
@@ -220,7 +226,7 @@ impl Xenstore {
     /// `ENOENT` when there is no such node.
     pub async fn permissions(&self, path: &str) -> Result<Vec<Permission>, XenstoreError> {
         const OPERATION: Operation = Operation::GetPermissions;
-        let payload = self.path_request(OPERATION, path, b"").await?;
+        let payload = self.request(OPERATION, path, b"").await?;
         wire::strings(&payload).map(|text| Permission::parse(text).ok_or(XenstoreError::Reply(OPERATION))).collect()
     }
 
@@ -232,7 +238,7 @@ impl Xenstore {
     pub async fn set_permissions(&self, path: &str, permissions: &[Permission]) -> Result<(), XenstoreError> {
         let mut list = String::new();
         permissions.iter().for_each(|permission| permission.emit(&mut list));
-        self.path_request(Operation::SetPermissions, path, list.as_bytes()).await.map(drop)
+        self.request(Operation::SetPermissions, path, list.as_bytes()).await.map(drop)
     }
 
     /// The directory of a domain, such as `/local/domain/5`.
@@ -243,16 +249,8 @@ impl Xenstore {
     pub async fn domain_path(&self, domain: DomainId) -> Result<String, XenstoreError> {
         const OPERATION: Operation = Operation::GetDomainPath;
         let number = domain.to_string();
-        let payload = self.request(OPERATION, &number, &[number.as_bytes(), b"\0"]).await?;
+        let payload = self.request(OPERATION, &number, b"").await?;
         text(OPERATION, payload.strip_suffix(b"\0").unwrap_or(&payload))
-    }
-
-    /// A request of the form path, NUL, rest.
-    async fn path_request(&self, operation: Operation, path: &str, rest: &[u8]) -> Result<Vec<u8>, XenstoreError> {
-        if !wire::is_valid_path(path) {
-            return Err(XenstoreError::Path(path.to_string()));
-        }
-        self.request(operation, path, &[path.as_bytes(), b"\0", rest]).await
     }
 }
 

@@ -82,6 +82,18 @@ impl Operation {
         })
     }
 
+    /// Whether a request starts with a path, which must be one.
+    pub const fn has_path(self) -> bool {
+        !matches!(
+            self,
+            Self::TransactionStart
+                | Self::TransactionEnd
+                | Self::GetDomainPath
+                | Self::IsDomainIntroduced
+                | Self::ResetWatches
+        )
+    }
+
     /// What it does, as a verb for messages.
     pub const fn verb(self) -> &'static str {
         match self {

@@ -39,9 +39,9 @@ fn numbers_texts_and_flags_are_checked() {
         store.write("data/n", b"42").await.expect("ours");
         store.write("data/one", b"1").await.expect("ours");
         store.write("data/bad", b"\xFF").await.expect("ours");
-        assert_eq!(store.read_value::<u32>("data/n").await, Ok(Some(42)));
-        assert_eq!(store.read_value::<u32>("data/none").await, Ok(None));
-        assert!(matches!(store.read_value::<u32>("data/bad").await, Err(XenstoreError::Value { .. })));
+        assert_eq!(store.read_number("data/n").await, Ok(Some(42)));
+        assert_eq!(store.read_number("data/none").await, Ok(None));
+        assert!(matches!(store.read_number("data/bad").await, Err(XenstoreError::Value { .. })));
         for (node, says) in [("n", false), ("one", true), ("bad", false), ("none", false)] {
             assert_eq!(store.read_flag(&format!("data/{node}")).await, Ok(says), "{node}");
         }
@@ -58,7 +58,10 @@ fn refusals_say_what_and_why() {
             error.to_string(),
             "xenstore: can't write /local/domain/0/backend/x: this domain may not do that (EACCES)"
         );
-        assert!(matches!(store.read("a b").await, Err(XenstoreError::Path(_))));
+        for path in ["a b", "a\0b", ""] {
+            assert!(matches!(store.read(path).await, Err(XenstoreError::Path(_))), "{path:?}");
+            assert!(matches!(store.watch(path).await, Err(XenstoreError::Path(_))), "{path:?}");
+        }
         assert!(matches!(store.write("data/x", &[0; 4096]).await, Err(XenstoreError::TooLong { .. })));
         let permission = Permission { domain: GUEST, access: Access::None };
         store.write("data/x", b"").await.expect("ours");

@@ -1,7 +1,9 @@
 //! Transactions: reads and writes that happen together or not at all.
 
 use core::fmt;
+use core::future::{Future, poll_fn};
 use core::ops::{AsyncFnMut, Deref};
+use core::pin::Pin;
 
 use super::{Xenstore, XenstoreError};
 use crate::xenstore::wire::{Code, Operation};
@@ -29,7 +31,7 @@ impl Xenstore {
     ///
     /// `ENOSPC` or `EBUSY` when the domain has as many as it may.
     pub async fn begin(&self) -> Result<Transaction, XenstoreError> {
-        let payload = self.request(Operation::TransactionStart, "", &[b"\0"]).await?;
+        let payload = self.request(Operation::TransactionStart, "", b"").await?;
         let number = parse_number(&payload).ok_or(XenstoreError::Reply(Operation::TransactionStart))?;
         Ok(Transaction { store: Xenstore { connection: self.connection.clone(), transaction: number }, open: true })
     }
@@ -66,10 +68,15 @@ impl Transaction {
     ///
     /// `EAGAIN` when another domain changed what this one read or wrote: nothing was changed, start again.
     pub async fn commit(mut self) -> Result<(), XenstoreError> {
-        self.store.room().await?;
-        // From here on the end is on its way, also when this future is dropped.
-        self.open = false;
-        self.store.ask(Operation::TransactionEnd, "", &[b"T\0"]).await.map(drop)
+        let mut end = self.store.request(Operation::TransactionEnd, "T", b"");
+        poll_fn(|context| {
+            let result = Pin::new(&mut end).poll(context);
+            // Once the end is on its way, dropping this must not send another.
+            self.open = !end.is_sent();
+            result
+        })
+        .await
+        .map(drop)
     }
 }
 
@@ -84,7 +91,7 @@ impl Deref for Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         if self.open {
-            self.store.send(Operation::TransactionEnd, &[b"F\0"]);
+            self.store.send(Operation::TransactionEnd, b"F\0");
         }
     }
 }

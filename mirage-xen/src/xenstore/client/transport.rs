@@ -2,14 +2,14 @@
 
 use alloc::collections::VecDeque;
 use alloc::rc::{Rc, Weak};
-use alloc::string::ToString;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{Ordering, fence};
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll, Waker, ready};
 
 use super::XenstoreError;
 use super::watch::Watches;
@@ -18,7 +18,7 @@ use crate::events::{EventChannel, EventHandler, Events};
 use crate::hypervisor::{Hypervisor, PAGE_SIZE};
 use crate::shared::SharedBytes;
 use crate::untrusted::Untrusted;
-use crate::xenstore::wire::{Assembler, Code, HEADER, Header, Message, Operation, PAYLOAD_MAX};
+use crate::xenstore::wire::{self, Assembler, Code, HEADER, Header, Message, Operation, PAYLOAD_MAX};
 
 /// Layout of the page, `struct xenstore_domain_interface`.
 pub(crate) const RING: u32 = 1024;
@@ -52,11 +52,11 @@ struct State {
     queue: VecDeque<u8>,
     incoming: Assembler,
     last_request: u32,
-    requests: Vec<Request>,
+    requests: Vec<Pending>,
     waiting_for_room: Vec<Waker>,
 }
 
-struct Request {
+struct Pending {
     number: u32,
     operation: Operation,
     answer: Answer,
@@ -67,6 +67,16 @@ enum Answer {
     Here(Result<Vec<u8>, Refusal>),
     /// Nobody waits any more.
     Abandoned,
+}
+
+impl Pending {
+    /// The transaction that its answer started.
+    fn orphan(self) -> Option<u32> {
+        match (self.operation, self.answer) {
+            (Operation::TransactionStart, Answer::Here(Ok(payload))) => super::transaction::parse_number(&payload),
+            _ => None,
+        }
+    }
 }
 
 /// Why there is no payload.
@@ -103,44 +113,15 @@ impl Xenstore {
         Ok(())
     }
 
-    /// Sends a request and waits for its answer.
-    pub(super) async fn request(
-        &self,
-        operation: Operation,
-        path: &str,
-        parts: &[&[u8]],
-    ) -> Result<Vec<u8>, XenstoreError> {
-        let length = parts.iter().map(|part| part.len()).sum();
-        if length > PAYLOAD_MAX {
-            return Err(XenstoreError::TooLong { length });
-        }
-        self.room().await?;
-        self.ask(operation, path, parts).await
-    }
-
-    /// Waits until the queue has room for another message.
-    pub(super) async fn room(&self) -> Result<(), XenstoreError> {
-        poll_fn(|context| self.connection.poll_room(context)).await
-    }
-
-    /// Sends a request at once, and waits for its answer.
-    pub(super) async fn ask(
-        &self,
-        operation: Operation,
-        path: &str,
-        parts: &[&[u8]],
-    ) -> Result<Vec<u8>, XenstoreError> {
-        let number = self.connection.submit(operation, self.transaction, parts, Answer::Awaited(None));
-        match (Reply { connection: &self.connection, number }.await) {
-            Ok(payload) => Ok(payload),
-            Err(Refusal::Code(code)) => Err(XenstoreError::Refused { operation, path: path.to_string(), code }),
-            Err(Refusal::Error(error)) => Err(error),
-        }
+    /// A request about `path`, with what else belongs to it.
+    pub(super) fn request(&self, operation: Operation, path: &str, rest: &[u8]) -> Request {
+        let payload = [path.as_bytes(), b"\0", rest].concat();
+        Request { store: self.clone(), operation, payload, path: path.len(), stage: Stage::Unsent }
     }
 
     /// Sends a request whose answer does not matter, without waiting: what dropped handles leave behind.
-    pub(super) fn send(&self, operation: Operation, parts: &[&[u8]]) {
-        self.connection.submit(operation, self.transaction, parts, Answer::Abandoned);
+    pub(super) fn send(&self, operation: Operation, payload: &[u8]) {
+        self.connection.submit(operation, self.transaction, payload, false);
     }
 }
 
@@ -168,33 +149,55 @@ impl Connection {
         Poll::Pending
     }
 
-    fn submit(&self, operation: Operation, transaction: u32, parts: &[&[u8]], answer: Answer) -> u32 {
+    /// Puts a request into the queue; its number. Its answer is kept only if it is `awaited`.
+    fn submit(&self, operation: Operation, transaction: u32, payload: &[u8], awaited: bool) -> u32 {
         let number = {
             let mut state = self.state.borrow_mut();
             let number = state.new_number();
-            let length = parts.iter().map(|part| part.len()).sum::<usize>() as u32;
-            let header = Header { operation: operation as u32, request: number, transaction, length };
-            if !state.lost {
-                state.queue.extend(header.emit());
-                parts.iter().for_each(|part| state.queue.extend(*part));
-            }
-            let answer = match answer {
-                Answer::Awaited(_) if state.lost => Answer::Here(Err(Refusal::Error(XenstoreError::Lost))),
-                answer => answer,
+            let answer = match (state.lost, awaited) {
+                (true, false) => return number,
+                (true, true) => Answer::Here(Err(Refusal::Error(XenstoreError::Lost))),
+                (false, true) => Answer::Awaited(None),
+                (false, false) => Answer::Abandoned,
             };
-            if !(state.lost && matches!(answer, Answer::Abandoned)) {
-                state.requests.push(Request { number, operation, answer });
+            if !state.lost {
+                let length = payload.len() as u32;
+                let header = Header { operation: operation as u32, request: number, transaction, length };
+                state.queue.extend(header.emit());
+                state.queue.extend(payload);
             }
+            state.requests.push(Pending { number, operation, answer });
             number
         };
         self.serve();
         number
     }
 
+    /// Nobody waits for an answer any more.
+    fn abandon(&self, number: u32) {
+        let orphan = {
+            let mut state = self.state.borrow_mut();
+            let Some(index) = state.find(number) else { return };
+            if matches!(state.requests[index].answer, Answer::Here(_)) {
+                state.requests.swap_remove(index).orphan()
+            } else {
+                state.requests[index].answer = Answer::Abandoned;
+                None
+            }
+        };
+        self.end_orphans(orphan);
+    }
+
+    /// Ends transactions that were started for nobody.
+    fn end_orphans(&self, transactions: impl IntoIterator<Item = u32>) {
+        for transaction in transactions {
+            self.submit(Operation::TransactionEnd, transaction, b"F\0", false);
+        }
+    }
+
     /// Moves bytes both ways until neither is possible, notifies xenstored, and wakes whom it concerns.
     fn serve(&self) {
         let mut wake = Vec::new();
-        // Transactions that were started for nobody.
         let mut orphans = Vec::new();
         {
             let mut state = self.state.borrow_mut();
@@ -226,9 +229,7 @@ impl Connection {
             }
         }
         wake.into_iter().for_each(Waker::wake);
-        for transaction in orphans {
-            self.submit(Operation::TransactionEnd, transaction, &[b"F\0"], Answer::Abandoned);
-        }
+        self.end_orphans(orphans);
     }
 
     fn deliver(&self, state: &mut State, message: Message, wake: &mut Vec<Waker>, orphans: &mut Vec<u32>) {
@@ -237,7 +238,7 @@ impl Connection {
             self.watches.borrow_mut().deliver(&message.payload, wake);
             return;
         }
-        let Some(index) = state.requests.iter().position(|request| request.number == message.header.request) else {
+        let Some(index) = state.find(message.header.request) else {
             log::warn!("xenstore: an answer to request {}, which was not made", message.header.request);
             return;
         };
@@ -250,12 +251,7 @@ impl Connection {
         match core::mem::replace(&mut request.answer, Answer::Here(answer)) {
             Answer::Awaited(waker) => wake.extend(waker),
             Answer::Here(_) => {}
-            Answer::Abandoned => {
-                let request = state.requests.swap_remove(index);
-                if let (Operation::TransactionStart, Answer::Here(Ok(payload))) = (request.operation, request.answer) {
-                    orphans.extend(super::transaction::parse_number(&payload));
-                }
-            }
+            Answer::Abandoned => orphans.extend(state.requests.swap_remove(index).orphan()),
         }
     }
 
@@ -291,6 +287,10 @@ struct Exchange {
 }
 
 impl State {
+    fn find(&self, number: u32) -> Option<usize> {
+        self.requests.iter().position(|request| request.number == number)
+    }
+
     /// A number that no request under way has.
     fn new_number(&mut self) -> u32 {
         loop {
@@ -360,46 +360,102 @@ impl State {
     }
 }
 
-/// The answer to a request.
-struct Reply<'a> {
-    connection: &'a Connection,
-    number: u32,
+/// A request under way: ready with the payload of its answer.
+///
+/// It is sent when it is first polled and there is room in the queue. Cancel safe: dropped before that, nothing is done;
+/// dropped later, its answer is thrown away.
+#[must_use = "nothing is asked until this is awaited"]
+pub struct Request {
+    store: Xenstore,
+    operation: Operation,
+    payload: Vec<u8>,
+    /// Bytes of the path, which comes first.
+    path: usize,
+    stage: Stage,
 }
 
-impl Future for Reply<'_> {
-    type Output = Result<Vec<u8>, Refusal>;
+#[derive(Clone, Copy)]
+enum Stage {
+    Unsent,
+    Sent(u32),
+    Done,
+}
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.connection.state.borrow_mut();
-        let Some(index) = state.requests.iter().position(|request| request.number == self.number) else {
-            return Poll::Ready(Err(Refusal::Error(XenstoreError::Interrupted)));
-        };
+impl Request {
+    /// Whether its payload is on its way, or was.
+    pub(super) fn is_sent(&self) -> bool {
+        !matches!(self.stage, Stage::Unsent)
+    }
+
+    fn path(&self) -> String {
+        String::from_utf8_lossy(&self.payload[..self.path]).into_owned()
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<u32, XenstoreError>> {
+        let path = core::str::from_utf8(&self.payload[..self.path]);
+        if self.operation.has_path() && !path.is_ok_and(wire::is_valid_path) {
+            return Poll::Ready(Err(XenstoreError::Path(self.path())));
+        }
+        if self.payload.len() > PAYLOAD_MAX {
+            return Poll::Ready(Err(XenstoreError::TooLong { length: self.payload.len() }));
+        }
+        let connection = &self.store.connection;
+        ready!(connection.poll_room(context))?;
+        Poll::Ready(Ok(connection.submit(self.operation, self.store.transaction, &self.payload, true)))
+    }
+
+    fn poll_answer(&self, number: u32, context: &mut Context<'_>) -> Poll<Result<Vec<u8>, XenstoreError>> {
+        let mut state = self.store.connection.state.borrow_mut();
+        let Some(index) = state.find(number) else { return Poll::Ready(Err(XenstoreError::Interrupted)) };
         if let Answer::Awaited(waker) = &mut state.requests[index].answer {
             *waker = Some(context.waker().clone());
             return Poll::Pending;
         }
-        match state.requests.swap_remove(index).answer {
-            Answer::Here(result) => Poll::Ready(result),
-            Answer::Awaited(_) | Answer::Abandoned => Poll::Ready(Err(Refusal::Error(XenstoreError::Interrupted))),
+        Poll::Ready(match state.requests.swap_remove(index).answer {
+            Answer::Here(Ok(payload)) => Ok(payload),
+            Answer::Here(Err(Refusal::Error(error))) => Err(error),
+            Answer::Here(Err(Refusal::Code(code))) => {
+                Err(XenstoreError::Refused { operation: self.operation, path: self.path(), code })
+            }
+            Answer::Awaited(_) | Answer::Abandoned => Err(XenstoreError::Interrupted),
+        })
+    }
+}
+
+impl Future for Request {
+    type Output = Result<Vec<u8>, XenstoreError>;
+
+    // One copy of this, not one for each place that asks for something.
+    #[inline(never)]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let number = match self.stage {
+            Stage::Done => return Poll::Ready(Err(XenstoreError::Interrupted)),
+            Stage::Sent(number) => number,
+            Stage::Unsent => match ready!(self.poll_send(context)) {
+                Ok(number) => number,
+                Err(error) => {
+                    self.stage = Stage::Done;
+                    return Poll::Ready(Err(error));
+                }
+            },
+        };
+        self.stage = Stage::Sent(number);
+        let answer = ready!(self.poll_answer(number, context));
+        self.stage = Stage::Done;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if let Stage::Sent(number) = self.stage {
+            self.store.connection.abandon(number);
         }
     }
 }
 
-impl Drop for Reply<'_> {
-    fn drop(&mut self) {
-        let mut state = self.connection.state.borrow_mut();
-        let Some(index) = state.requests.iter().position(|request| request.number == self.number) else { return };
-        if matches!(state.requests[index].answer, Answer::Here(_)) {
-            // An answer nobody took. Deliver it once more, to nobody.
-            let request = state.requests.swap_remove(index);
-            if let (Operation::TransactionStart, Answer::Here(Ok(payload))) = (request.operation, request.answer)
-                && let Some(transaction) = super::transaction::parse_number(&payload)
-            {
-                drop(state);
-                self.connection.submit(Operation::TransactionEnd, transaction, &[b"F\0"], Answer::Abandoned);
-            }
-        } else {
-            state.requests[index].answer = Answer::Abandoned;
-        }
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "request to {} {}", self.operation.verb(), self.path())
     }
 }

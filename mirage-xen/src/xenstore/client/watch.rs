@@ -1,6 +1,7 @@
 //! Watches: streams of changes, bounded.
 
 use alloc::collections::VecDeque;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -79,6 +80,11 @@ impl Watches {
     }
 }
 
+/// What starts and ends a watch.
+fn payload(path: &str, token: u32) -> Vec<u8> {
+    format!("{path}\0{token}\0").into_bytes()
+}
+
 impl Xenstore {
     /// Watches a node and all below it. The first event comes at once.
     ///
@@ -88,9 +94,6 @@ impl Xenstore {
     ///
     /// `E2BIG` when the domain has as many watches as it may.
     pub async fn watch(&self, path: &str) -> Result<Watch, XenstoreError> {
-        if !wire::is_valid_path(path) {
-            return Err(XenstoreError::Path(path.to_string()));
-        }
         let token = {
             let mut watches = self.connection.watches.borrow_mut();
             watches.last_token = watches.last_token.wrapping_add(1);
@@ -101,8 +104,7 @@ impl Xenstore {
         };
         // From here on, dropping the watch ends it.
         let watch = Watch { store: Xenstore { transaction: 0, ..self.clone() }, token };
-        let text = token.to_string();
-        watch.store.request(Operation::Watch, path, &[path.as_bytes(), b"\0", text.as_bytes(), b"\0"]).await?;
+        watch.store.request(Operation::Watch, path, format!("{token}\0").as_bytes()).await?;
         Ok(watch)
     }
 
@@ -110,10 +112,10 @@ impl Xenstore {
     pub(super) fn watch_all_again(&self) {
         let watches: Vec<_> = {
             let watches = self.connection.watches.borrow();
-            watches.entries.iter().map(|entry| (entry.path.clone(), entry.token.to_string())).collect()
+            watches.entries.iter().map(|entry| payload(&entry.path, entry.token)).collect()
         };
-        for (path, token) in watches {
-            self.send(Operation::Watch, &[path.as_bytes(), b"\0", token.as_bytes(), b"\0"]);
+        for watch in watches {
+            self.send(Operation::Watch, &watch);
         }
     }
 }
@@ -161,8 +163,7 @@ impl Drop for Watch {
             index.map(|index| watches.entries.swap_remove(index))
         };
         if let Some(entry) = entry {
-            let token = self.token.to_string();
-            self.store.send(Operation::Unwatch, &[entry.path.as_bytes(), b"\0", token.as_bytes(), b"\0"]);
+            self.store.send(Operation::Unwatch, &payload(&entry.path, self.token));
         }
     }
 }
