@@ -6,7 +6,7 @@ use mirage_xen::memory::ImageLayout;
 use mirage_xen::traps::TrapFrame;
 
 /// Bytes of the first stack. It has no guard, but boot needs less than half of it even when nothing is optimised.
-pub(crate) const EARLY_STACK: usize = 64 * 1024;
+pub(crate) const EARLY_STACK: usize = 48 * 1024;
 
 /// Bytes of the stack of the exception handlers.
 pub(crate) const TRAP_STACK: usize = 12 * 1024;

@@ -15,8 +15,8 @@ use crate::single::Single;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
-/// I/O pages are made in blocks of up to 2^4 frames, so that few ranges describe them all.
-const IO_ORDER: usize = 4;
+/// A pool is made of so many blocks of frames, so that few ranges describe all I/O pages.
+const IO_BLOCKS: usize = 4;
 
 static MEMORY: Single<Memory> = Single::empty();
 
@@ -158,10 +158,10 @@ impl Memory {
         self.io.borrow().iter().any(|range| range.contains(&address))
     }
 
-    /// A new block of I/O pages; smaller ones when memory is short.
-    fn io_block(&self) -> Option<Range<u64>> {
+    /// A new block of at most 2^`order` I/O pages; a smaller one when memory is short.
+    fn io_block(&self, order: usize) -> Option<Range<u64>> {
         let mut frames = self.frames.borrow_mut();
-        let (order, frame) = (0..=IO_ORDER).rev().find_map(|order| Some((order, frames.take_block(order)?)))?;
+        let (order, frame) = (0..=order).rev().find_map(|order| Some((order, frames.take_block(order)?)))?;
         let block = frame as u64 * PAGE..(frame + (1 << order)) as u64 * PAGE;
         let mut io = self.io.borrow_mut();
         io.insert(block.clone());
@@ -175,7 +175,8 @@ impl Memory {
 
     /// A pool of at most `budget` I/O pages.
     pub fn io_pool(&'static self, budget: usize) -> Rc<dyn PagePool> {
-        Rc::new(IoPool { memory: self, free: RefCell::default(), unmade: Cell::new(budget) })
+        let order = (budget / IO_BLOCKS).checked_ilog2().unwrap_or(0) as usize;
+        Rc::new(IoPool { memory: self, order, budget, free: RefCell::default(), unmade: Cell::new(budget) })
     }
 }
 
@@ -203,6 +204,8 @@ impl fmt::Display for Memory {
 /// shared once is never part of the heap.
 struct IoPool {
     memory: &'static Memory,
+    order: usize,
+    budget: usize,
     free: RefCell<Vec<&'static mut PageBytes>>,
     unmade: Cell<usize>,
 }
@@ -213,10 +216,12 @@ impl IoPool {
         if budget == 0 {
             return None;
         }
-        let block = self.memory.io_block()?;
+        // A place for every page there is, so that `put` never allocates.
+        let made = self.budget - budget;
+        free.try_reserve(made + (1 << self.order)).ok()?;
+        let block = self.memory.io_block(self.order)?;
         // A block may exceed the budget by a few pages; they stay unused.
         let pages = ((block.end - block.start) / PAGE).min(budget as u64);
-        free.try_reserve(pages as usize).ok()?;
         self.unmade.set(budget - pages as usize);
         for page in 0..pages {
             let memory = pointer(block.start + page * PAGE);
