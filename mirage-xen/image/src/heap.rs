@@ -1,6 +1,6 @@
 //! The global allocator: talc, on spans of frames that it claims when it needs them.
 
-use core::alloc::Layout;
+use core::alloc::{GlobalAlloc, Layout};
 use core::ops::Range;
 use core::ptr::NonNull;
 
@@ -21,7 +21,31 @@ const OVERHEAD: usize = 16 * 1024;
 
 #[global_allocator]
 // SAFETY: an image has one thread, and exceptions, which could interrupt an allocation, never return nor allocate.
-static HEAP: TalcSyncCell<Spans, DefaultBinning> = unsafe { TalcSyncCell::new(TalcCell::new(Spans::new())) };
+static HEAP: Heap = Heap(unsafe { TalcSyncCell::new(TalcCell::new(Spans::new())) });
+
+/// The allocator behind calls: inlined, it would be in every place that allocates.
+struct Heap(TalcSyncCell<Spans, DefaultBinning>);
+
+// SAFETY: all three functions are talc's.
+unsafe impl GlobalAlloc for Heap {
+    #[inline(never)]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: promised by the caller.
+        unsafe { self.0.alloc(layout) }
+    }
+
+    #[inline(never)]
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: promised by the caller.
+        unsafe { self.0.dealloc(memory, layout) }
+    }
+
+    #[inline(never)]
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: promised by the caller.
+        unsafe { self.0.realloc(memory, layout, size) }
+    }
+}
 
 /// Claims frames. The heap never gives them back.
 #[derive(Debug)]

@@ -66,7 +66,13 @@ impl fmt::Display for XenstoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { operation, path, code } => write!(f, "xenstore: can't {} {path}: {code}", operation.verb()),
-            Self::Path(path) => write!(f, "xenstore: {path:?} is not a path: use letters, digits and -/_@ only"),
+            Self::Path(path) => {
+                write!(
+                    f,
+                    "xenstore: \"{}\" is not a path: use letters, digits and -/_@ only",
+                    path.as_bytes().escape_ascii()
+                )
+            }
             Self::TooLong { length } => {
                 write!(f, "xenstore: a message of {length} bytes is too long, {} is the most", wire::PAYLOAD_MAX)
             }
