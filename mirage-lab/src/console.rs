@@ -63,7 +63,7 @@ pub struct ConsoleError {
     pub wanted: String,
     /// How long.
     pub after: Duration,
-    /// Whether the domain is gone, so that no more can come.
+    /// Whether the domain has stopped, so that no more can come.
     pub ended: bool,
     /// The last lines it printed.
     pub seen: String,
@@ -71,7 +71,7 @@ pub struct ConsoleError {
 
 impl fmt::Display for ConsoleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = if self.ended { "the domain is gone" } else { "it did not come in time" };
+        let why = if self.ended { "the domain has stopped" } else { "it did not come in time" };
         write!(
             f,
             "no {:?} on the console after {} ms ({why}); the last lines:\n{}",
@@ -124,7 +124,8 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn end(&self) {
+    /// Says that no more comes: the domain has stopped.
+    pub(crate) fn end(&self) {
         let mut state = self.lock();
         let last = state.lines.back().map(|line| line.time);
         if let Some(time) = last.or(state.first_byte.as_ref().map(|first| first.time))
@@ -186,7 +187,7 @@ impl Console {
         Self { shared, next: 0 }
     }
 
-    /// The next line; `None` if none comes within the limit or the domain is gone.
+    /// The next line; `None` if none comes within the limit or the domain has stopped.
     pub fn next_line(&mut self, limit: Duration) -> Option<Line> {
         let deadline = Instant::now().checked_add(limit);
         let mut state = self.shared.lock();

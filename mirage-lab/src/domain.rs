@@ -420,6 +420,7 @@ impl Domain {
         };
         *waiting = None;
         self.console.settle(Duration::from_millis(150), Duration::from_secs(3));
+        self.console.end();
         Ok(report(&payload, self.console.text(usize::MAX)))
     }
 
