@@ -1,6 +1,5 @@
 //! What the lab reads in ELF files: the libraries that a program needs, and whether Xen can start it.
 
-use std::ops::Range;
 use xmas_elf::ElfFile;
 use xmas_elf::dynamic::Tag;
 use xmas_elf::sections::SectionData;
@@ -33,13 +32,29 @@ fn text_at(strings: &[u8], at: u64) -> Option<String> {
     String::from_utf8(text.to_vec()).ok()
 }
 
-/// The addresses of an ELF file's code.
-pub(crate) fn code(bytes: &[u8]) -> Vec<Range<u64>> {
+/// A stretch of an ELF file's code.
+pub(crate) struct Code<'a> {
+    /// Where it is in memory.
+    pub(crate) start: u64,
+    /// What it is.
+    pub(crate) bytes: &'a [u8],
+}
+
+/// An ELF file's code.
+pub(crate) fn code(bytes: &[u8]) -> Vec<Code<'_>> {
     let Ok(elf) = ElfFile::new(bytes) else {
         return Vec::new();
     };
-    let segments = elf.program_iter().filter(|segment| segment.flags().is_execute());
-    segments.map(|segment| segment.virtual_addr()..segment.virtual_addr().saturating_add(segment.mem_size())).collect()
+    let mut code = Vec::new();
+    for segment in elf.program_iter().filter(|segment| segment.flags().is_execute()) {
+        let end = segment.offset().saturating_add(segment.file_size());
+        if let (Ok(offset), Ok(end)) = (usize::try_from(segment.offset()), usize::try_from(end))
+            && let Some(bytes) = bytes.get(offset..end)
+        {
+            code.push(Code { start: segment.virtual_addr(), bytes });
+        }
+    }
+    code
 }
 
 /// Whether an ELF file has one of Xen's notes, which say where it starts.
