@@ -31,8 +31,9 @@ struct TimeInfo {
 impl TimeInfo {
     /// System time at the counter's value `now`.
     fn at(self, now: u64) -> u64 {
-        // The counter can be a little behind the stamp when the virtual processor moved to another one.
-        let ticks = u128::from(now.saturating_sub(self.stamp));
+        // A domain's counter starts at zero, so a stamp from before that is negative: the difference wraps. And the
+        // counter can be a little behind the stamp when the virtual processor moved to another one.
+        let ticks = u128::from((now.wrapping_sub(self.stamp).cast_signed()).max(0).cast_unsigned());
         let ticks =
             if self.shift >= 0 { ticks << self.shift.min(63) } else { ticks >> self.shift.unsigned_abs().min(127) };
         // At most 64 + 63 bits before and 32 bits less after the multiplication, which may drop the top in nonsense only.
@@ -122,6 +123,12 @@ mod tests {
     #[test]
     fn a_counter_behind_the_stamp_is_the_stamp() {
         assert_eq!(INFO.at(900), 5_000);
+    }
+
+    #[test]
+    fn a_stamp_from_before_the_domain_was_made_is_negative() {
+        let before = TimeInfo { stamp: 1_000u64.wrapping_neg(), ..INFO };
+        assert_eq!(before.at(1_000), 6_000);
     }
 
     #[test]
