@@ -407,12 +407,12 @@ impl EventHandler for Handler {
     }
 }
 
-/// Takes back answered transmit slots until there is none and the backend knows that we listen.
+/// Takes back answered transmit slots until there is none and the backend knows when to send an event.
 fn reap(queues: &mut Queues, statistics: &mut Statistics) -> Result<(), Broken> {
     loop {
         let reaped = queues.transmit.reap()?;
         statistics.transmit_refused += u64::from(reaped.refused);
-        if !queues.transmit.listen()? {
+        if !queues.transmit.listen(queues.receive.has_pages())? {
             return Ok(());
         }
     }
@@ -435,6 +435,8 @@ fn receive(queues: &mut Queues, statistics: &mut Statistics) -> Result<Option<Pa
                 }
             }
         }
+        // Pages that come back now can be posted at once.
+        reap(queues, statistics)?;
         if queues.receive.publish(true) {
             statistics.notifications += queues.channels.notify(false, true)?;
         }
@@ -512,7 +514,7 @@ impl NetworkDevice for Netfront {
         let _ = device.with(&mut state, |queues, statistics| {
             let (transmit, receive) = (queues.transmit.publish(), queues.receive.publish(false));
             statistics.notifications += queues.channels.notify(transmit, receive)?;
-            Ok(())
+            if transmit { reap(queues, statistics) } else { Ok(()) }
         });
     }
 }

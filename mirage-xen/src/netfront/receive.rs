@@ -16,6 +16,8 @@ use crate::ring::{FrontRing, ProducerOverflow, slots};
 
 /// Requests that are written before the backend is shown them, while it has others.
 const BATCH: u32 = 32;
+/// Pages in the pool that are more than enough for what is sent next.
+const MANY: usize = 64;
 /// Extra slots of one packet; there are four kinds.
 const MAX_EXTRAS: u32 = 4;
 
@@ -159,6 +161,11 @@ impl ReceiveQueue {
             self.refill();
         }
         (at_once || self.ring.unpublished() >= BATCH) && self.ring.publish()
+    }
+
+    /// Whether the pool has so many pages that a few more or less do not matter.
+    pub(super) fn has_pages(&self) -> bool {
+        self.pool.available() >= MANY
     }
 
     /// Asks for an event with the next response; whether there is one already.

@@ -20,6 +20,9 @@ const MAX_SLOTS: u32 = MAX_PARTS as u32 + 1;
 /// Bytes of the largest packet: its size stands in 16 bits.
 pub(super) const MAX_SIZE: usize = 0xFFFF;
 
+/// Slots under way that are not worth an event.
+const FEW: u32 = 32;
+
 /// What the backend takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Offloads {
@@ -228,9 +231,11 @@ impl TransmitQueue {
     }
 
     /// Asks for an event when half of what is under way has been answered, so that pages come back in good time but not
-    /// each with an event of its own. Whether there are responses already.
-    pub(super) fn listen(&mut self) -> Result<bool, Broken> {
-        let distance = self.ring.outstanding() / 2 + 1;
+    /// each with an event of its own. With few under way, and pages enough (`lazy`), for none at all: they come back with
+    /// whatever happens next. Whether there are responses already.
+    pub(super) fn listen(&mut self, lazy: bool) -> Result<bool, Broken> {
+        let outstanding = self.ring.outstanding();
+        let distance = if lazy && outstanding < FEW { slots::<Transmit>() } else { outstanding / 2 + 1 };
         Ok(self.ring.listen(distance).map_err(Broken::TransmitProducer)? > 0)
     }
 }
