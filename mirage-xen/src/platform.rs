@@ -47,6 +47,8 @@ pub(crate) unsafe fn prepare() {
 /// The domain below a runtime.
 struct XenPlatform {
     clock: Clock,
+    /// The last instant that was told: Xen corrects its clock, now and then backwards by a few nanoseconds.
+    last: Cell<u64>,
     attachment: Attachment,
     woken: Arc<Woken>,
 }
@@ -62,7 +64,9 @@ impl Unpark for Woken {
 
 impl Platform for XenPlatform {
     fn now(&self) -> Instant {
-        Instant::from_nanos(self.clock.system_time())
+        let now = self.clock.system_time().max(self.last.get());
+        self.last.set(now);
+        Instant::from_nanos(now)
     }
 
     fn wall_clock(&self) -> Option<UnixTime> {
@@ -113,7 +117,8 @@ pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, networks
         Err(error) => power::refuse(format_args!("{error}")),
     };
     let clock = xen.clock();
-    let platform = Rc::new(XenPlatform { clock, attachment: attachment.clone(), woken: Arc::default() });
+    let platform =
+        Rc::new(XenPlatform { clock, last: Cell::new(0), attachment: attachment.clone(), woken: Arc::default() });
     let runtime = Runtime::new(platform);
     let reason = Cell::new(ShutdownReason::PowerOff);
     let code = match mirage_rt::keys::split(boot::command_line()) {

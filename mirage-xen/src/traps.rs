@@ -60,16 +60,22 @@ pub struct TrapFrame {
     ss: u64,
 }
 
+impl TrapFrame {
+    /// The frame of a panic, in which only some registers are known.
+    const PANIC: u64 = u64::MAX;
+}
+
 impl fmt::Display for TrapFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = [
-            [("rip", self.rip), ("rsp", self.rsp), ("rbp", self.rbp), ("flg", self.rflags)],
-            [("rax", self.rax), ("rbx", self.rbx), ("rcx", self.rcx), ("rdx", self.rdx)],
-            [("rsi", self.rsi), ("rdi", self.rdi), (" r8", self.r8), (" r9", self.r9)],
-            [("r10", self.r10), ("r11", self.r11), ("r12", self.r12), ("r13", self.r13)],
-            [("r14", self.r14), ("r15", self.r15), (" cs", self.cs), (" ss", self.ss)],
+            [("rip", self.rip), ("rsp", self.rsp), ("rbp", self.rbp), ("rbx", self.rbx)],
+            [("r12", self.r12), ("r13", self.r13), ("r14", self.r14), ("r15", self.r15)],
+            [("rax", self.rax), ("rcx", self.rcx), ("rdx", self.rdx), ("rsi", self.rsi)],
+            [("rdi", self.rdi), (" r8", self.r8), (" r9", self.r9), ("r10", self.r10)],
+            [("r11", self.r11), ("flg", self.rflags), (" cs", self.cs), (" ss", self.ss)],
         ];
-        for row in rows {
+        let known = if self.vector == Self::PANIC { 2 } else { rows.len() };
+        for row in &rows[..known] {
             f.write_str("mirage:")?;
             for (name, value) in row {
                 write!(f, " {name}={value:016x}")?;
@@ -193,7 +199,7 @@ pub fn fault(frame: &TrapFrame) -> ! {
 
 /// Reports a panic and ends the domain as crashed. `message` says where and why.
 pub fn panic(message: &dyn fmt::Display) -> ! {
-    let mut frame = TrapFrame::default();
+    let mut frame = TrapFrame { vector: TrapFrame::PANIC, ..TrapFrame::default() };
     // SAFETY: the instructions read registers and write them to the frame, which is ours.
     unsafe {
         asm!("lea rcx, [rip]", "mov [rax + {rip}], rcx", "mov [rax + {rsp}], rsp", "mov [rax + {rbp}], rbp",
@@ -293,5 +299,7 @@ mod tests {
         assert!(text.starts_with("mirage: rip=0000000000101234 rsp="), "{text}");
         assert!(text.contains("r15=000000000000000f"), "{text}");
         assert_eq!(text.lines().count(), 5);
+        let panic = TrapFrame { vector: TrapFrame::PANIC, r15: 15, ..TrapFrame::default() }.to_string();
+        assert!(panic.contains("r15=000000000000000f") && !panic.contains("rax"), "{panic}");
     }
 }

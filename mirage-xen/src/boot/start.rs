@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 use core::ops::Range;
 
+use crate::abi;
 use crate::boot::Image;
 use crate::boot::start_info::{self, CommandLine, Physical};
 use crate::cpu;
@@ -12,7 +13,7 @@ use crate::hypercall;
 use crate::hypervisor::{Hypervisor, PAGE_SIZE};
 use crate::memory::machine::{FrameTables, Memory, Parts, pointer};
 use crate::memory::tables::map_all;
-use crate::memory::{Access, Frames, MemoryMap, PageTables, Ranges};
+use crate::memory::{Access, Frames, Kind, MemoryMap, PageTables, Ranges, Region};
 use crate::platform;
 use crate::power::refuse;
 use crate::single::Single;
@@ -96,10 +97,17 @@ pub unsafe fn start(image: &'static Image, start_info: u64) -> ! {
         Ok(map) => map,
         Err(error) => refuse(format_args!("{error}")),
     };
-    let map = match map.map_or_else(xen::memory_map, Ok) {
+    let mut map = match map.map_or_else(xen::memory_map, Ok) {
         Ok(map) => map,
         Err(error) => refuse(format_args!("the domain has no memory map: {error}")),
     };
+    // The rings of console and xenstore usually lie outside of RAM. Where they do not, they are still not ours to use.
+    for ring in [abi::HVM_PARAM_CONSOLE_PFN, abi::HVM_PARAM_STORE_PFN] {
+        if let Ok(frame) = xen::parameter(ring) {
+            let start = frame.saturating_mul(PAGE);
+            map.add(Region { start, end: start.saturating_add(PAGE), kind: Kind::Other });
+        }
+    }
     // SAFETY: promised by the caller.
     let memory = unsafe { take_memory(image, &map) };
     // The heap works from here on.
