@@ -16,7 +16,7 @@ use smoltcp::time::{Duration as SmolDuration, Instant as SmolInstant};
 use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
 use adapter::{Adapter, Swallow};
-use connection::{Connection, Sent};
+use connection::{Connection, Sent, Shown};
 
 use super::isn;
 use super::machine::{ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
@@ -56,12 +56,14 @@ pub struct SmolSets {
     buffers: Buffers,
     connections: Vec<Option<Box<Connection>>>,
     memory: usize,
+    /// For segments that are shown to smoltcp in another form.
+    scratch: Vec<u8>,
 }
 
 impl SmolSets {
     pub fn new(address: IpAddr, prefix: u8, mtu: usize, buffers: Buffers) -> SmolSets {
         let interface = interface(address, prefix, mtu, 0);
-        SmolSets { interface, address, mtu, buffers, connections: Vec::new(), memory: 0 }
+        SmolSets { interface, address, mtu, buffers, connections: Vec::new(), memory: 0, scratch: Vec::new() }
     }
 
     fn get(&self, id: ConnId) -> Option<&Connection> {
@@ -174,28 +176,19 @@ impl TcpMachine for SmolSets {
         let Some(connection) = find(&mut self.connections, id) else { return };
         let Some(route) = out.route(connection.remote) else { return };
         connection.heard = now;
+        let shown = connection.hear(packet, segment, &mut self.scratch);
         let mtu = self.mtu;
-        let then = smol_instant(now);
-        if let Some(copy) = connection.note(packet, segment) {
-            let mut device = Adapter {
-                receive: Some(copy.packet()),
-                out,
-                route: &route,
-                sent: &mut connection.sent,
-                mtu,
-                into_the_void: false,
-            };
-            self.interface.poll_ingress_single(then, &mut device, &mut connection.set);
-        }
-        let mut device = Adapter {
-            receive: Some(packet),
-            out,
-            route: &route,
-            sent: &mut connection.sent,
-            mtu,
-            into_the_void: false,
+        let mut show = |packet| {
+            let sent = &mut connection.sent;
+            let mut device = Adapter { receive: Some(packet), out, route: &route, sent, mtu, into_the_void: false };
+            self.interface.poll_ingress_single(smol_instant(now), &mut device, &mut connection.set);
         };
-        self.interface.poll_ingress_single(then, &mut device, &mut connection.set);
+        if shown != Shown::AsItIs {
+            show(&self.scratch);
+        }
+        if shown != Shown::AsScratch {
+            show(packet);
+        }
     }
 
     fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {

@@ -255,6 +255,29 @@ fn a_port_in_time_wait_can_be_used_again_by_its_peer() {
     });
 }
 
+#[test]
+fn both_sides_close_at_once() {
+    testing::run(43, async {
+        let switch = Switch::new(43, Impairments::NONE);
+        let (direct, server) = stack(&switch);
+        let mut listener = server.tcp().bind(80).await.expect("the port is free");
+        let mut raw = Raw::new(&switch, 3);
+        let (from, to) = (at(3, 4000), at(1, 80));
+        let (ours, theirs) = raw.handshake(from, to).await;
+        drop(listener.accept().await.expect("a connection waits"));
+        assert!(matches!(raw.segments().await.as_slice(), [fin] if fin.fin));
+        // Our end crosses the server's; then we have it, and say so with our end once more.
+        raw.send_fin(from, to, &Bare { seq: ours, ack: Some(theirs), window: 1000, ..Bare::default() });
+        assert!(matches!(raw.segments().await.as_slice(), [ack] if ack.ack == Some(ours.add(1))));
+        raw.send_fin(from, to, &Bare { seq: ours, ack: Some(theirs.add(1)), window: 1000, ..Bare::default() });
+        let answers = raw.segments().await;
+        assert!(answers.iter().all(|answer| answer.ack == Some(ours.add(1)) && !answer.fin), "{answers:?}");
+        assert!(!direct.shared.stack.borrow().tcp.is_busy());
+        sleep(Duration::from_secs(5)).await;
+        assert!(raw.segments().await.is_empty(), "nothing is left to be said");
+    });
+}
+
 /// Polls once with a waker that does nothing.
 fn poll_once<F: Future>(future: core::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))

@@ -29,7 +29,9 @@ fn five_percent_loss() {
 fn duplicates_and_reordering() {
     let (delay, jitter) = (Duration::from_millis(2), Duration::from_millis(4));
     for seed in 60..63 {
-        bulk(seed, Impairments::NONE.with_duplication(0.1).with_delay(delay, jitter), 300_000);
+        let took = bulk(seed, Impairments::NONE.with_duplication(0.1).with_delay(delay, jitter), 300_000);
+        // Nothing is lost: hardly ever must anything wait to be sent again.
+        assert!(took < Duration::from_secs(10), "{took:?}");
     }
 }
 

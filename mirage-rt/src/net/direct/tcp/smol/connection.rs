@@ -1,12 +1,13 @@
 //! One connection of smoltcp's, and what it does not tell.
 
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, State as SmolState};
 use smoltcp::wire::{Ipv4Packet, TcpPacket, TcpSeqNumber};
 
-use super::{CONNECT_TIMEOUT, SCRATCH, USER_TIMEOUT, smol_duration};
+use super::{CONNECT_TIMEOUT, USER_TIMEOUT, smol_duration};
 use crate::net::direct::ipv4::{self, Ipv4};
 use crate::net::direct::tcp::machine::ConnId;
 use crate::net::direct::tcp::segment::{FourTuple, Segment, Seq, SynOptions};
@@ -70,7 +71,7 @@ impl Sent {
             Some(edge) if edge.since(self.end) < 0 => edge,
             _ => self.end,
         };
-        header.set_seq_number(TcpSeqNumber(seq.0 as i32));
+        header.set_seq_number(smol_seq(seq));
     }
 }
 
@@ -131,32 +132,38 @@ impl Connection {
         socket.send_queue() + usize::from(flag)
     }
 
-    /// Takes down what a segment says. When it is an acknowledgement from in front of what is expected next, smoltcp would
-    /// not hear it; but after a probe of a window that has just opened, both sides can stand where all they say is of
-    /// that kind. So it gets a copy of what is news, with the position that it expects.
-    pub fn note(&mut self, packet: &[u8], segment: &Segment) -> Option<Renumbered> {
+    /// Takes down what a segment says, and how it is to be shown to smoltcp. A rewritten one is put into `scratch`.
+    pub fn hear(&mut self, packet: &[u8], segment: &Segment, scratch: &mut Vec<u8>) -> Shown {
         if segment.syn {
             if self.peer_isn.is_none() {
-                let payload = Ipv4::parse(packet)?.payload();
+                let payload = Ipv4::parse(packet).map(|packet| packet.payload()).unwrap_or_default();
                 self.hear_syn(segment.seq, &segment.options(payload));
             }
-            return None;
+            return Shown::AsItIs;
         }
-        let ack = segment.ack.filter(|_| !segment.rst)?;
+        let Some(ack) = segment.ack.filter(|_| !segment.rst) else { return Shown::AsItIs };
         let edge = ack.add(u32::from(segment.window) << self.peer_shift);
-        if self.sent.edge.is_none_or(|known| edge.since(known) > 0) {
-            self.sent.edge = Some(edge);
-        }
-        let news = ack.since(self.acked) > 0;
-        if news {
-            self.acked = ack;
-        }
+        let edge = self.sent.edge.filter(|known| known.since(edge) > 0).unwrap_or(edge);
+        self.sent.edge = Some(edge);
         let expected = self.expected();
-        if news && segment.span() == 0 && segment.seq.since(expected) < 0 {
-            Renumbered::new(packet, expected)
-        } else {
-            None
+        let news = ack.since(self.acked);
+        if news > 0 {
+            self.acked = ack;
+            let is_old = segment.seq.since(expected) < 0 && segment.seq.add(segment.span()).since(expected) <= 0;
+            if is_old && copy(packet, 0, scratch, |header| header.set_seq_number(smol_seq(expected))).is_some() {
+                return Shown::AfterScratch;
+            }
+        } else if news < 0 && segment.span() > 0 {
+            let window = edge.since(self.acked).max(0) >> self.peer_shift;
+            let rewrite = |header: &mut TcpPacket<&mut [u8]>| {
+                header.set_ack_number(smol_seq(self.acked));
+                header.set_window_len(u16::try_from(window).unwrap_or(u16::MAX));
+            };
+            if copy(packet, segment.length as usize, scratch, rewrite).is_some() {
+                return Shown::AsScratch;
+            }
         }
+        Shown::AsItIs
     }
 
     /// The next position that is missing.
@@ -185,23 +192,43 @@ impl Connection {
     }
 }
 
-/// A copy of a packet without data, with another position.
-pub struct Renumbered {
-    bytes: [u8; SCRATCH],
-    length: usize,
+/// How a segment is shown to smoltcp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    AsItIs,
+    /// First what is in the scratch buffer. An acknowledgement on a segment from in front of what is expected next would
+    /// not be heard; but after a probe of a window that has just opened, both sides can stand where all they say is of that
+    /// kind. So its news come first, with the position that is expected.
+    AfterScratch,
+    /// What is in the scratch buffer in its place. Data with an older acknowledgement than the last one would be dropped;
+    /// reordering is enough to make such. So it gets the latest one.
+    AsScratch,
 }
 
-impl Renumbered {
-    fn new(packet: &[u8], seq: Seq) -> Option<Renumbered> {
-        let mut copy = Renumbered { bytes: [0; SCRATCH], length: packet.len() };
-        copy.bytes.get_mut(..packet.len())?.copy_from_slice(packet);
-        let header = usize::from(Ipv4Packet::new_checked(packet).ok()?.header_len());
-        let segment = copy.bytes.get_mut(header..copy.length)?;
-        TcpPacket::new_checked(segment).ok()?.set_seq_number(TcpSeqNumber(seq.0 as i32));
-        Some(copy)
+/// Puts a packet into `scratch`, with the first `length` bytes of its data (none: without its FIN either) and what
+/// `rewrite` changes; `None` when there is no memory.
+fn copy(
+    packet: &[u8],
+    length: usize,
+    scratch: &mut Vec<u8>,
+    rewrite: impl FnOnce(&mut TcpPacket<&mut [u8]>),
+) -> Option<()> {
+    let ip = usize::from(Ipv4Packet::new_checked(packet).ok()?.header_len());
+    let tcp = usize::from(TcpPacket::new_checked(packet.get(ip..)?).ok()?.header_len());
+    let kept = packet.get(..ip + tcp + length)?;
+    scratch.clear();
+    scratch.try_reserve(kept.len()).ok()?;
+    scratch.extend_from_slice(kept);
+    // smoltcp does not look at the header's checksum here.
+    Ipv4Packet::new_unchecked(&mut scratch[..]).set_total_len(kept.len() as u16);
+    let mut header = TcpPacket::new_unchecked(scratch.get_mut(ip..)?);
+    if length == 0 {
+        header.set_fin(false);
     }
+    rewrite(&mut header);
+    Some(())
+}
 
-    pub fn packet(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
+fn smol_seq(seq: Seq) -> TcpSeqNumber {
+    TcpSeqNumber(seq.0 as i32)
 }
