@@ -3,6 +3,8 @@
 //! It behaves as Linux's xen-netback does where that matters: the same states, the same order of slots, notifications only
 //! when the frontend asked for them, and it looks at a ring only after an event, so that a lost one is noticed.
 
+mod hostile;
+
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -14,11 +16,12 @@ use core::fmt;
 
 use mirage_rt::packet::Gso;
 
+pub use hostile::Mischief;
+
 use super::{BackRing, BackendPort, GUEST_PATH, Mapping, Service, Store, World};
 use crate::hypervisor::PAGE_SIZE;
 use crate::netfront::wire::{
-    Extra, Receive, ReceiveData, STATUS_ERROR, STATUS_NULL, STATUS_OKAY, Transmit, TransmitResponse, receive_flags,
-    transmit_flags,
+    Extra, Receive, ReceiveData, STATUS_NULL, STATUS_OKAY, Transmit, TransmitResponse, receive_flags, transmit_flags,
 };
 use crate::ring::slots;
 use crate::xenbus::State;
@@ -69,40 +72,6 @@ pub struct Frame {
     pub slots: usize,
 }
 
-/// What a hostile backend does once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mischief {
-    /// Claims more transmit responses than requests.
-    TransmitProducer,
-    /// Answers a transmit request that is not under way.
-    TransmitId(u16),
-    /// Answers extra information that was not sent.
-    TransmitNull,
-    /// Answers a transmit request and keeps the page mapped.
-    TransmitInUse,
-    /// Claims more receive responses than requests.
-    ReceiveProducer,
-    /// Answers a receive request with another one's id.
-    ReceiveId(u16),
-    /// Gives a place of the data that is not in the page.
-    ReceiveBounds {
-        /// Offset.
-        offset: u16,
-        /// Size.
-        size: i16,
-    },
-    /// Answers a receive request and keeps the page mapped.
-    ReceiveInUse,
-    /// Sends this as extra information.
-    ReceiveExtra([u8; 8]),
-    /// Sends extra information in every slot it has.
-    ReceiveExtras,
-    /// Reports an error instead of a packet, which is no breach of the protocol.
-    ReceiveError,
-    /// Starts a packet and never ends it, likewise.
-    ReceiveHalf,
-}
-
 /// A handle to a backend.
 #[derive(Clone)]
 pub struct Netback {
@@ -146,6 +115,8 @@ struct Link {
     held: Vec<(TransmitResponse, Option<Mapping>)>,
     /// Pages a hostile backend does not let go of.
     kept: Vec<Mapping>,
+    /// It only scribbles from now on.
+    scribbles: bool,
 }
 
 impl Netback {
@@ -297,6 +268,7 @@ impl Backend {
             receive_kicked: true,
             held: Vec::new(),
             kept: Vec::new(),
+            scribbles: false,
         })
     }
 
@@ -488,41 +460,6 @@ impl Link {
         true
     }
 
-    /// Does what a hostile backend does with the guest's pages.
-    fn misbehave(&mut self, world: &Rc<World>, mischief: Mischief) {
-        if mischief == Mischief::ReceiveProducer {
-            self.receive.skip(slots::<Receive>() + 1);
-            return;
-        }
-        let Some((_, request)) = self.receive.take() else { return };
-        let honest = ReceiveData { id: request.id, offset: 0, flags: 0, status: 60 };
-        let with_extra = ReceiveData { flags: receive_flags::EXTRA_INFO, ..honest };
-        let response = match mischief {
-            Mischief::ReceiveId(id) => ReceiveData { id, ..honest },
-            Mischief::ReceiveBounds { offset, size } => ReceiveData { offset, status: size, ..honest },
-            Mischief::ReceiveInUse => {
-                self.kept.extend(world.map_grant(request.grant, true));
-                honest
-            }
-            Mischief::ReceiveExtra(_) | Mischief::ReceiveExtras => with_extra,
-            Mischief::ReceiveError => ReceiveData { status: STATUS_ERROR, ..honest },
-            _ => ReceiveData { flags: receive_flags::MORE_DATA, ..honest },
-        };
-        self.receive.push(&response.emit());
-        match mischief {
-            Mischief::ReceiveExtra(raw) => {
-                self.receive.take();
-                self.receive.push(&raw);
-            }
-            Mischief::ReceiveExtras => {
-                while self.receive.take().is_some() {
-                    self.receive.push(&[2, 1, 0, 0, 0, 0, 0, 0]);
-                }
-            }
-            _ => {}
-        }
-    }
-
     fn serve_receive(&mut self, world: &Rc<World>, shared: &mut Shared) -> bool {
         if !core::mem::take(&mut shared.kicked) && !core::mem::take(&mut self.receive_kicked) {
             return false;
@@ -552,18 +489,21 @@ impl Link {
     }
 }
 
-impl Mischief {
-    fn is_receive(self) -> bool {
-        !matches!(self, Self::TransmitProducer | Self::TransmitId(_) | Self::TransmitNull | Self::TransmitInUse)
-    }
-}
-
 impl Service for Backend {
     fn step(&mut self, world: &Rc<World>) -> bool {
         let followed = self.follow(world);
         let Some(link) = &mut self.link else { return followed };
         link.hear(world);
         let mut shared = self.shared.borrow_mut();
+        if let Some(Mischief::Scribble { receive, word, value }) = shared.mischief {
+            shared.mischief = None;
+            link.scribble(receive, word, value);
+            link.notify(world, &mut shared, receive);
+            return true;
+        }
+        if link.scribbles {
+            return followed;
+        }
         let transmitted = link.serve_transmit(world, &mut shared);
         let received = link.serve_receive(world, &mut shared);
         followed || transmitted || received

@@ -8,9 +8,10 @@ use alloc::string::{String, ToString};
 use mirage_rt::page::{Page, PagePool};
 use mirage_rt::types::network::NetworkInfo;
 
+use super::device::{Channels, Device, Handler, Queues};
 use super::receive::ReceiveQueue;
 use super::transmit::{MAX_SIZE, Offloads, TransmitQueue};
-use super::{Channels, ConnectError, Device, ETHERNET_HEADER, Handler, Options, Queues};
+use super::{ConnectError, ETHERNET_HEADER, Options};
 use crate::attachment::Attachment;
 use crate::events::EventHandler;
 use crate::grants::{Access, Grant};

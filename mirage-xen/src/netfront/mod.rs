@@ -10,19 +10,16 @@
 
 mod checksum;
 mod connect;
+mod device;
 mod error;
 mod receive;
 mod supervisor;
 mod transmit;
 pub mod wire;
 
-use alloc::boxed::Box;
 use alloc::rc::Rc;
-use alloc::string::String;
-use core::cell::{Cell, RefCell};
 use core::fmt;
-use core::future::poll_fn;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 
 use mirage_rt::packet::{Packet, PacketMut};
 use mirage_rt::page::PagePool;
@@ -30,10 +27,9 @@ use mirage_rt::time::Duration;
 use mirage_rt::types::network::{NetworkDevice, NetworkError, NetworkInfo, TransmitError, TransmitErrorKind};
 
 use crate::attachment::Attachment;
-use crate::events::{EventChannel, EventHandler};
 pub use error::{Broken, ConnectError};
-use receive::{ReceiveQueue, Received};
-use transmit::TransmitQueue;
+
+use device::{Device, Link, State, Wish, reap, receive};
 
 const ETHERNET_HEADER: usize = 14;
 
@@ -97,119 +93,6 @@ pub struct Netfront {
 #[derive(Clone)]
 pub struct Control {
     device: Rc<Device>,
-}
-
-/// What the device should be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Wish {
-    Connected,
-    Quiet,
-    Gone,
-}
-
-struct Device {
-    name: String,
-    state: RefCell<State>,
-    wish: Cell<Wish>,
-    /// Of the supervisor, for a changed wish or a broken device.
-    supervisor: RefCell<Option<Waker>>,
-    /// Of those who wait for the link to go up or down.
-    watchers: RefCell<alloc::vec::Vec<Waker>>,
-}
-
-struct State {
-    link: Link,
-    info: NetworkInfo,
-    statistics: Statistics,
-    receive: Side,
-    ready: Side,
-    /// The backend may still use queues of before.
-    parting: bool,
-    /// Why the last attempt to connect failed.
-    failure: Option<ConnectError>,
-}
-
-/// One of the two things a task waits for.
-#[derive(Default)]
-struct Side {
-    waker: Option<Waker>,
-    told: bool,
-}
-
-enum Link {
-    Down,
-    Up(Box<Queues>),
-    /// Given up. The queues stay until the backend has let go of them.
-    Broken(Broken, Option<Box<Queues>>),
-}
-
-struct Queues {
-    transmit: TransmitQueue,
-    receive: ReceiveQueue,
-    channels: Channels,
-    generation: u64,
-}
-
-struct Channels {
-    transmit: EventChannel,
-    /// Of its own only if the backend splits them.
-    receive: Option<EventChannel>,
-    /// Event channels know their handlers weakly.
-    _handlers: [Rc<Handler>; 2],
-}
-
-/// What is to be looked at after an event.
-struct Handler {
-    device: alloc::rc::Weak<Device>,
-    transmit: bool,
-    receive: bool,
-}
-
-impl Channels {
-    /// The port for transmitting, and the one for receiving if it is another.
-    fn ports(&self) -> (u32, Option<u32>) {
-        (self.transmit.port().0, self.receive.as_ref().map(|channel| channel.port().0))
-    }
-
-    /// Sends the events that are due; how many it were.
-    fn notify(&self, transmit: bool, receive: bool) -> Result<u64, Broken> {
-        let mut sent = 0;
-        let split = self.receive.as_ref();
-        if transmit || (receive && split.is_none()) {
-            self.transmit.notify().map_err(|_| Broken::EventChannel)?;
-            sent += 1;
-        }
-        if let Some(channel) = split.filter(|_| receive) {
-            channel.notify().map_err(|_| Broken::EventChannel)?;
-            sent += 1;
-        }
-        Ok(sent)
-    }
-}
-
-impl Side {
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// What a device that is away answers: the error once, then nothing until it is back.
-    fn away<T>(&mut self, context: &Context<'_>) -> Poll<Result<T, NetworkError>> {
-        // Also with the error: whoever goes to sleep on it is woken when the device is back.
-        self.wait(context);
-        if core::mem::replace(&mut self.told, true) {
-            return Poll::Pending;
-        }
-        Poll::Ready(Err(NetworkError::Disconnected))
-    }
-
-    fn wait(&mut self, context: &Context<'_>) {
-        match &mut self.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => self.waker = Some(context.waker().clone()),
-        }
-    }
 }
 
 impl Netfront {
@@ -305,144 +188,6 @@ impl fmt::Debug for Control {
 impl Drop for Netfront {
     fn drop(&mut self) {
         self.control.device.set_wish(Wish::Gone);
-    }
-}
-
-impl Device {
-    fn set_wish(&self, wish: Wish) {
-        self.wish.set(wish);
-        self.wake_supervisor();
-    }
-
-    fn wake_supervisor(&self) {
-        let waker = self.supervisor.borrow_mut().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Waits for a state of the link.
-    async fn until(&self, wanted: impl Fn(&Link) -> bool) {
-        self.until_state(|state| wanted(&state.link)).await;
-    }
-
-    async fn until_state(&self, mut wanted: impl FnMut(&State) -> bool) {
-        poll_fn(|context| {
-            if wanted(&self.state.borrow()) {
-                return Poll::Ready(());
-            }
-            self.watchers.borrow_mut().push(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    fn wake_watchers(&self) {
-        let watchers = core::mem::take(&mut *self.watchers.borrow_mut());
-        watchers.into_iter().for_each(Waker::wake);
-    }
-
-    /// Changes the link, and wakes all who look at it. The queues of before.
-    fn set_link(&self, link: Link) -> Option<Box<Queues>> {
-        let before = {
-            let mut state = self.state.borrow_mut();
-            state.receive.told = false;
-            state.ready.told = false;
-            state.receive.wake();
-            state.ready.wake();
-            core::mem::replace(&mut state.link, link)
-        };
-        self.wake_watchers();
-        match before {
-            Link::Up(queues) | Link::Broken(_, Some(queues)) => Some(queues),
-            Link::Down | Link::Broken(_, None) => None,
-        }
-    }
-
-    /// Whether the queues are of an earlier attachment.
-    fn lost_generation(&self, generation: u64) -> bool {
-        matches!(&self.state.borrow().link, Link::Up(queues) if queues.generation != generation)
-    }
-
-    /// Gives the device up.
-    fn break_down(&self, state: &mut State, reason: Broken) -> NetworkError {
-        if let Link::Up(queues) = core::mem::replace(&mut state.link, Link::Broken(reason, None)) {
-            log::error!("{}: given up, because the backend broke the protocol: {reason}", self.name);
-            state.link = Link::Broken(reason, Some(queues));
-        }
-        state.receive.wake();
-        state.ready.wake();
-        self.wake_supervisor();
-        NetworkError::Broken
-    }
-
-    /// Does something with the queues; a backend found to be broken ends the device.
-    fn with<T>(
-        &self,
-        state: &mut State,
-        act: impl FnOnce(&mut Queues, &mut Statistics) -> Result<T, Broken>,
-    ) -> Result<T, NetworkError> {
-        let result = match &mut state.link {
-            Link::Up(queues) => act(queues, &mut state.statistics),
-            Link::Down => return Err(NetworkError::Disconnected),
-            Link::Broken(..) => return Err(NetworkError::Broken),
-        };
-        result.map_err(|reason| self.break_down(state, reason))
-    }
-}
-
-impl EventHandler for Handler {
-    fn on_event(&self) {
-        let Some(device) = self.device.upgrade() else { return };
-        let mut state = device.state.borrow_mut();
-        state.statistics.events += 1;
-        if self.receive {
-            state.receive.wake();
-        }
-        if self.transmit {
-            // Here, not when the next packet is sent: its pages are somebody else's memory.
-            let _ = device.with(&mut state, reap);
-            state.ready.wake();
-        }
-    }
-}
-
-/// Takes back answered transmit slots until there is none and the backend knows when to send an event.
-fn reap(queues: &mut Queues, statistics: &mut Statistics) -> Result<(), Broken> {
-    loop {
-        let reaped = queues.transmit.reap()?;
-        statistics.transmit_refused += u64::from(reaped.refused);
-        if !queues.transmit.listen(queues.receive.has_pages())? {
-            return Ok(());
-        }
-    }
-}
-
-/// The next packet, if there is one; if not, the backend has all free pages and sends an event with the next packet.
-fn receive(queues: &mut Queues, statistics: &mut Statistics) -> Result<Option<PacketMut>, Broken> {
-    loop {
-        while let Some(received) = queues.receive.next()? {
-            if queues.receive.publish(false) {
-                statistics.notifications += queues.channels.notify(false, true)?;
-            }
-            match received {
-                Received::NoMemory => statistics.received_no_memory += 1,
-                Received::Error => statistics.received_errors += 1,
-                Received::Packet(packet) => {
-                    statistics.received_packets += 1;
-                    statistics.received_bytes += packet.len() as u64;
-                    return Ok(Some(packet));
-                }
-            }
-        }
-        // Pages that come back now can be posted at once.
-        reap(queues, statistics)?;
-        if queues.receive.publish(true) {
-            statistics.notifications += queues.channels.notify(false, true)?;
-        }
-        if !queues.receive.listen()? {
-            return Ok(None);
-        }
     }
 }
 

@@ -10,7 +10,8 @@ use mirage_rt::page::PagePool;
 use mirage_rt::runtime::spawn;
 
 use super::connect::{Connection, Setup};
-use super::{ConnectError, Control, Device, Link, Netfront, Options, Queues, Side, State, Statistics, Wish};
+use super::device::{Device, Link, Queues, Side, State, Wish};
+use super::{ConnectError, Control, Netfront, Options, Statistics};
 use crate::attachment::Attachment;
 use crate::xenbus::{self, BackendWatch, Frontend};
 

@@ -1,0 +1,268 @@
+//! The state of a network device: what its user, its supervisor and its events share.
+
+use alloc::boxed::Box;
+use alloc::rc::{Rc, Weak};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::future::poll_fn;
+use core::task::{Context, Poll, Waker};
+
+use mirage_rt::packet::PacketMut;
+use mirage_rt::types::network::{NetworkError, NetworkInfo};
+
+use super::receive::{ReceiveQueue, Received};
+use super::transmit::TransmitQueue;
+use super::{Broken, ConnectError, Statistics};
+use crate::events::{EventChannel, EventHandler};
+
+/// What the device should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wish {
+    Connected,
+    Quiet,
+    Gone,
+}
+
+pub(super) struct Device {
+    pub(super) name: String,
+    pub(super) state: RefCell<State>,
+    pub(super) wish: Cell<Wish>,
+    /// Of the supervisor, for a changed wish or a broken device.
+    pub(super) supervisor: RefCell<Option<Waker>>,
+    /// Of those who wait for the link to go up or down.
+    pub(super) watchers: RefCell<Vec<Waker>>,
+}
+
+pub(super) struct State {
+    pub(super) link: Link,
+    pub(super) info: NetworkInfo,
+    pub(super) statistics: Statistics,
+    pub(super) receive: Side,
+    pub(super) ready: Side,
+    /// The backend may still use queues of before.
+    pub(super) parting: bool,
+    /// Why the last attempt to connect failed.
+    pub(super) failure: Option<ConnectError>,
+}
+
+/// One of the two things a task waits for.
+#[derive(Default)]
+pub(super) struct Side {
+    pub(super) waker: Option<Waker>,
+    pub(super) told: bool,
+}
+
+pub(super) enum Link {
+    Down,
+    Up(Box<Queues>),
+    /// Given up. The queues stay until the backend has let go of them.
+    Broken(Broken, Option<Box<Queues>>),
+}
+
+pub(super) struct Queues {
+    pub(super) transmit: TransmitQueue,
+    pub(super) receive: ReceiveQueue,
+    pub(super) channels: Channels,
+    pub(super) generation: u64,
+}
+
+pub(super) struct Channels {
+    pub(super) transmit: EventChannel,
+    /// Of its own only if the backend splits them.
+    pub(super) receive: Option<EventChannel>,
+    /// Event channels know their handlers weakly.
+    pub(super) _handlers: [Rc<Handler>; 2],
+}
+
+/// What is to be looked at after an event.
+pub(super) struct Handler {
+    pub(super) device: Weak<Device>,
+    pub(super) transmit: bool,
+    pub(super) receive: bool,
+}
+
+impl Channels {
+    /// The port for transmitting, and the one for receiving if it is another.
+    pub(super) fn ports(&self) -> (u32, Option<u32>) {
+        (self.transmit.port().0, self.receive.as_ref().map(|channel| channel.port().0))
+    }
+
+    /// Sends the events that are due; how many it were.
+    pub(super) fn notify(&self, transmit: bool, receive: bool) -> Result<u64, Broken> {
+        let mut sent = 0;
+        let split = self.receive.as_ref();
+        if transmit || (receive && split.is_none()) {
+            self.transmit.notify().map_err(|_| Broken::EventChannel)?;
+            sent += 1;
+        }
+        if let Some(channel) = split.filter(|_| receive) {
+            channel.notify().map_err(|_| Broken::EventChannel)?;
+            sent += 1;
+        }
+        Ok(sent)
+    }
+}
+
+impl Side {
+    pub(super) fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// What a device that is away answers: the error once, then nothing until it is back.
+    pub(super) fn away<T>(&mut self, context: &Context<'_>) -> Poll<Result<T, NetworkError>> {
+        // Also with the error: whoever goes to sleep on it is woken when the device is back.
+        self.wait(context);
+        if core::mem::replace(&mut self.told, true) {
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(NetworkError::Disconnected))
+    }
+
+    pub(super) fn wait(&mut self, context: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => self.waker = Some(context.waker().clone()),
+        }
+    }
+}
+
+impl Device {
+    pub(super) fn set_wish(&self, wish: Wish) {
+        self.wish.set(wish);
+        self.wake_supervisor();
+    }
+
+    pub(super) fn wake_supervisor(&self) {
+        let waker = self.supervisor.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits for a state of the link.
+    pub(super) async fn until(&self, wanted: impl Fn(&Link) -> bool) {
+        self.until_state(|state| wanted(&state.link)).await;
+    }
+
+    pub(super) async fn until_state(&self, mut wanted: impl FnMut(&State) -> bool) {
+        poll_fn(|context| {
+            if wanted(&self.state.borrow()) {
+                return Poll::Ready(());
+            }
+            self.watchers.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    pub(super) fn wake_watchers(&self) {
+        let watchers = core::mem::take(&mut *self.watchers.borrow_mut());
+        watchers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Changes the link, and wakes all who look at it. The queues of before.
+    pub(super) fn set_link(&self, link: Link) -> Option<Box<Queues>> {
+        let before = {
+            let mut state = self.state.borrow_mut();
+            state.receive.told = false;
+            state.ready.told = false;
+            state.receive.wake();
+            state.ready.wake();
+            core::mem::replace(&mut state.link, link)
+        };
+        self.wake_watchers();
+        match before {
+            Link::Up(queues) | Link::Broken(_, Some(queues)) => Some(queues),
+            Link::Down | Link::Broken(_, None) => None,
+        }
+    }
+
+    /// Whether the queues are of an earlier attachment.
+    pub(super) fn lost_generation(&self, generation: u64) -> bool {
+        matches!(&self.state.borrow().link, Link::Up(queues) if queues.generation != generation)
+    }
+
+    /// Gives the device up.
+    pub(super) fn break_down(&self, state: &mut State, reason: Broken) -> NetworkError {
+        if let Link::Up(queues) = core::mem::replace(&mut state.link, Link::Broken(reason, None)) {
+            log::error!("{}: given up, because the backend broke the protocol: {reason}", self.name);
+            state.link = Link::Broken(reason, Some(queues));
+        }
+        state.receive.wake();
+        state.ready.wake();
+        self.wake_supervisor();
+        NetworkError::Broken
+    }
+
+    /// Does something with the queues; a backend found to be broken ends the device.
+    pub(super) fn with<T>(
+        &self,
+        state: &mut State,
+        act: impl FnOnce(&mut Queues, &mut Statistics) -> Result<T, Broken>,
+    ) -> Result<T, NetworkError> {
+        let result = match &mut state.link {
+            Link::Up(queues) => act(queues, &mut state.statistics),
+            Link::Down => return Err(NetworkError::Disconnected),
+            Link::Broken(..) => return Err(NetworkError::Broken),
+        };
+        result.map_err(|reason| self.break_down(state, reason))
+    }
+}
+
+impl EventHandler for Handler {
+    fn on_event(&self) {
+        let Some(device) = self.device.upgrade() else { return };
+        let mut state = device.state.borrow_mut();
+        state.statistics.events += 1;
+        if self.receive {
+            state.receive.wake();
+        }
+        if self.transmit {
+            // Here, not when the next packet is sent: its pages are somebody else's memory.
+            let _ = device.with(&mut state, reap);
+            state.ready.wake();
+        }
+    }
+}
+
+/// Takes back answered transmit slots until there is none and the backend knows when to send an event.
+pub(super) fn reap(queues: &mut Queues, statistics: &mut Statistics) -> Result<(), Broken> {
+    loop {
+        let reaped = queues.transmit.reap()?;
+        statistics.transmit_refused += u64::from(reaped.refused);
+        if !queues.transmit.listen(queues.receive.has_pages())? {
+            return Ok(());
+        }
+    }
+}
+
+/// The next packet, if there is one; if not, the backend has all free pages and sends an event with the next packet.
+pub(super) fn receive(queues: &mut Queues, statistics: &mut Statistics) -> Result<Option<PacketMut>, Broken> {
+    loop {
+        while let Some(received) = queues.receive.next()? {
+            if queues.receive.publish(false) {
+                statistics.notifications += queues.channels.notify(false, true)?;
+            }
+            match received {
+                Received::NoMemory => statistics.received_no_memory += 1,
+                Received::Error => statistics.received_errors += 1,
+                Received::Packet(packet) => {
+                    statistics.received_packets += 1;
+                    statistics.received_bytes += packet.len() as u64;
+                    return Ok(Some(packet));
+                }
+            }
+        }
+        // Pages that come back now can be posted at once.
+        reap(queues, statistics)?;
+        if queues.receive.publish(true) {
+            statistics.notifications += queues.channels.notify(false, true)?;
+        }
+        if !queues.receive.listen()? {
+            return Ok(None);
+        }
+    }
+}
