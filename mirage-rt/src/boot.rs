@@ -145,6 +145,8 @@ impl ExitCode {
 /// `shutdown` is ready, whichever is first. Tasks that main spawned end with it.
 ///
 /// A program that declares no network needs no `connector`.
+// Inline, as is what it calls, so that it is compiled with the platform, which favours size: it happens once.
+#[inline]
 pub fn run(
     runtime: &Runtime,
     unikernel: &'static Unikernel,

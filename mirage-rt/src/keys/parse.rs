@@ -91,6 +91,7 @@ impl core::error::Error for KeyError {}
 /// # Errors
 ///
 /// Every mistake in the words, in their order, then the keys that are missing.
+#[inline]
 pub fn parse(specs: &'static [KeySpec], words: &[String]) -> Result<Parsed, Vec<KeyError>> {
     let mut values = Values::default();
     let mut errors = Vec::new();
@@ -137,6 +138,7 @@ impl KeyError {
     }
 }
 
+#[inline]
 fn read(spec: &KeySpec, value: Option<&str>, known: &Values) -> Result<super::Value, KeyError> {
     if known.value(spec.name).is_some() {
         return Err(KeyError::Twice { name: spec.name });
@@ -149,12 +151,14 @@ fn read(spec: &KeySpec, value: Option<&str>, known: &Values) -> Result<super::Va
     read_text(spec, text)
 }
 
+#[inline]
 fn read_text(spec: &KeySpec, text: &str) -> Result<super::Value, KeyError> {
     let wrong = |error| KeyError::Value { name: spec.name, value: text.to_string(), error };
     (spec.read)(spec.kind, text).map_err(wrong)
 }
 
 /// The value of a key that was not given.
+#[inline]
 fn fall_back(spec: &KeySpec, values: &mut Values) -> Result<(), KeyError> {
     match (spec.default, spec.required) {
         (Some(text), _) => values.insert(spec.name, read_text(spec, text)?),
@@ -165,6 +169,7 @@ fn fall_back(spec: &KeySpec, values: &mut Values) -> Result<(), KeyError> {
 }
 
 /// The key spelled most like `name`, if one is near.
+#[inline]
 fn similar(specs: &[KeySpec], name: &str) -> Option<&'static str> {
     let names = specs.iter().map(|spec| spec.name).chain(core::iter::once("help"));
     let (distance, best) = names.map(|known| (distance(known, name), known)).min()?;
@@ -172,6 +177,7 @@ fn similar(specs: &[KeySpec], name: &str) -> Option<&'static str> {
 }
 
 /// How many letters to insert, delete or change to make `a` of `b` (Levenshtein). Names longer than the row are far apart.
+#[inline]
 fn distance(a: &str, b: &str) -> usize {
     const LONGEST: usize = 64;
     if a.len() >= LONGEST || b.len() >= LONGEST {
@@ -219,6 +225,7 @@ impl core::error::Error for SplitError {}
 /// # Errors
 ///
 /// [`SplitError`], which says what to change.
+#[inline]
 pub fn split(line: &[u8]) -> Result<Vec<String>, SplitError> {
     if line.len() > MAX_COMMAND_LINE {
         return Err(SplitError::TooLong);

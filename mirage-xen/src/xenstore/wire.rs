@@ -164,9 +164,8 @@ pub struct Oversize {
 /// Puts messages together from the bytes of a stream, in pieces of any size.
 #[derive(Default, Debug)]
 pub struct Assembler {
-    header: [u8; HEADER],
-    filled: usize,
-    payload: Vec<u8>,
+    /// The message so far.
+    bytes: Vec<u8>,
 }
 
 impl Assembler {
@@ -176,26 +175,21 @@ impl Assembler {
     ///
     /// [`Oversize`]; nothing more can be read from this stream.
     pub fn feed(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Oversize> {
-        let missing = (HEADER - self.filled).min(input.len());
-        self.header[self.filled..self.filled + missing].copy_from_slice(&input[..missing]);
-        self.filled += missing;
-        *input = &input[missing..];
-        if self.filled < HEADER {
-            return Ok(None);
+        while let Some((byte, rest)) = input.split_first() {
+            *input = rest;
+            self.bytes.push(*byte);
+            let Some((header, payload)) = self.bytes.split_first_chunk() else { continue };
+            let header = Header::parse(header);
+            if header.length > PAYLOAD_MAX as u32 {
+                return Err(Oversize { length: header.length });
+            }
+            if payload.len() == header.length as usize {
+                let message = Message { header, payload: payload.to_vec() };
+                self.bytes.clear();
+                return Ok(Some(message));
+            }
         }
-        let header = Header::parse(&self.header);
-        let length = match usize::try_from(header.length) {
-            Ok(length) if length <= PAYLOAD_MAX => length,
-            _ => return Err(Oversize { length: header.length }),
-        };
-        let part = (length - self.payload.len()).min(input.len());
-        self.payload.extend_from_slice(&input[..part]);
-        *input = &input[part..];
-        if self.payload.len() < length {
-            return Ok(None);
-        }
-        self.filled = 0;
-        Ok(Some(Message { header, payload: core::mem::take(&mut self.payload) }))
+        Ok(None)
     }
 }
 
@@ -279,14 +273,17 @@ pub fn strings(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Whether xenstored takes `path`: its characters, its length, no empty component.
-pub fn is_valid_path(path: &str) -> bool {
-    let limit = if path.starts_with('/') { ABSOLUTE_PATH_MAX } else { RELATIVE_PATH_MAX };
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-/_@".contains(&byte);
-    !path.is_empty()
-        && path.len() < limit
-        && path.bytes().all(valid)
-        && !path.contains("//")
-        && (path == "/" || !path.ends_with('/'))
+pub fn is_valid_path(path: &[u8]) -> bool {
+    let limit = if path.first() == Some(&b'/') { ABSOLUTE_PATH_MAX } else { RELATIVE_PATH_MAX };
+    let mut last = 0;
+    for byte in path {
+        let valid = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'/' | b'_' | b'@');
+        if !valid || (*byte == b'/' && last == b'/') {
+            return false;
+        }
+        last = *byte;
+    }
+    (last != b'/' || path.len() == 1) && !path.is_empty() && path.len() < limit
 }
 
 /// What a permission allows.

@@ -19,7 +19,7 @@ pub struct Transaction {
 }
 
 /// The number that answers the start of a transaction.
-pub(super) fn parse_number(payload: &[u8]) -> Option<u32> {
+fn parse_number(payload: &[u8]) -> Option<u32> {
     let text = core::str::from_utf8(payload.strip_suffix(b"\0").unwrap_or(payload)).ok()?;
     text.parse().ok().filter(|number| *number != 0)
 }
@@ -31,7 +31,12 @@ impl Xenstore {
     ///
     /// `ENOSPC` or `EBUSY` when the domain has as many as it may.
     pub async fn begin(&self) -> Result<Transaction, XenstoreError> {
-        let payload = self.request(Operation::TransactionStart, "", b"").await?;
+        let start = self.request(Operation::TransactionStart, "", b"").if_unclaimed(|connection, payload| {
+            if let Some(transaction) = parse_number(payload) {
+                connection.roll_back(transaction);
+            }
+        });
+        let payload = start.await?;
         let number = parse_number(&payload).ok_or(XenstoreError::Reply(Operation::TransactionStart))?;
         Ok(Transaction { store: Xenstore { connection: self.connection.clone(), transaction: number }, open: true })
     }
@@ -91,7 +96,7 @@ impl Deref for Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         if self.open {
-            self.store.send(Operation::TransactionEnd, b"F\0");
+            self.store.connection.roll_back(self.store.transaction);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The ring below the client: bytes out, bytes in, answers to whom they belong.
+//!
+//! This is in every image, so there is one copy of everything: requests are one type, and answers are not generic.
 
-use alloc::collections::VecDeque;
 use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -49,40 +50,66 @@ pub(super) struct Connection {
 struct State {
     ring: Option<(SharedBytes<'static>, EventChannel)>,
     lost: bool,
-    queue: VecDeque<u8>,
+    queue: Vec<u8>,
     incoming: Assembler,
     last_request: u32,
-    requests: Vec<Pending>,
+    /// What waits for an answer, wanted or not.
+    requests: Vec<Rc<Pending>>,
     waiting_for_room: Vec<Waker>,
 }
 
+/// A request that was sent. The connection has it until its answer is there, and whoever waits for that, until it is taken.
 struct Pending {
     number: u32,
     operation: Operation,
-    answer: Answer,
+    answer: Cell<Option<Result<Vec<u8>, XenstoreError>>>,
+    waker: Cell<Option<Waker>>,
+    unclaimed: Option<Unclaimed>,
 }
 
-enum Answer {
-    Awaited(Option<Waker>),
-    Here(Result<Vec<u8>, Refusal>),
-    /// Nobody waits any more.
-    Abandoned,
-}
+/// What to do with the payload of an answer that nobody waits for any more.
+pub(super) type Unclaimed = fn(&Connection, &[u8]);
 
 impl Pending {
-    /// The transaction that its answer started.
-    fn orphan(self) -> Option<u32> {
-        match (self.operation, self.answer) {
-            (Operation::TransactionStart, Answer::Here(Ok(payload))) => super::transaction::parse_number(&payload),
-            _ => None,
+    /// Deals with an answer that nobody will take, if there is one.
+    fn give_up(&self, connection: &Connection) {
+        if let Some(unclaimed) = self.unclaimed
+            && let Some(Ok(payload)) = self.answer.take()
+        {
+            unclaimed(connection, &payload);
         }
     }
 }
 
-/// Why there is no payload.
-enum Refusal {
-    Code(Code),
-    Error(XenstoreError),
+/// What there is to do when nothing is borrowed any more.
+#[derive(Default)]
+struct Consequences {
+    answered: Vec<Rc<Pending>>,
+    wake: Vec<Waker>,
+}
+
+impl Consequences {
+    /// Answers all of `state`'s requests with an error.
+    fn fail(&mut self, state: &mut State) {
+        for request in core::mem::take(&mut state.requests) {
+            let error = if state.lost { XenstoreError::Lost } else { XenstoreError::Interrupted };
+            request.answer.set(Some(Err(error)));
+            self.answered.push(request);
+        }
+        self.wake.append(&mut state.waiting_for_room);
+    }
+
+    fn happen(self, connection: &Connection) {
+        for request in self.answered {
+            if let Some(waker) = request.waker.take() {
+                waker.wake();
+            }
+            if Rc::strong_count(&request) == 1 {
+                request.give_up(connection);
+            }
+        }
+        self.wake.into_iter().for_each(Waker::wake);
+    }
 }
 
 impl Xenstore {
@@ -98,16 +125,15 @@ impl Xenstore {
         debug_assert_eq!(ring.memory.len(), PAGE_SIZE);
         let handler: Weak<dyn EventHandler> = Rc::downgrade(&(self.connection.clone() as Rc<dyn EventHandler>));
         let channel = events.adopt(ring.port, Some(handler))?;
-        let before = {
+        let mut before = {
             let mut state = self.connection.state.borrow_mut();
             let last_request = state.last_request;
-            core::mem::replace(
-                &mut *state,
-                State { ring: Some((ring.memory, channel)), last_request, ..State::default() },
-            )
+            let state_now = State { ring: Some((ring.memory, channel)), last_request, ..State::default() };
+            core::mem::replace(&mut *state, state_now)
         };
-        let interrupted = self.connection.take_over(before);
-        interrupted.into_iter().for_each(Waker::wake);
+        let mut consequences = Consequences::default();
+        consequences.fail(&mut before);
+        consequences.happen(&self.connection);
         self.watch_all_again();
         self.connection.serve();
         Ok(())
@@ -115,13 +141,11 @@ impl Xenstore {
 
     /// A request about `path`, with what else belongs to it.
     pub(super) fn request(&self, operation: Operation, path: &str, rest: &[u8]) -> Request {
-        let payload = [path.as_bytes(), b"\0", rest].concat();
-        Request { store: self.clone(), operation, payload, path: path.len(), stage: Stage::Unsent }
-    }
-
-    /// Sends a request whose answer does not matter, without waiting: what dropped handles leave behind.
-    pub(super) fn send(&self, operation: Operation, payload: &[u8]) {
-        self.connection.submit(operation, self.transaction, payload, false);
+        let mut payload = Vec::with_capacity(path.len() + 1 + rest.len());
+        payload.extend_from_slice(path.as_bytes());
+        payload.push(0);
+        payload.extend_from_slice(rest);
+        Request { store: self.clone(), operation, payload, path: path.len(), unclaimed: None, sent: None }
     }
 }
 
@@ -149,129 +173,130 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Puts a request into the queue; its number. Its answer is kept only if it is `awaited`.
-    fn submit(&self, operation: Operation, transaction: u32, payload: &[u8], awaited: bool) -> u32 {
-        let number = {
-            let mut state = self.state.borrow_mut();
-            let number = state.new_number();
-            let answer = match (state.lost, awaited) {
-                (true, false) => return number,
-                (true, true) => Answer::Here(Err(Refusal::Error(XenstoreError::Lost))),
-                (false, true) => Answer::Awaited(None),
-                (false, false) => Answer::Abandoned,
-            };
-            if !state.lost {
-                let length = payload.len() as u32;
-                let header = Header { operation: operation as u32, request: number, transaction, length };
-                state.queue.extend(header.emit());
-                state.queue.extend(payload);
-            }
-            state.requests.push(Pending { number, operation, answer });
-            number
-        };
-        self.serve();
-        number
-    }
-
-    /// Nobody waits for an answer any more.
-    fn abandon(&self, number: u32) {
-        let orphan = {
-            let mut state = self.state.borrow_mut();
-            let Some(index) = state.find(number) else { return };
-            if matches!(state.requests[index].answer, Answer::Here(_)) {
-                state.requests.swap_remove(index).orphan()
-            } else {
-                state.requests[index].answer = Answer::Abandoned;
-                None
-            }
-        };
-        self.end_orphans(orphan);
-    }
-
-    /// Ends transactions that were started for nobody.
-    fn end_orphans(&self, transactions: impl IntoIterator<Item = u32>) {
-        for transaction in transactions {
-            self.submit(Operation::TransactionEnd, transaction, b"F\0", false);
+    /// Puts a request into the queue.
+    fn submit(
+        &self,
+        operation: Operation,
+        transaction: u32,
+        payload: &[u8],
+        unclaimed: Option<Unclaimed>,
+    ) -> Rc<Pending> {
+        let mut state = self.state.borrow_mut();
+        let number = state.new_number();
+        let request = Pending { number, operation, answer: Cell::default(), waker: Cell::default(), unclaimed };
+        let request = Rc::new(request);
+        if state.lost {
+            request.answer.set(Some(Err(XenstoreError::Lost)));
+        } else {
+            let header =
+                Header { operation: operation as u32, request: number, transaction, length: payload.len() as u32 };
+            state.queue.extend_from_slice(&header.emit());
+            state.queue.extend_from_slice(payload);
+            state.requests.push(Rc::clone(&request));
         }
+        drop(state);
+        self.serve();
+        request
+    }
+
+    /// Ends a transaction that nobody will use any more.
+    pub(super) fn roll_back(&self, transaction: u32) {
+        self.submit(Operation::TransactionEnd, transaction, b"F\0", None);
     }
 
     /// Moves bytes both ways until neither is possible, notifies xenstored, and wakes whom it concerns.
     fn serve(&self) {
-        let mut wake = Vec::new();
-        let mut orphans = Vec::new();
-        {
-            let mut state = self.state.borrow_mut();
-            let mut moved = false;
-            loop {
-                match state.exchange() {
-                    Ok(Exchange { moved: false, .. }) => break,
-                    Ok(Exchange { messages, .. }) => {
-                        moved = true;
-                        messages
-                            .into_iter()
-                            .for_each(|message| self.deliver(&mut state, message, &mut wake, &mut orphans));
-                    }
-                    Err(reason) => {
-                        log::error!("xenstore: connection given up: {reason}");
-                        state.lose(&mut wake);
-                        self.watches.borrow_mut().lose(&mut wake);
-                        break;
-                    }
+        let mut consequences = Consequences::default();
+        let mut state = self.state.borrow_mut();
+        let mut any = false;
+        while !state.lost {
+            match self.exchange(&mut state, &mut consequences) {
+                Ok(false) => break,
+                Ok(true) => any = true,
+                Err(reason) => {
+                    complain(format_args!("connection given up: {reason}"));
+                    state.lost = true;
+                    state.queue.clear();
+                    consequences.fail(&mut state);
+                    self.watches.borrow_mut().lose(&mut consequences.wake);
                 }
-            }
-            if moved {
-                if let Some((_, channel)) = &state.ring
-                    && let Err(error) = channel.notify()
-                {
-                    log::error!("xenstore: {error}");
-                }
-                wake.append(&mut state.waiting_for_room);
             }
         }
-        wake.into_iter().for_each(Waker::wake);
-        self.end_orphans(orphans);
+        if any {
+            if let Some((_, channel)) = &state.ring
+                && let Err(error) = channel.notify()
+            {
+                complain(format_args!("{error}"));
+            }
+            consequences.wake.append(&mut state.waiting_for_room);
+        }
+        drop(state);
+        consequences.happen(self);
     }
 
-    fn deliver(&self, state: &mut State, message: Message, wake: &mut Vec<Waker>, orphans: &mut Vec<u32>) {
+    /// Writes what fits into the ring and reads what is there; whether there was anything.
+    fn exchange(&self, state: &mut State, consequences: &mut Consequences) -> Result<bool, &'static str> {
+        let Some((page, _)) = &state.ring else { return Ok(false) };
+        let page = *page;
+        // Our own indices stand in the page as well. xenstored has no reason to write them; if it does, the checks hold.
+        let consumer = page.load_u32(REQUEST_CONSUMER, Ordering::Acquire);
+        let mut producer = page.load_u32(REQUEST_PRODUCER, Ordering::Relaxed);
+        let waiting = Untrusted::new(producer.wrapping_sub(consumer)).at_most(RING);
+        let room = RING - waiting.ok_or("the indices of the request ring are more than a ring apart")?;
+        let written = state.queue.len().min(room as usize);
+        for byte in state.queue.drain(..written) {
+            page.write_u8(REQUESTS + (producer % RING) as usize, byte);
+            producer = producer.wrapping_add(1);
+        }
+        page.store_u32(REQUEST_PRODUCER, producer, Ordering::Release);
+
+        let producer = page.load_u32(RESPONSE_PRODUCER, Ordering::Acquire);
+        let mut consumer = page.load_u32(RESPONSE_CONSUMER, Ordering::Relaxed);
+        let count = Untrusted::new(producer.wrapping_sub(consumer)).at_most(RING);
+        let count = count.ok_or("the indices of the response ring are more than a ring apart")?;
+        for _ in 0..count {
+            let byte = page.read_u8(RESPONSES + (consumer % RING) as usize);
+            consumer = consumer.wrapping_add(1);
+            let message = state.incoming.feed(&mut &[byte][..]);
+            if let Some(message) = message.map_err(|_| "xenstored sent a message longer than the protocol allows")? {
+                self.deliver(state, message, consequences);
+            }
+        }
+        page.store_u32(RESPONSE_CONSUMER, consumer, Ordering::Release);
+        fence(Ordering::SeqCst);
+        Ok(written > 0 || count > 0)
+    }
+
+    fn deliver(&self, state: &mut State, message: Message, consequences: &mut Consequences) {
         let operation = Operation::from_code(message.header.operation);
         if operation == Some(Operation::WatchEvent) {
-            self.watches.borrow_mut().deliver(&message.payload, wake);
-            return;
+            return self.watches.borrow_mut().deliver(&message.payload, &mut consequences.wake);
         }
-        let Some(index) = state.find(message.header.request) else {
-            log::warn!("xenstore: an answer to request {}, which was not made", message.header.request);
-            return;
+        let number = message.header.request;
+        let Some(index) = state.requests.iter().position(|request| request.number == number) else {
+            return complain(format_args!("an answer to request {number}, which was not made"));
         };
-        let request = &mut state.requests[index];
-        let answer = match operation {
-            Some(Operation::Error) => Err(Refusal::Code(Code::parse(&message.payload))),
-            Some(operation) if operation == request.operation => Ok(message.payload),
-            _ => Err(Refusal::Error(XenstoreError::Reply(request.operation))),
-        };
-        match core::mem::replace(&mut request.answer, Answer::Here(answer)) {
-            Answer::Awaited(waker) => wake.extend(waker),
-            Answer::Here(_) => {}
-            Answer::Abandoned => orphans.extend(state.requests.swap_remove(index).orphan()),
-        }
+        let request = state.requests.swap_remove(index);
+        let asked = request.operation;
+        request.answer.set(Some(match operation {
+            // The path is known to who asked.
+            Some(Operation::Error) => Err(XenstoreError::Refused {
+                operation: asked,
+                path: String::new(),
+                code: Code::parse(&message.payload),
+            }),
+            Some(operation) if operation == asked => Ok(message.payload),
+            _ => Err(XenstoreError::Reply(asked)),
+        }));
+        consequences.answered.push(request);
     }
+}
 
-    /// Answers what was under way on an earlier connection; whom to wake.
-    fn take_over(&self, before: State) -> Vec<Waker> {
-        let mut wake = before.waiting_for_room;
-        let mut state = self.state.borrow_mut();
-        for mut request in before.requests {
-            match request.answer {
-                Answer::Awaited(waker) => {
-                    wake.extend(waker);
-                    request.answer = Answer::Here(Err(Refusal::Error(XenstoreError::Interrupted)));
-                    state.requests.push(request);
-                }
-                Answer::Here(_) => state.requests.push(request),
-                Answer::Abandoned => {}
-            }
-        }
-        wake
-    }
+/// Tells of what xenstored did wrong. One place, because each is as large as what it says.
+#[cold]
+#[inline(never)]
+pub(super) fn complain(what: fmt::Arguments<'_>) {
+    log::error!("xenstore: {what}");
 }
 
 impl EventHandler for Connection {
@@ -280,81 +305,13 @@ impl EventHandler for Connection {
     }
 }
 
-#[derive(Default)]
-struct Exchange {
-    moved: bool,
-    messages: Vec<Message>,
-}
-
 impl State {
-    fn find(&self, number: u32) -> Option<usize> {
-        self.requests.iter().position(|request| request.number == number)
-    }
-
     /// A number that no request under way has.
     fn new_number(&mut self) -> u32 {
         loop {
             self.last_request = self.last_request.wrapping_add(1);
             if self.requests.iter().all(|request| request.number != self.last_request) {
                 return self.last_request;
-            }
-        }
-    }
-
-    /// Writes what fits into the ring and reads what is there.
-    fn exchange(&mut self) -> Result<Exchange, &'static str> {
-        let Some((page, _)) = &self.ring else { return Ok(Exchange::default()) };
-        if self.lost {
-            return Ok(Exchange::default());
-        }
-        let mut result = Exchange::default();
-        // Our own indices stand in the page as well. xenstored has no reason to write them; if it does, the checks hold.
-        let consumer = page.load_u32(REQUEST_CONSUMER, Ordering::Acquire);
-        let mut producer = page.load_u32(REQUEST_PRODUCER, Ordering::Relaxed);
-        let waiting = Untrusted::new(producer.wrapping_sub(consumer)).at_most(RING);
-        let mut room = RING - waiting.ok_or("the indices of the request ring are more than a ring apart")?;
-        while room > 0
-            && let Some(byte) = self.queue.pop_front()
-        {
-            page.write_u8(REQUESTS + (producer % RING) as usize, byte);
-            producer = producer.wrapping_add(1);
-            room -= 1;
-            result.moved = true;
-        }
-        page.store_u32(REQUEST_PRODUCER, producer, Ordering::Release);
-
-        let producer = page.load_u32(RESPONSE_PRODUCER, Ordering::Acquire);
-        let mut consumer = page.load_u32(RESPONSE_CONSUMER, Ordering::Relaxed);
-        let count = Untrusted::new(producer.wrapping_sub(consumer)).at_most(RING);
-        let count = count.ok_or("the indices of the response ring are more than a ring apart")?;
-        let mut bytes = [0; RING as usize];
-        let bytes = &mut bytes[..count as usize];
-        for byte in bytes.iter_mut() {
-            *byte = page.read_u8(RESPONSES + (consumer % RING) as usize);
-            consumer = consumer.wrapping_add(1);
-        }
-        page.store_u32(RESPONSE_CONSUMER, consumer, Ordering::Release);
-        fence(Ordering::SeqCst);
-        result.moved |= count > 0;
-        let mut rest = &*bytes;
-        while !rest.is_empty() {
-            match self.incoming.feed(&mut rest) {
-                Ok(message) => result.messages.extend(message),
-                Err(_) => return Err("xenstored sent a message longer than the protocol allows"),
-            }
-        }
-        Ok(result)
-    }
-
-    fn lose(&mut self, wake: &mut Vec<Waker>) {
-        self.lost = true;
-        self.queue.clear();
-        wake.append(&mut self.waiting_for_room);
-        self.requests.retain(|request| !matches!(request.answer, Answer::Abandoned));
-        for request in &mut self.requests {
-            if let Answer::Awaited(waker) = &mut request.answer {
-                wake.extend(waker.take());
-                request.answer = Answer::Here(Err(Refusal::Error(XenstoreError::Lost)));
             }
         }
     }
@@ -371,91 +328,80 @@ pub struct Request {
     payload: Vec<u8>,
     /// Bytes of the path, which comes first.
     path: usize,
-    stage: Stage,
-}
-
-#[derive(Clone, Copy)]
-enum Stage {
-    Unsent,
-    Sent(u32),
-    Done,
+    unclaimed: Option<Unclaimed>,
+    sent: Option<Rc<Pending>>,
 }
 
 impl Request {
+    /// Says what to do with the payload of an answer that comes when nobody waits for it any more.
+    pub(super) fn if_unclaimed(mut self, unclaimed: Unclaimed) -> Self {
+        self.unclaimed = Some(unclaimed);
+        self
+    }
+
+    /// Sends it without waiting for room or an answer: what dropped handles leave behind.
+    pub(super) fn send(self) {
+        self.store.connection.submit(self.operation, self.store.transaction, &self.payload, None);
+    }
+
     /// Whether its payload is on its way, or was.
     pub(super) fn is_sent(&self) -> bool {
-        !matches!(self.stage, Stage::Unsent)
+        self.sent.is_some()
     }
 
-    fn path(&self) -> String {
-        String::from_utf8_lossy(&self.payload[..self.path]).into_owned()
+    fn path(&self) -> &[u8] {
+        self.payload.get(..self.path).unwrap_or_default()
     }
 
-    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<u32, XenstoreError>> {
-        let path = core::str::from_utf8(&self.payload[..self.path]);
-        if self.operation.has_path() && !path.is_ok_and(wire::is_valid_path) {
-            return Poll::Ready(Err(XenstoreError::Path(self.path())));
+    /// The path for messages.
+    fn path_text(&self) -> String {
+        String::from_utf8(self.path().to_vec()).unwrap_or_default()
+    }
+
+    fn poll_send(&self, context: &mut Context<'_>) -> Poll<Result<Rc<Pending>, XenstoreError>> {
+        if self.operation.has_path() && !wire::is_valid_path(self.path()) {
+            return Poll::Ready(Err(XenstoreError::Path(self.path_text())));
         }
         if self.payload.len() > PAYLOAD_MAX {
             return Poll::Ready(Err(XenstoreError::TooLong { length: self.payload.len() }));
         }
         let connection = &self.store.connection;
         ready!(connection.poll_room(context))?;
-        Poll::Ready(Ok(connection.submit(self.operation, self.store.transaction, &self.payload, true)))
-    }
-
-    fn poll_answer(&self, number: u32, context: &mut Context<'_>) -> Poll<Result<Vec<u8>, XenstoreError>> {
-        let mut state = self.store.connection.state.borrow_mut();
-        let Some(index) = state.find(number) else { return Poll::Ready(Err(XenstoreError::Interrupted)) };
-        if let Answer::Awaited(waker) = &mut state.requests[index].answer {
-            *waker = Some(context.waker().clone());
-            return Poll::Pending;
-        }
-        Poll::Ready(match state.requests.swap_remove(index).answer {
-            Answer::Here(Ok(payload)) => Ok(payload),
-            Answer::Here(Err(Refusal::Error(error))) => Err(error),
-            Answer::Here(Err(Refusal::Code(code))) => {
-                Err(XenstoreError::Refused { operation: self.operation, path: self.path(), code })
-            }
-            Answer::Awaited(_) | Answer::Abandoned => Err(XenstoreError::Interrupted),
-        })
+        Poll::Ready(Ok(connection.submit(self.operation, self.store.transaction, &self.payload, self.unclaimed)))
     }
 }
 
 impl Future for Request {
     type Output = Result<Vec<u8>, XenstoreError>;
 
-    // One copy of this, not one for each place that asks for something.
     #[inline(never)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let number = match self.stage {
-            Stage::Done => return Poll::Ready(Err(XenstoreError::Interrupted)),
-            Stage::Sent(number) => number,
-            Stage::Unsent => match ready!(self.poll_send(context)) {
-                Ok(number) => number,
-                Err(error) => {
-                    self.stage = Stage::Done;
-                    return Poll::Ready(Err(error));
-                }
-            },
+        if self.sent.is_none() {
+            self.sent = Some(ready!(self.poll_send(context))?);
+        }
+        let Some(request) = &self.sent else { return Poll::Pending };
+        let Some(mut answer) = request.answer.take() else {
+            request.waker.set(Some(context.waker().clone()));
+            return Poll::Pending;
         };
-        self.stage = Stage::Sent(number);
-        let answer = ready!(self.poll_answer(number, context));
-        self.stage = Stage::Done;
+        if let Err(XenstoreError::Refused { path, .. }) = &mut answer {
+            *path = self.path_text();
+        }
         Poll::Ready(answer)
     }
 }
 
 impl Drop for Request {
+    #[inline(never)]
     fn drop(&mut self) {
-        if let Stage::Sent(number) = self.stage {
-            self.store.connection.abandon(number);
+        if let Some(request) = self.sent.take() {
+            request.give_up(&self.store.connection);
         }
     }
 }
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "request to {} {}", self.operation.verb(), self.path())
+        write!(f, "request to {} {}", self.operation.verb(), self.path_text())
     }
 }

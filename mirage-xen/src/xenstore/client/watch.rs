@@ -1,13 +1,12 @@
 //! Watches: streams of changes, bounded.
 
-use alloc::collections::VecDeque;
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 
+use super::transport::{Request, complain};
 use super::{Xenstore, XenstoreError};
 use crate::xenstore::wire::{self, Operation};
 
@@ -40,7 +39,7 @@ pub(super) struct Watches {
 struct Entry {
     token: u32,
     path: String,
-    queue: VecDeque<String>,
+    queue: Vec<String>,
     waker: Option<Waker>,
     lost: bool,
 }
@@ -54,19 +53,17 @@ impl Watches {
     pub(super) fn deliver(&mut self, payload: &[u8], wake: &mut Vec<Waker>) {
         let mut strings = wire::strings(payload);
         let (path, token) = (strings.next().unwrap_or_default(), strings.next().unwrap_or_default());
-        let token = core::str::from_utf8(token).ok().and_then(|token| token.parse().ok());
-        let (Ok(path), Some(token)) = (core::str::from_utf8(path), token) else {
-            log::warn!("xenstore: an event without path and token");
-            return;
+        let Ok(path) = core::str::from_utf8(path) else {
+            return complain(format_args!("an event of a path that is no text"));
         };
         // One of a watch that has just been ended is no error.
-        let Some(entry) = self.find(token) else { return };
+        let Some(entry) = self.entries.iter_mut().find(|entry| token_text(entry.token)[..] == *token) else { return };
         if !entry.queue.iter().any(|waiting| waiting == path) {
             if entry.queue.len() == QUEUE {
                 entry.queue.clear();
-                entry.queue.push_back(entry.path.clone());
+                entry.queue.push(entry.path.clone());
             } else {
-                entry.queue.push_back(path.to_string());
+                entry.queue.push(path.to_string());
             }
         }
         wake.extend(entry.waker.take());
@@ -80,9 +77,9 @@ impl Watches {
     }
 }
 
-/// What starts and ends a watch.
-fn payload(path: &str, token: u32) -> Vec<u8> {
-    format!("{path}\0{token}\0").into_bytes()
+/// How a token is written: eight digits.
+fn token_text(token: u32) -> [u8; 8] {
+    core::array::from_fn(|digit| b"0123456789abcdef"[(token >> (28 - 4 * digit)) as usize % 16])
 }
 
 impl Xenstore {
@@ -98,25 +95,29 @@ impl Xenstore {
             let mut watches = self.connection.watches.borrow_mut();
             watches.last_token = watches.last_token.wrapping_add(1);
             let token = watches.last_token;
-            let queue = VecDeque::with_capacity(QUEUE);
-            watches.entries.push(Entry { token, path: path.to_string(), queue, waker: None, lost: false });
+            let entry = Entry { token, path: path.to_string(), queue: Vec::new(), waker: None, lost: false };
+            watches.entries.push(entry);
             token
         };
         // From here on, dropping the watch ends it.
         let watch = Watch { store: Xenstore { transaction: 0, ..self.clone() }, token };
-        watch.store.request(Operation::Watch, path, format!("{token}\0").as_bytes()).await?;
+        watch.store.about_watch(Operation::Watch, path, token).await?;
         Ok(watch)
+    }
+
+    fn about_watch(&self, operation: Operation, path: &str, token: u32) -> Request {
+        let mut rest = [0; 9];
+        rest[..8].copy_from_slice(&token_text(token));
+        self.request(operation, path, &rest)
     }
 
     /// Sets all watches again, on a new connection.
     pub(super) fn watch_all_again(&self) {
-        let watches: Vec<_> = {
-            let watches = self.connection.watches.borrow();
-            watches.entries.iter().map(|entry| payload(&entry.path, entry.token)).collect()
-        };
-        for watch in watches {
-            self.send(Operation::Watch, &watch);
-        }
+        let watches = self.connection.watches.borrow();
+        let again = watches.entries.iter().map(|entry| self.about_watch(Operation::Watch, &entry.path, entry.token));
+        let again: Vec<_> = again.collect();
+        drop(watches);
+        again.into_iter().for_each(Request::send);
     }
 }
 
@@ -135,8 +136,8 @@ impl Watch {
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<WatchEvent, XenstoreError>> {
         let mut watches = self.store.connection.watches.borrow_mut();
         let Some(entry) = watches.find(self.token) else { return Poll::Ready(Err(XenstoreError::Lost)) };
-        if let Some(path) = entry.queue.pop_front() {
-            return Poll::Ready(Ok(WatchEvent { path }));
+        if !entry.queue.is_empty() {
+            return Poll::Ready(Ok(WatchEvent { path: entry.queue.remove(0) }));
         }
         if entry.lost {
             return Poll::Ready(Err(XenstoreError::Lost));
@@ -163,7 +164,7 @@ impl Drop for Watch {
             index.map(|index| watches.entries.swap_remove(index))
         };
         if let Some(entry) = entry {
-            self.store.send(Operation::Unwatch, &payload(&entry.path, self.token));
+            self.store.about_watch(Operation::Unwatch, &entry.path, self.token).send();
         }
     }
 }
