@@ -239,7 +239,7 @@ fn arguments(command: &mut Command, images: &Images, share: &Path, options: &Lab
         .args(["-initrd", "images/vmlinux console=hvc0 quiet,images/dom0.cpio"])
         // Without `restrict` a packet to a guest that is gone would reach that address from the host's own network.
         .args(["-netdev", &format!("user,id={NETWORK},restrict=on,dhcpstart=10.0.2.100")])
-        .args(["-device", &format!("virtio-net-pci,netdev={NETWORK}")])
+        .args(["-device", &format!("virtio-net-pci,netdev={NETWORK},romfile=")])
         .args(["-virtfs", &folder(share, "host", "")])
         .args(["-virtfs", &folder(images.folder(), "images", ",readonly=on")])
         .args(["-chardev", "socket,id=agent,path=agent", "-device", "virtio-serial-pci"])

@@ -55,11 +55,8 @@ pub(crate) const DOM0: PackageSet = PackageSet {
 };
 
 /// QEMU, for hosts that have none.
-pub(crate) const QEMU: PackageSet = PackageSet {
-    name: "qemu",
-    wanted: &["qemu-system-x86", "seabios"],
-    prefixes: &["qemu-system-", "ipxe-qemu", "seabios"],
-};
+pub(crate) const QEMU: PackageSet =
+    PackageSet { name: "qemu", wanted: &["qemu-system-x86", "seabios"], prefixes: &["qemu-system-"] };
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Addresses in a crash report, with the functions and lines they are in.
 
 use crate::images::elf::{self, Code};
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
@@ -76,20 +77,26 @@ fn frames(loader: &addr2line::Loader, place: Place) -> Vec<String> {
     if let Ok(mut frames) = loader.find_frames(address) {
         while let Ok(Some(frame)) = frames.next() {
             let Some(location) = frame.location.filter(|location| location.file.is_some()) else { continue };
-            let name = frame.function.as_ref().and_then(|function| function.demangle().ok());
-            let name = name.as_deref().unwrap_or("?");
+            // Line tables name the functions that were put into others; the others have their symbols.
+            let name = frame.function.as_ref().and_then(|function| function.demangle().ok()).map(Cow::into_owned);
+            let name = name.or_else(|| symbol(loader, address)).unwrap_or_else(|| "?".to_owned());
             let place = if lines.is_empty() { format!("{shown:#x}") } else { "  inlined by".to_owned() };
             let file = location.file.unwrap_or("?");
-            lines.push(format!("{place} {} at {file}:{}", without_hash(name), location.line.unwrap_or(0)));
+            lines.push(format!("{place} {} at {file}:{}", without_hash(&name), location.line.unwrap_or(0)));
         }
     }
     if lines.is_empty()
-        && let Some(symbol) = loader.find_symbol(address)
+        && let Some(name) = symbol(loader, address)
     {
-        let name = addr2line::demangle_auto(symbol.into(), None);
         lines.push(format!("{shown:#x} {}", without_hash(&name)));
     }
     lines
+}
+
+/// The name of the symbol that an address is in.
+fn symbol(loader: &addr2line::Loader, address: u64) -> Option<String> {
+    let symbol = loader.find_symbol(address)?;
+    Some(addr2line::demangle_auto(symbol.into(), None).into_owned())
 }
 
 /// A function's name without the number that the compiler puts behind it.
