@@ -185,3 +185,22 @@ fn what_can_not_be_made_is_refused() -> Outcome {
     assert!(matches!(no_image, Err(CreateError::Refused { said }) if !said.is_empty()));
     Ok(())
 }
+
+#[test]
+fn the_linux_peer_serves_and_comes_back_from_a_file() -> Outcome {
+    let Some(lab) = Lab::shared_or_skip() else { return Ok(()) };
+    let server = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 90), 80);
+    let words = format!("quiet lab.ipv4={}/24", server.ip());
+    let peer = lab.domain(lab.linux_kernel()).ramdisk(lab.linux_ramdisk()).memory(160).vif().cmdline(&words);
+    let mut peer = peer.start()?;
+    lab.first_answer(server, "/", LIMIT)?;
+    let printed = lab.dom0_checked(&format!("ab -q -k -c4 -n100 http://{server}/"))?;
+    assert!(printed.contains("Failed requests:        0"), "{printed}");
+    let number = peer.number();
+    peer.save()?;
+    assert!(lab.first_answer(server, "/", Duration::from_millis(200)).is_err(), "it is gone");
+    peer.restore()?;
+    assert_ne!(peer.number(), number);
+    lab.first_answer(server, "/", LIMIT)?;
+    Ok(())
+}

@@ -39,6 +39,8 @@ for card in /sys/class/net/eth*; do
     [ -e "/sys/class/net/$card" ] || continue
     ip link set "$card" master xenbr0
     ip link set "$card" up
+    # QEMU answers with a reset to a guest that the bridge does not know, as if the guest had: it is not to see such frames.
+    echo 0 > "/sys/class/net/$card/brport/unicast_flood"
 done
 ip addr add 10.0.2.15/24 dev xenbr0
 ip link set xenbr0 up
