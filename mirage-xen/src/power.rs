@@ -63,7 +63,7 @@ pub(crate) async fn record(store: &Xenstore, code: ExitCode) {
     let mut text = [0; 3];
     let written = timeout(EXIT_CODE_PATIENCE, store.write(EXIT_CODE, decimal(code.0, &mut text))).await;
     match written {
-        Ok(Ok(())) => {}
+        Ok(Ok(_)) => {}
         Ok(Err(error)) => log::warn!("the exit status is not in xenstore: {error}"),
         Err(_) => log::warn!("the exit status is not in xenstore: xenstored does not answer"),
     }

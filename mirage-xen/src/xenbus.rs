@@ -6,16 +6,19 @@
 
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt;
-use core::future::Future;
-use core::pin::Pin;
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 
 use mirage_rt::time::{Duration, timeout};
 
 use crate::hypervisor::DomainId;
+use crate::xenstore::wire::Operation;
 use crate::xenstore::{Code, Watch, Xenstore, XenstoreError};
 
 /// The state of one half of a device. Values this version does not know are kept.
@@ -100,6 +103,8 @@ pub struct Frontend {
     path: String,
     backend: String,
     backend_domain: DomainId,
+    /// What the frontend's own state is known to be.
+    state: Rc<Cell<State>>,
 }
 
 /// A frontend and its backend did not come together, or apart.
@@ -156,19 +161,31 @@ impl From<XenstoreError> for XenbusError {
 }
 
 impl Frontend {
-    /// The frontend of a device that the tools have given to this domain.
+    /// The frontend of a device that the tools have given to this domain, and the values of `more` of its nodes.
     ///
     /// # Errors
     ///
     /// [`XenbusError::Missing`] when there is none.
-    pub async fn find(store: &Xenstore, class: &'static str, index: u32) -> Result<Self, XenbusError> {
+    pub async fn find(
+        store: &Xenstore,
+        class: &'static str,
+        index: u32,
+        more: &[&str],
+    ) -> Result<(Self, Vec<Option<String>>), XenbusError> {
         let path = format!("device/{class}/{index}");
-        let backend = store.read_optional(&format!("{path}/backend")).await?;
-        let domain =
-            store.read_number(&format!("{path}/backend-id")).await?.and_then(|number| u16::try_from(number).ok());
+        let names = ["backend", "backend-id", "state"];
+        let paths = names.iter().chain(more).map(|name| format!("{path}/{name}")).collect();
+        let mut values = store.read_many(paths).await?.into_iter();
+        let (backend, domain, state) = (values.next().flatten(), number(&mut values), number(&mut values));
+        let domain = domain.and_then(|number| u16::try_from(number).ok());
         match (backend, domain) {
             (Some(backend), Some(domain)) => {
-                Ok(Self { store: store.clone(), class, index, path, backend, backend_domain: DomainId(domain) })
+                let state = Rc::new(Cell::new(state.map_or(State::Unknown, State::from)));
+                let backend_domain = DomainId(domain);
+                Ok((
+                    Self { store: store.clone(), class, index, path, backend, backend_domain, state },
+                    values.collect(),
+                ))
             }
             _ => Err(XenbusError::Missing { class, index }),
         }
@@ -206,6 +223,11 @@ impl Frontend {
         &self.store
     }
 
+    /// Whether its state says that a backend may wait for what it publishes.
+    pub fn is_initialising(&self) -> bool {
+        self.state.get() == State::Initialising
+    }
+
     /// The path of one of the frontend's own nodes.
     pub fn node(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
@@ -216,16 +238,47 @@ impl Frontend {
         format!("{}/{name}", self.backend)
     }
 
-    /// Sets the frontend's state.
+    /// Sets the frontend's state, if it is another one. In the same go, and before, `nodes` of the frontend get their values
+    /// or are removed.
     ///
     /// # Errors
     ///
-    /// When xenstore fails.
-    pub fn set_state(&self, state: State) -> Step<'_, Result<(), XenstoreError>> {
+    /// When xenstore fails, but for a node to be removed that does not exist.
+    pub fn set_state<'a>(
+        &'a self,
+        state: State,
+        nodes: &'a [(&'a str, Option<u32>)],
+    ) -> Step<'a, Result<(), XenstoreError>> {
         Box::pin(async move {
-            log::debug!("{}: frontend {state}", self.name());
-            self.store.write(&self.node("state"), format!("{}", u32::from(state)).as_bytes()).await
+            let node = |(name, value): &(&str, Option<u32>)| match value {
+                Some(value) => self.store.write(&self.node(name), format!("{value}").as_bytes()),
+                None => self.store.remove(&self.node(name)),
+            };
+            let mut requests: Vec<_> = nodes.iter().map(node).collect();
+            if self.state.get() != state {
+                log::debug!("{}: frontend {state}", self.name());
+                requests.push(node(&("state", Some(u32::from(state)))));
+            }
+            // Not known until all of it was done.
+            self.state.set(State::Unknown);
+            for answer in self.store.all(requests).await {
+                match answer {
+                    Err(XenstoreError::Refused { operation: Operation::Remove, code: Code::Enoent, .. }) | Ok(_) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            self.state.set(state);
+            Ok(())
         })
+    }
+
+    /// The values of several of the backend's nodes, in one go.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer at all.
+    pub async fn backend_values(&self, names: &[&str]) -> Result<Vec<Option<String>>, XenstoreError> {
+        self.store.read_many(names.iter().map(|name| self.backend_node(name)).collect()).await
     }
 
     /// The backend's state now; [`State::Unknown`] when there is none, or none that is a number.
@@ -234,13 +287,42 @@ impl Frontend {
     ///
     /// When there is no connection to xenstore.
     pub fn backend_state(&self) -> Step<'_, Result<State, XenstoreError>> {
-        Box::pin(async move {
-            match self.store.read_number(&self.backend_node("state")).await {
-                Ok(number) => Ok(number.map_or(State::Unknown, State::from)),
-                Err(XenstoreError::Value { .. } | XenstoreError::Refused { .. }) => Ok(State::Unknown),
-                Err(error) => Err(error),
+        Box::pin(async move { Ok(state_of(&mut self.backend_values(&["state"]).await?.into_iter())) })
+    }
+
+    /// Starts to watch the backend's state and reads it and the values of `more` of its nodes, in one go.
+    ///
+    /// # Errors
+    ///
+    /// When xenstore fails.
+    pub async fn approach(&self, more: &[&str]) -> Result<(BackendWatch, State, Vec<Option<String>>), XenstoreError> {
+        let names: Vec<_> = core::iter::once(&"state").chain(more).copied().collect();
+        let mut watch = pin!(self.watch_backend());
+        let mut values = pin!(self.backend_values(&names));
+        let (mut watched, mut read) = (None, None);
+        let (watch, values) = poll_fn(|context| {
+            if watched.is_none()
+                && let Poll::Ready(result) = watch.as_mut().poll(context)
+            {
+                watched = Some(result);
+            }
+            if read.is_none()
+                && let Poll::Ready(result) = values.as_mut().poll(context)
+            {
+                read = Some(result);
+            }
+            match (watched.take(), read.take()) {
+                (Some(watch), Some(values)) => Poll::Ready((watch, values)),
+                waiting => {
+                    (watched, read) = waiting;
+                    Poll::Pending
+                }
             }
         })
+        .await;
+        let (watch, mut values) = (watch?, values?.into_iter());
+        let state = state_of(&mut values);
+        Ok((watch, state, values.collect()))
     }
 
     /// Watches the backend's state.
@@ -260,6 +342,16 @@ impl Frontend {
             log::debug!("{}: {error}", self.name());
         }
     }
+}
+
+/// The next value as a number.
+fn number(values: &mut dyn Iterator<Item = Option<String>>) -> Option<u32> {
+    values.next().flatten()?.trim().parse().ok()
+}
+
+/// The next value as a state; no state when it is none.
+fn state_of(values: &mut dyn Iterator<Item = Option<String>>) -> State {
+    number(values).map_or(State::Unknown, State::from)
 }
 
 /// Follows a backend's state.
@@ -299,6 +391,8 @@ impl BackendWatch {
     ) -> Step<'_, Result<State, XenbusError>> {
         Box::pin(async move {
             let reached = timeout(limit, async {
+                // What they tell of is seen by the next line.
+                self.watch.clear();
                 let mut state = self.frontend.backend_state().await?;
                 while !wanted(state) {
                     state = self.next().await?;
@@ -331,7 +425,7 @@ impl BackendWatch {
             // Left from an earlier connection: part from it properly first.
             self.part(limit).await?;
         }
-        self.frontend.set_state(State::Initialising).await?;
+        self.frontend.set_state(State::Initialising, &[]).await?;
         self.until(limit, "offer itself", |state| state == State::InitWait).await?;
         Ok(())
     }
@@ -348,10 +442,10 @@ impl BackendWatch {
         }
         Box::pin(async move {
             if !gone(self.frontend.backend_state().await?) {
-                self.frontend.set_state(State::Closing).await?;
+                self.frontend.set_state(State::Closing, &[]).await?;
                 self.until(limit, "start to close", |state| state == State::Closing || gone(state)).await?;
             }
-            self.frontend.set_state(State::Closed).await?;
+            self.frontend.set_state(State::Closed, &[]).await?;
             self.until(limit, "close", gone).await?;
             Ok(())
         })

@@ -19,7 +19,6 @@ use crate::hypervisor::{DomainId, PAGE_SIZE};
 use crate::ring::FrontRing;
 use crate::shared::SharedPage;
 use crate::xenbus::{BackendWatch, Frontend, State};
-use crate::xenstore::Code;
 
 /// The MTU of a device whose configuration says nothing else.
 const DEFAULT_MTU: u16 = 1500;
@@ -50,15 +49,29 @@ pub(super) struct Connection {
     pub(super) info: NetworkInfo,
 }
 
+/// What is looked at of the backend's nodes.
+const FEATURES: [&str; 7] = [
+    "feature-rx-copy",
+    "feature-sg",
+    "feature-no-csum-offload",
+    "feature-ipv6-csum-offload",
+    "feature-gso-tcpv4",
+    "feature-gso-tcpv6",
+    "feature-split-event-channels",
+];
+
 impl Setup {
     /// Connects to the backend, from whatever state the two are in.
     pub(super) async fn connect(&self, device: &Weak<Device>) -> Result<Connection, ConnectError> {
         let store = self.attachment.xenstore();
-        let frontend = Frontend::find(store, "vif", self.index).await?;
-        let mut watch = frontend.watch_backend().await?;
-        watch.until_offered(self.options.limit).await?;
-        let backend = self.ask(&frontend).await?;
-        let info = describe(&frontend, &backend).await?;
+        let (frontend, own) = Frontend::find(store, "vif", self.index, &["mac", "mtu"]).await?;
+        let (mut watch, state, mut features) = frontend.approach(&FEATURES).await?;
+        if state != State::InitWait || !frontend.is_initialising() {
+            watch.until_offered(self.options.limit).await?;
+            features = frontend.backend_values(&FEATURES).await?;
+        }
+        let backend = Backend::new(&frontend, &features)?;
+        let info = describe(&frontend, &backend, &own)?;
         let queues = Box::new(self.queues(&backend, &info, device)?);
         match self.publish(&frontend, &mut watch, &queues).await {
             Ok(()) => Ok(Connection { watch, frontend, queues, info }),
@@ -71,37 +84,6 @@ impl Setup {
                 Err(error)
             }
         }
-    }
-
-    async fn ask(&self, frontend: &Frontend) -> Result<Backend, ConnectError> {
-        let names = [
-            "feature-rx-copy",
-            "feature-sg",
-            "feature-no-csum-offload",
-            "feature-ipv6-csum-offload",
-            "feature-gso-tcpv4",
-            "feature-gso-tcpv6",
-            "feature-split-event-channels",
-        ];
-        let mut flags = [false; 7];
-        for (name, flag) in names.into_iter().zip(&mut flags) {
-            *flag = frontend.store().read_flag(&frontend.backend_node(name)).await?;
-        }
-        let [receive_copy, scatter_gather, no_checksum, checksum_ipv6, gso_ipv4, gso_ipv6, split_channels] = flags;
-        if !receive_copy {
-            return Err(ConnectError::NoReceiveCopy);
-        }
-        Ok(Backend {
-            domain: frontend.backend_domain(),
-            offloads: Offloads {
-                scatter_gather,
-                checksum_ipv4: !no_checksum,
-                checksum_ipv6,
-                gso_ipv4: scatter_gather && gso_ipv4,
-                gso_ipv6: scatter_gather && gso_ipv6,
-            },
-            split_channels,
-        })
     }
 
     fn queues(&self, backend: &Backend, info: &NetworkInfo, device: &Weak<Device>) -> Result<Queues, ConnectError> {
@@ -122,10 +104,10 @@ impl Setup {
         let transmit = TransmitQueue::new(ring, grants, backend.domain, backend.offloads, max_length);
         // At most half of what the pool has: the rest is for packets to be sent and those that are being looked at.
         let half = u32::try_from(self.pool.available() / 2).unwrap_or(u32::MAX);
-        let target = self.options.receive_pages.min(half);
+        let most = self.options.receive_pages.min(half);
         let ring = FrontRing::new(self.ring_page(backend.domain)?);
         let gso = self.options.receive_gso;
-        let receive = ReceiveQueue::new(ring, grants, backend.domain, &self.pool, target, gso)?;
+        let receive = ReceiveQueue::new(ring, grants, backend.domain, &self.pool, most, gso)?;
         Ok(Queues { transmit, receive, channels, generation: self.attachment.generation() })
     }
 
@@ -164,24 +146,8 @@ impl Setup {
             ("feature-no-csum-offload", Some(1 - partial)),
             ("feature-ipv6-csum-offload", Some(partial)),
         ];
-        frontend
-            .store()
-            .transaction(async |transaction| {
-                for (name, value) in nodes {
-                    let node = frontend.node(name);
-                    let done = match value {
-                        Some(value) => transaction.write(&node, value.to_string().as_bytes()).await,
-                        None => transaction.remove(&node).await,
-                    };
-                    match done {
-                        Err(error) if value.is_some() || !error.is(Code::Enoent) => return Err(error),
-                        _ => {}
-                    }
-                }
-                Ok(())
-            })
-            .await?;
-        frontend.set_state(State::Connected).await?;
+        // xenstored takes them in this order, and the backend looks at them when the state has changed.
+        frontend.set_state(State::Connected, &nodes).await?;
         watch.until(options.limit, "connect", |state| state == State::Connected).await?;
         // Whatever either side has missed while the other was not there yet.
         if queues.channels.notify(true, true).is_err() {
@@ -191,16 +157,39 @@ impl Setup {
     }
 }
 
-/// The device as its user sees it.
-async fn describe(frontend: &Frontend, backend: &Backend) -> Result<NetworkInfo, ConnectError> {
-    let path = frontend.node("mac");
-    let mac = frontend.store().read_optional(&path).await?.and_then(|text| parse_mac(&text));
-    let mac = mac.ok_or(ConnectError::Mac { path })?;
+impl Backend {
+    fn new(frontend: &Frontend, features: &[Option<String>]) -> Result<Self, ConnectError> {
+        let mut flags = [false; FEATURES.len()];
+        for (flag, feature) in flags.iter_mut().zip(features) {
+            *flag = feature.as_deref().is_some_and(|text| text.trim() == "1");
+        }
+        let [receive_copy, scatter_gather, no_checksum, checksum_ipv6, gso_ipv4, gso_ipv6, split_channels] = flags;
+        if !receive_copy {
+            return Err(ConnectError::NoReceiveCopy);
+        }
+        Ok(Self {
+            domain: frontend.backend_domain(),
+            offloads: Offloads {
+                scatter_gather,
+                checksum_ipv4: !no_checksum,
+                checksum_ipv6,
+                gso_ipv4: scatter_gather && gso_ipv4,
+                gso_ipv6: scatter_gather && gso_ipv6,
+            },
+            split_channels,
+        })
+    }
+}
+
+/// The device as its user sees it, given its Ethernet address and MTU in xenstore.
+fn describe(frontend: &Frontend, backend: &Backend, own: &[Option<String>]) -> Result<NetworkInfo, ConnectError> {
+    let text = |index: usize| own.get(index).and_then(Option::as_deref).map(str::trim);
+    let mac = text(0).and_then(parse_mac).ok_or_else(|| ConnectError::Mac { path: frontend.node("mac") })?;
     let offloads = &backend.offloads;
     // Without scatter-gather, a packet is a page.
     let most = if offloads.scatter_gather { MAX_SIZE } else { PAGE_SIZE } - ETHERNET_HEADER - VLAN_TAG;
     // One that can't be read is no reason to have no network.
-    let mtu = frontend.store().read_number(&frontend.node("mtu")).await.ok().flatten();
+    let mtu: Option<u32> = text(1).and_then(|text| text.parse().ok());
     let mtu = mtu.map_or(DEFAULT_MTU, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX)).clamp(LEAST_MTU, most as u16);
     let size = |offered: bool| if offered { MAX_SIZE as u32 } else { 0 };
     let mut info = NetworkInfo::new(mac, mtu);

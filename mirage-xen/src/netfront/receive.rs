@@ -14,6 +14,8 @@ use crate::grants::{Access, Grant, Grants, Reference};
 use crate::hypervisor::{DomainId, PAGE_SIZE};
 use crate::ring::{FrontRing, ProducerOverflow, slots};
 
+/// Pages posted at first. There are more when they do not last.
+const FIRST: u32 = 64;
 /// Requests that are written before the backend is shown them, while it has others.
 const BATCH: u32 = 32;
 /// Pages in the pool that are more than enough for what is sent next.
@@ -29,9 +31,12 @@ pub(super) struct ReceiveQueue {
     pool: Rc<dyn PagePool>,
     grants: Grants,
     backend: DomainId,
-    /// Pages to have posted, and to keep posted when the pool has no more.
+    /// Pages to have posted now, at most, and to keep posted when the pool has no more.
     target: u32,
+    most: u32,
     least: u32,
+    /// Whether the backend had few pages left since the last time.
+    ran_low: bool,
     gso: bool,
     assembly: Assembly,
 }
@@ -74,28 +79,31 @@ pub(super) enum Received {
 }
 
 impl ReceiveQueue {
-    /// Posts as many pages as the pool gives, up to `target`.
+    /// Posts some of the pages that the pool gives; later up to `most`.
     pub(super) fn new(
         ring: FrontRing<Receive>,
         grants: &Grants,
         backend: DomainId,
         pool: &Rc<dyn PagePool>,
-        target: u32,
+        most: u32,
         gso: bool,
     ) -> Result<Self, ConnectError> {
         let count = slots::<Receive>();
         // A packet that is not cut takes a slot for each page and some for what is known of it.
         let least = if gso { MAX_FRAGMENTS as u32 + 2 } else { 4 };
-        let target = target.clamp(least, count);
+        let most = most.clamp(least, count);
+        let target = FIRST.min(most);
         let mut queue = Self {
             ring,
             slots: (0..count).map(|_| None).collect(),
-            spare: Vec::with_capacity(target as usize),
+            spare: Vec::with_capacity(most as usize),
             pool: Rc::clone(pool),
             grants: grants.clone(),
             backend,
             target,
+            most,
             least,
+            ran_low: false,
             gso,
             assembly: Assembly::default(),
         };
@@ -118,7 +126,8 @@ impl ReceiveQueue {
                     Ok(reference) => reference,
                     Err(error) => {
                         log::warn!("netfront: fewer pages to receive into than wished: {error}");
-                        self.target = self.ring.outstanding().max(self.least);
+                        self.most = self.ring.outstanding().max(self.least);
+                        self.target = self.most;
                         return;
                     }
                 },
@@ -158,6 +167,10 @@ impl ReceiveQueue {
     /// Shows the backend the pages posted, in batches as long as it has others; whether to notify it.
     pub(super) fn publish(&mut self, at_once: bool) -> bool {
         if at_once {
+            if self.ran_low {
+                self.ran_low = false;
+                self.target = (self.target * 2).min(self.most);
+            }
             self.refill();
         }
         (at_once || self.ring.unpublished() >= BATCH) && self.ring.publish()
@@ -175,9 +188,15 @@ impl ReceiveQueue {
 
     /// The next packet that is complete, or was and is dropped; `None` when there is none.
     pub(super) fn next(&mut self) -> Result<Option<Received>, Broken> {
-        while self.ring.available().map_err(Broken::ReceiveProducer)? > 0 {
+        loop {
+            let available = self.ring.available().map_err(Broken::ReceiveProducer)?;
+            if available == 0 {
+                return Ok(None);
+            }
+            // The backend has used up most of what it had.
+            self.ran_low |= self.ring.outstanding() - available < self.target / 4;
             let index = self.ring.next_response() % slots::<Receive>();
-            let Some(raw) = self.ring.take() else { break };
+            let Some(raw) = self.ring.take() else { return Ok(None) };
             // There is one: the ring gives no more responses than requests, and each request left its grant here.
             let Some(grant) = self.slots[index as usize].take() else {
                 return Err(Broken::ReceiveProducer(ProducerOverflow { claimed: 1, outstanding: 0 }));
@@ -192,7 +211,6 @@ impl ReceiveQueue {
                 return Ok(Some(self.finish()));
             }
         }
-        Ok(None)
     }
 
     /// Takes a slot of data; whether it was the packet's last.

@@ -96,7 +96,7 @@ impl core::error::Error for XenstoreError {}
 /// # Requests
 ///
 /// Paths are absolute, or relative to the domain's own directory. Every request waits for room in the bounded queue to
-/// the ring. They are cancel safe: when the future is dropped, the request may or may not be done, and its answer is
+/// the ring. What only changes something is ready with a payload that says nothing. They are cancel safe: when the future is dropped, the request may or may not be done, and its answer is
 /// thrown away.
 impl Xenstore {
     /// The value of a node.
@@ -141,17 +141,19 @@ impl Xenstore {
         number.map(Some).map_err(|_| XenstoreError::Value { path: path.to_string(), expected: "a number" })
     }
 
-    /// Whether a node of a feature says 1. One that is absent, unreadable or anything else says no.
+    /// The values of several nodes as text, in one go; `None` for those that do not exist, can't be read or are no text.
     ///
     /// # Errors
     ///
     /// When there is no answer at all.
-    pub async fn read_flag(&self, path: &str) -> Result<bool, XenstoreError> {
-        match self.read_number(path).await {
-            Ok(value) => Ok(value == Some(1)),
-            Err(XenstoreError::Refused { .. } | XenstoreError::Value { .. }) => Ok(false),
+    pub async fn read_many(&self, paths: Vec<String>) -> Result<Vec<Option<String>>, XenstoreError> {
+        let answers = self.all(paths.iter().map(|path| self.read(path)).collect()).await;
+        let text = |answer| match answer {
+            Ok(value) => Ok(String::from_utf8(value).ok()),
+            Err(XenstoreError::Refused { .. }) => Ok(None),
             Err(error) => Err(error),
-        }
+        };
+        answers.into_iter().map(text).collect()
     }
 
     /// Writes a node's value; the node, and its parents, are made if need be.
@@ -159,8 +161,8 @@ impl Xenstore {
     /// # Errors
     ///
     /// `EACCES` outside of what the domain owns.
-    pub async fn write(&self, path: &str, value: &[u8]) -> Result<(), XenstoreError> {
-        self.request(Operation::Write, path, value).await.map(drop)
+    pub fn write(&self, path: &str, value: &[u8]) -> Request {
+        self.request(Operation::Write, path, value)
     }
 
     /// Makes a node without a value; no error when it is there already.
@@ -168,8 +170,8 @@ impl Xenstore {
     /// # Errors
     ///
     /// As [`write`](Self::write).
-    pub async fn mkdir(&self, path: &str) -> Result<(), XenstoreError> {
-        self.request(Operation::Mkdir, path, b"").await.map(drop)
+    pub fn mkdir(&self, path: &str) -> Request {
+        self.request(Operation::Mkdir, path, b"")
     }
 
     /// Removes a node and all below it.
@@ -177,8 +179,8 @@ impl Xenstore {
     /// # Errors
     ///
     /// `ENOENT` when its parent does not exist either.
-    pub async fn remove(&self, path: &str) -> Result<(), XenstoreError> {
-        self.request(Operation::Remove, path, b"").await.map(drop)
+    pub fn remove(&self, path: &str) -> Request {
+        self.request(Operation::Remove, path, b"")
     }
 
     /// The names of a node's children, also when they are more than a message holds.
@@ -241,10 +243,10 @@ impl Xenstore {
     /// # Errors
     ///
     /// `EACCES` when the domain does not own the node.
-    pub async fn set_permissions(&self, path: &str, permissions: &[Permission]) -> Result<(), XenstoreError> {
+    pub fn set_permissions(&self, path: &str, permissions: &[Permission]) -> Request {
         let mut list = String::new();
         permissions.iter().for_each(|permission| permission.emit(&mut list));
-        self.request(Operation::SetPermissions, path, list.as_bytes()).await.map(drop)
+        self.request(Operation::SetPermissions, path, list.as_bytes())
     }
 
     /// The directory of a domain, such as `/local/domain/5`.

@@ -42,9 +42,9 @@ fn numbers_texts_and_flags_are_checked() {
         assert_eq!(store.read_number("data/n").await, Ok(Some(42)));
         assert_eq!(store.read_number("data/none").await, Ok(None));
         assert!(matches!(store.read_number("data/bad").await, Err(XenstoreError::Value { .. })));
-        for (node, says) in [("n", false), ("one", true), ("bad", false), ("none", false)] {
-            assert_eq!(store.read_flag(&format!("data/{node}")).await, Ok(says), "{node}");
-        }
+        let paths = ["n", "bad", "none", "one"].map(|node| format!("data/{node}"));
+        let values = store.read_many(paths.to_vec()).await.expect("xenstore is honest");
+        assert_eq!(values, [Some("42".to_string()), None, None, Some("1".to_string())]);
     });
 }
 
@@ -172,7 +172,7 @@ fn a_transaction_is_tried_again_until_nobody_interferes() {
         let result = store
             .transaction(async |transaction| {
                 tries += 1;
-                transaction.write("data/t", format!("{tries}").as_bytes()).await
+                transaction.write("data/t", format!("{tries}").as_bytes()).await.map(drop)
             })
             .await;
         assert_eq!((result, tries), (Ok(()), 4));
@@ -266,5 +266,20 @@ fn answers_to_nothing_are_ignored() {
         }
         page.store_u32(RESPONSE_PRODUCER, start.wrapping_add(16), Ordering::Relaxed);
         assert_eq!(store.read("data").await, Ok(Vec::new()));
+    });
+}
+
+#[test]
+fn what_is_asked_together_is_one_notification() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        store.read("data").await.expect("a round trip");
+        let before = machine.world.notifications();
+        let requests = (0..20).map(|number| store.write(&format!("data/{number}"), b"x")).collect();
+        assert!(store.all(requests).await.iter().all(Result::is_ok));
+        // One to ask, and one that room was made for answers.
+        assert!(machine.world.notifications() - before <= 3, "{}", machine.world.notifications() - before);
+        assert_eq!(store.directory("data").await.expect("there").len(), 20);
     });
 }

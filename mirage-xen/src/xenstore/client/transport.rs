@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::sync::atomic::{Ordering, fence};
 use core::task::{Context, Poll, Waker, ready};
@@ -56,6 +56,8 @@ struct State {
     /// What waits for an answer, wanted or not.
     requests: Vec<Rc<Pending>>,
     waiting_for_room: Vec<Waker>,
+    /// More requests are about to come: they are shown to xenstored together.
+    held: bool,
 }
 
 /// A request that was sent. The connection has it until its answer is there, and whoever waits for that, until it is taken.
@@ -199,6 +201,14 @@ impl Connection {
         request
     }
 
+    /// Holds requests back, until they are let go together: one notification for all.
+    fn hold(&self, held: bool) {
+        self.state.borrow_mut().held = held;
+        if !held {
+            self.serve();
+        }
+    }
+
     /// Ends a transaction that nobody will use any more.
     pub(super) fn roll_back(&self, transaction: u32) {
         self.submit(Operation::TransactionEnd, transaction, b"F\0", None);
@@ -209,7 +219,7 @@ impl Connection {
         let mut consequences = Consequences::default();
         let mut state = self.state.borrow_mut();
         let mut any = false;
-        while !state.lost {
+        while !(state.lost || state.held) {
             match self.exchange(&mut state, &mut consequences) {
                 Ok(false) => break,
                 Ok(true) => any = true,
@@ -314,6 +324,38 @@ impl State {
                 return self.last_request;
             }
         }
+    }
+}
+
+impl Xenstore {
+    /// Asks for several things at once, in this order; their answers. Cancel safe as each [`Request`] is.
+    pub async fn all(&self, mut requests: Vec<Request>) -> Vec<Result<Vec<u8>, XenstoreError>> {
+        let mut answers: Vec<_> = requests.iter().map(|_| None).collect();
+        poll_fn(|context| self.poll_all(&mut requests, &mut answers, context)).await;
+        // Every one is there: `poll_all` was ready.
+        answers.into_iter().flatten().collect()
+    }
+
+    /// Ready when every request has its answer.
+    #[inline(never)]
+    fn poll_all(
+        &self,
+        requests: &mut [Request],
+        answers: &mut [Option<Result<Vec<u8>, XenstoreError>>],
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        self.connection.hold(true);
+        let mut missing = false;
+        for (request, answer) in requests.iter_mut().zip(answers) {
+            if answer.is_none() {
+                match Pin::new(request).poll(context) {
+                    Poll::Ready(result) => *answer = Some(result),
+                    Poll::Pending => missing = true,
+                }
+            }
+        }
+        self.connection.hold(false);
+        if missing { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 

@@ -146,6 +146,13 @@ impl Watch {
         Poll::Pending
     }
 
+    /// Forgets the events that wait: for whoever is about to look at everything.
+    pub fn clear(&mut self) {
+        if let Some(entry) = self.store.connection.watches.borrow_mut().find(self.token) {
+            entry.queue.clear();
+        }
+    }
+
     /// Waits for the next event. Cancel safe: an event is taken only by a call that returns it.
     ///
     /// # Errors
