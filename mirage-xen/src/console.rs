@@ -60,7 +60,7 @@ impl Console {
     }
 
     /// Whether all output was read.
-    fn is_read(&self) -> bool {
+    pub fn is_read(&self) -> bool {
         self.room() == OUT_SIZE
     }
 

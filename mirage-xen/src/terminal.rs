@@ -15,7 +15,10 @@ const PATIENCE: u64 = 200_000_000;
 /// How long the end of the program waits for its output to be read, in nanoseconds.
 const LAST_PATIENCE: u64 = 2_000_000_000;
 
-/// How often boot gives way for its first line.
+/// How often boot gives way after its first line was read.
+const PASSING_ON: u32 = 8;
+
+/// How often boot gives way for its first line at most.
 const FIRST_PAUSES: u32 = 40;
 
 /// Pauses before there is a clock.
@@ -69,12 +72,17 @@ pub(crate) fn write(bytes: &[u8]) {
     }
 }
 
-/// Gives way a few times, so that the output can be read and passed on: microseconds where the reader has another processor.
+/// Gives way until the output was read, and a little longer so that it can be passed on; at most [`FIRST_PAUSES`] times, which
+/// are microseconds where the reader has another processor.
 pub(crate) fn offer() {
-    if TERMINAL.get().is_some() {
-        for _ in 0..FIRST_PAUSES {
-            xen::pause();
-        }
+    let Some(terminal) = TERMINAL.get() else { return };
+    let unread = (0..FIRST_PAUSES).take_while(|_| {
+        xen::pause();
+        !terminal.console.is_read()
+    });
+    let left = FIRST_PAUSES - unread.count() as u32;
+    for _ in 0..left.min(PASSING_ON) {
+        xen::pause();
     }
 }
 
