@@ -445,23 +445,34 @@ impl Domain {
         self.lab.request(Kind::StoreWrite, payload.into_bytes())?.only(COMMAND_LIMIT).map(drop)
     }
 
-    /// Asks it to power off (`xl shutdown`), without waiting: see [`exit`](Self::exit).
+    /// Asks it to power off (`xl shutdown`). Comes back when the guest has heard it, or after five seconds if it does not
+    /// listen; see [`exit`](Self::exit) for its end.
     ///
     /// # Errors
     ///
     /// If xl fails.
     pub fn shutdown(&self) -> Result<(), CommandError> {
-        // xl itself waits for the guest to take the request back: what it does is written instead.
-        self.store_write("control/shutdown", "poweroff")
+        self.ask("shutdown")
     }
 
-    /// Asks it to reboot (`xl reboot`), without waiting. The lab does not start it again: its report says [`StopReason::Reboot`].
+    /// Asks it to reboot (`xl reboot`), as [`shutdown`](Self::shutdown) does. The lab does not start it again: its report
+    /// says [`StopReason::Reboot`].
     ///
     /// # Errors
     ///
     /// If xl fails.
     pub fn reboot(&self) -> Result<(), CommandError> {
-        self.store_write("control/shutdown", "reboot")
+        self.ask("reboot")
+    }
+
+    fn ask(&self, verb: &str) -> Result<(), CommandError> {
+        let script = format!("exec xl {verb} {}", self.name);
+        match self.lab.dom0_within(&script, Duration::from_secs(5)) {
+            Ok(finished) => finished.checked(&script).map(drop),
+            // xl waits a minute for a guest that does not listen. The request stands.
+            Err(CommandError::TimedOut(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Stops its processor.

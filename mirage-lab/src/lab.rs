@@ -94,6 +94,17 @@ pub struct Finished {
     pub ended: Dom0Time,
 }
 
+impl Finished {
+    /// Its standard output, if its status is 0.
+    pub(crate) fn checked(self, script: &str) -> Result<String, CommandError> {
+        if self.status == 0 {
+            return Ok(self.stdout);
+        }
+        let said = format!("{}{}", self.stderr, self.stdout).trim().to_owned();
+        Err(CommandError::Status { script: script.to_owned(), status: self.status, said })
+    }
+}
+
 /// A point in time on dom0's clock: comparable with others of the same lab, free of the channel's delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dom0Time {
@@ -232,12 +243,7 @@ impl Lab {
     ///
     /// If the lab is gone, the script takes too long or fails.
     pub fn dom0_checked(&self, script: &str) -> Result<String, CommandError> {
-        let finished = self.dom0(script)?;
-        if finished.status == 0 {
-            return Ok(finished.stdout);
-        }
-        let said = format!("{}{}", finished.stderr, finished.stdout).trim().to_owned();
-        Err(CommandError::Status { script: script.to_owned(), status: finished.status, said })
+        self.dom0(script)?.checked(script)
     }
 
     /// Copies a file of the host into dom0's memory.

@@ -122,3 +122,49 @@ impl Drop for Answers {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).requests.remove(&self.request);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Link;
+    use crate::error::CommandError;
+    use crate::protocol::{Frame, Kind};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn answers_go_to_who_asked() -> Result<(), Box<dyn std::error::Error>> {
+        let (own, mut other) = UnixStream::pair()?;
+        let (link, ready) = Link::new(own)?;
+        let first = link.request(Kind::Run, b"one".to_vec())?;
+        let second = link.request(Kind::Run, b"two".to_vec())?;
+        let asked = [Frame::read(&mut other)?, Frame::read(&mut other)?];
+        assert_eq!((asked[0].payload.as_slice(), asked[1].payload.as_slice()), (&b"one"[..], &b"two"[..]));
+        for frame in asked.iter().rev() {
+            Frame { kind: Kind::Answer, request: frame.request, payload: frame.payload.clone() }.write(&mut other)?;
+        }
+        Frame { kind: Kind::Answer, request: 77, payload: Vec::new() }.write(&mut other)?;
+        Frame { kind: Kind::Ready, request: 0, payload: vec![5] }.write(&mut other)?;
+        assert_eq!(
+            (first.only(LONG)?, second.only(LONG)?, ready.only(LONG)?),
+            (b"one".to_vec(), b"two".to_vec(), vec![5])
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_request_fails_times_out_or_ends_with_the_link() -> Result<(), Box<dyn std::error::Error>> {
+        let (own, mut other) = UnixStream::pair()?;
+        let (link, _ready) = Link::new(own)?;
+        let request = link.request(Kind::Survey, Vec::new())?;
+        assert!(matches!(request.only(Duration::ZERO), Err(CommandError::TimedOut(_))));
+        Frame { kind: Kind::Failed, request: request.request(), payload: b"why".to_vec() }.write(&mut other)?;
+        assert!(matches!(request.only(LONG), Err(CommandError::Refused(why)) if why == "why"));
+        drop(other);
+        assert!(matches!(request.only(LONG), Err(CommandError::Gone)));
+        let late = link.request(Kind::Survey, Vec::new()).and_then(|answers| answers.only(LONG));
+        assert!(matches!(late, Err(CommandError::Gone)));
+        Ok(())
+    }
+}

@@ -5,6 +5,7 @@ mod guest;
 use guest::Guest;
 use mirage_lab::{Access, CommandError, CreateError, ForwardError, Lab, StopReason};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -126,6 +127,7 @@ fn several_domains_live_at_once() -> Outcome {
     first.kill()?;
     assert_eq!(first.exit(LIMIT)?.reason, StopReason::Gone);
     assert!(first.console().wait_for("more", LIMIT).is_err_and(|error| error.seen.contains("wait first")));
+    // It does not listen: the request stands.
     second.shutdown()?;
     assert_eq!(second.store_read("control/shutdown")?, "poweroff");
     Ok(())
@@ -203,4 +205,35 @@ fn the_linux_peer_serves_and_comes_back_from_a_file() -> Outcome {
     assert_ne!(peer.number(), number);
     lab.first_answer(server, "/", LIMIT)?;
     Ok(())
+}
+
+#[test]
+fn a_second_lab_is_its_own_and_its_end_is_told() -> Outcome {
+    let Some(shared) = Lab::shared_or_skip() else { return Ok(()) };
+    let before = machines()?;
+    let second = Lab::start()?;
+    let own: Vec<u32> = machines()?.into_iter().filter(|machine| !before.contains(machine)).collect();
+    second.dom0_checked("touch /tmp/second")?;
+    assert_ne!(shared.dom0("test -e /tmp/second")?.status, 0);
+    let [machine] = own[..] else { return Err(format!("one QEMU more, not {own:?}").into()) };
+    assert!(Command::new("kill").args(["-KILL", &machine.to_string()]).status()?.success());
+    assert!(matches!(second.dom0_within("sleep 100", LIMIT), Err(CommandError::Gone)));
+    assert_eq!(shared.dom0("true")?.status, 0);
+    Ok(())
+}
+
+/// The QEMUs that this process has started.
+fn machines() -> std::io::Result<Vec<u32>> {
+    let mut machines = Vec::new();
+    for thread in std::fs::read_dir("/proc/self/task")?.flatten() {
+        // A thread may be gone by now.
+        let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        for child in children.split_ascii_whitespace().filter_map(|number| number.parse::<u32>().ok()) {
+            let name = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            if name.contains("dom0.cpio") {
+                machines.push(child);
+            }
+        }
+    }
+    Ok(machines)
 }

@@ -187,3 +187,53 @@ impl DomainState {
         text.lines().filter_map(Self::parse).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{DomainState, Frame, Kind, LARGEST_PAYLOAD, take_u32, take_u64};
+    use std::io::ErrorKind;
+
+    #[test]
+    fn frames_read_back() {
+        let mut bytes = Vec::new();
+        for (kind, payload) in
+            [(Kind::Run, b"xl list".to_vec()), (Kind::Ready, Vec::new()), (Kind::Probed, vec![0; LARGEST_PAYLOAD])]
+        {
+            let frame = Frame { kind, request: 0x0102_0304, payload };
+            bytes.clear();
+            assert!(frame.write(&mut bytes).is_ok());
+            assert_eq!(Frame::read(&mut bytes.as_slice()).ok(), Some(frame));
+        }
+        for cut in 0..bytes.len().min(20) {
+            let error = Frame::read(&mut &bytes[..cut]).expect_err("it is cut");
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused() {
+        let refused =
+            |bytes: &[u8]| Frame::read(&mut &bytes[..]).is_err_and(|error| error.kind() == ErrorKind::InvalidData);
+        assert!(refused(&[4, 0, 0, 0, Kind::Run as u8, 0, 0, 0, 0]), "shorter than its head");
+        assert!(refused(&[5, 0, 0, 0, 0, 0, 0, 0, 0]), "no kind");
+        assert!(refused(&[255, 255, 255, 255, Kind::Run as u8, 0, 0, 0, 0]), "longer than any");
+        let long = Frame { kind: Kind::Run, request: 1, payload: vec![0; LARGEST_PAYLOAD + 1] };
+        assert!(long.write(&mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn numbers_are_taken_off_a_payload() {
+        let mut payload: &[u8] = &[1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9];
+        assert_eq!((take_u32(&mut payload), take_u64(&mut payload), payload), (Some(1), Some(2), &[9][..]));
+        assert_eq!((take_u32(&mut payload), take_u64(&mut payload)), (None, None));
+    }
+
+    #[test]
+    fn states_of_domains_are_read() {
+        let states = DomainState::parse_all("0 900 524288 -1 0 0\nnonsense\n7 20 4096 3 1 0\n");
+        let crashed =
+            DomainState { number: 7, cpu_ns: 20, memory_kib: 4096, shutdown: Some(3), paused: true, dying: false };
+        assert_eq!(states.len(), 2);
+        assert_eq!((states[0].shutdown, states[1]), (None, crashed));
+    }
+}

@@ -103,6 +103,9 @@ fn run(image: &Path, words: &[String]) -> Result<u8, Box<dyn std::error::Error>>
     let printer = print_console(&domain);
     let report = domain.exit(Duration::MAX);
     // The console ends with the domain, which is destroyed when its last handle goes; the printer has none.
+    if let Err(CommandError::Gone) = report {
+        say(&format!("the last that Xen and dom0 printed:\n{}", lab.machine_log()));
+    }
     let status = status(report, image, interrupts.load(Ordering::Acquire));
     drop(domain);
     drop(lab);
@@ -179,16 +182,17 @@ fn interrupts(domain: &Arc<Domain>) -> io::Result<Arc<AtomicU32>> {
     thread::spawn(move || {
         for _ in &mut signals {
             let Some(domain) = domain.upgrade() else { break };
-            let done = if counter.fetch_add(1, Ordering::AcqRel) == 0 {
-                say("asking the guest to shut down (Ctrl-C again ends it at once)");
-                domain.shutdown()
-            } else {
-                say("ending the guest");
-                domain.kill()
-            };
-            if let Err(error) = done {
-                say(&error.to_string());
-            }
+            let first = counter.fetch_add(1, Ordering::AcqRel) == 0;
+            say(match first {
+                true => "asking the guest to shut down (Ctrl-C again ends it at once)",
+                false => "ending the guest",
+            });
+            // Aside, because a guest that does not listen keeps xl waiting and the next signal has to be heard.
+            thread::spawn(move || {
+                if let Err(error) = if first { domain.shutdown() } else { domain.kill() } {
+                    say(&error.to_string());
+                }
+            });
         }
     });
     Ok(count)
