@@ -123,7 +123,7 @@ pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, networks
     let reason = Cell::new(ShutdownReason::PowerOff);
     let code = match mirage_rt::keys::split(boot::command_line()) {
         Ok(words) => {
-            let shutdown = pin!(power::requested(attachment.xenstore().clone(), &reason));
+            let shutdown = pin!(power::Requested::new(attachment.xenstore(), &reason));
             let connector = networks.map(|networks| networks(&attachment));
             let main = |boot| {
                 log::debug!("boot: {} ticks from entry to main", boot::ticks_since_entry());

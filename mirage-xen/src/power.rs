@@ -2,6 +2,9 @@
 
 use core::cell::Cell;
 use core::fmt::Write;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 
 use mirage_rt::boot::ExitCode;
 use mirage_rt::time::{Duration, timeout};
@@ -10,7 +13,7 @@ use crate::hypervisor::ShutdownReason;
 use crate::terminal::{self, Output};
 use crate::traps;
 use crate::xen;
-use crate::xenstore::{Code, Xenstore, XenstoreError};
+use crate::xenstore::{Code, Request, Watch, Xenstore, XenstoreError};
 
 /// Where the toolstack writes what it wants (`xl shutdown`, `xl reboot`), relative to the domain's directory.
 const CONTROL: &str = "control/shutdown";
@@ -22,38 +25,82 @@ const EXIT_CODE: &str = "data/mirage/exit-code";
 const EXIT_CODE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Ready when the toolstack asks the domain to end; `reason` then says how. The request is acknowledged.
-pub(crate) async fn requested(store: Xenstore, reason: &Cell<ShutdownReason>) {
-    match wait_for_request(&store).await {
-        Ok(wanted) => reason.set(wanted),
-        Err(error) => {
-            log::warn!("xl shutdown and xl reboot do not work: {error}");
-            core::future::pending().await
+///
+/// Written as one future, without `async`: it is in every image, and three nested ones are thrice the code.
+pub(crate) struct Requested<'a> {
+    store: &'a Xenstore,
+    reason: &'a Cell<ShutdownReason>,
+    watch: Watch,
+    step: Step,
+}
+
+enum Step {
+    Waiting,
+    Reading(Request),
+    Acknowledging(Request, Option<ShutdownReason>),
+    /// xenstore does not let us know.
+    Deaf,
+}
+
+impl<'a> Requested<'a> {
+    pub(crate) fn new(store: &'a Xenstore, reason: &'a Cell<ShutdownReason>) -> Self {
+        // The first event comes at once: a request may be older than the watch.
+        Self { store, reason, watch: store.start_watch(CONTROL), step: Step::Waiting }
+    }
+
+    /// Goes on with what is under way, as far as there are answers.
+    fn proceed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), XenstoreError>> {
+        loop {
+            self.step = match &mut self.step {
+                Step::Waiting => {
+                    ready!(self.watch.poll_next(context))?;
+                    Step::Reading(self.store.read(CONTROL))
+                }
+                Step::Reading(request) => match ready!(Pin::new(request).poll(context)) {
+                    Err(error) if error.is(Code::Enoent) => Step::Waiting,
+                    answer => match wanted(&answer?) {
+                        None => Step::Waiting,
+                        Some(wanted) => Step::Acknowledging(self.store.write(CONTROL, b""), wanted),
+                    },
+                },
+                Step::Acknowledging(request, wanted) => {
+                    ready!(Pin::new(request).poll(context))?;
+                    if let Some(reason) = *wanted {
+                        self.reason.set(reason);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Step::Waiting
+                }
+                Step::Deaf => return Poll::Pending,
+            };
         }
     }
 }
 
-async fn wait_for_request(store: &Xenstore) -> Result<ShutdownReason, XenstoreError> {
-    let mut watch = store.watch(CONTROL).await?;
-    loop {
-        // The first event comes at once: a request may be older than the watch.
-        watch.next().await?;
-        let request = match store.read(CONTROL).await {
-            Ok(request) => request,
-            Err(error) if error.is(Code::Enoent) => continue,
-            Err(error) => return Err(error),
-        };
-        let reason = match request.as_slice() {
-            b"" => continue,
-            b"poweroff" | b"halt" => Some(ShutdownReason::PowerOff),
-            b"reboot" => Some(ShutdownReason::Reboot),
-            other => {
-                log::warn!("the toolstack asks for \"{}\", which is not supported", other.escape_ascii());
-                None
+impl Future for Requested<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        match ready!(self.proceed(context)) {
+            Ok(()) => Poll::Ready(()),
+            Err(error) => {
+                log::warn!("xl shutdown and xl reboot do not work: {error}");
+                self.step = Step::Deaf;
+                Poll::Pending
             }
-        };
-        store.write(CONTROL, b"").await?;
-        if let Some(reason) = reason {
-            return Ok(reason);
+        }
+    }
+}
+
+/// What a request that is not empty asks for; `Some(None)` is what we cannot do.
+fn wanted(request: &[u8]) -> Option<Option<ShutdownReason>> {
+    match request {
+        b"" => None,
+        b"poweroff" | b"halt" => Some(Some(ShutdownReason::PowerOff)),
+        b"reboot" => Some(Some(ShutdownReason::Reboot)),
+        other => {
+            log::warn!("the toolstack asks for \"{}\", which is not supported", other.escape_ascii());
+            Some(None)
         }
     }
 }
@@ -111,10 +158,11 @@ mod tests {
                 core::future::pending::<()>().await;
             };
             let mut toolstack = core::pin::pin!(toolstack);
-            let mut requested = core::pin::pin!(requested(machine.attachment.xenstore().clone(), &reason));
+            let store = machine.attachment.xenstore();
+            let mut requested = Requested::new(store, &reason);
             let both = core::future::poll_fn(|context| {
                 let _ = toolstack.as_mut().poll(context);
-                requested.as_mut().poll(context)
+                Pin::new(&mut requested).poll(context)
             });
             timeout(Duration::from_secs(1), both).await.is_ok()
         });

@@ -3,8 +3,9 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
-use core::future::poll_fn;
-use core::task::{Context, Poll, Waker};
+use core::future::{Future, poll_fn};
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker, ready};
 
 use super::transport::{Request, complain};
 use super::{Xenstore, XenstoreError};
@@ -28,6 +29,8 @@ pub struct WatchEvent {
 pub struct Watch {
     store: Xenstore,
     token: u32,
+    /// The request that sets it, until that was answered.
+    setting: Option<Request>,
 }
 
 #[derive(Default)]
@@ -91,18 +94,20 @@ impl Xenstore {
     ///
     /// `E2BIG` when the domain has as many watches as it may.
     pub async fn watch(&self, path: &str) -> Result<Watch, XenstoreError> {
-        let token = {
-            let mut watches = self.connection.watches.borrow_mut();
-            watches.last_token = watches.last_token.wrapping_add(1);
-            let token = watches.last_token;
-            let entry = Entry { token, path: path.to_string(), queue: Vec::new(), waker: None, lost: false };
-            watches.entries.push(entry);
-            token
-        };
-        // From here on, dropping the watch ends it.
-        let watch = Watch { store: Xenstore { transaction: 0, ..self.clone() }, token };
-        watch.store.about_watch(Operation::Watch, path, token).await?;
+        let mut watch = self.start_watch(path);
+        poll_fn(|context| watch.poll_set(context)).await?;
         Ok(watch)
+    }
+
+    /// As [`watch`](Self::watch), without waiting: when the watch is refused, the first event is the error.
+    pub(crate) fn start_watch(&self, path: &str) -> Watch {
+        let mut watches = self.connection.watches.borrow_mut();
+        watches.last_token = watches.last_token.wrapping_add(1);
+        let token = watches.last_token;
+        watches.entries.push(Entry { token, path: path.to_string(), queue: Vec::new(), waker: None, lost: false });
+        let store = Xenstore { transaction: 0, ..self.clone() };
+        let setting = store.about_watch(Operation::Watch, path, token);
+        Watch { store, token, setting: Some(setting) }
     }
 
     fn about_watch(&self, operation: Operation, path: &str, token: u32) -> Request {
@@ -128,12 +133,21 @@ impl Watch {
         watches.find(self.token).map(|entry| entry.path.clone()).unwrap_or_default()
     }
 
+    fn poll_set(&mut self, context: &mut Context<'_>) -> Poll<Result<(), XenstoreError>> {
+        if let Some(setting) = &mut self.setting {
+            ready!(Pin::new(setting).poll(context))?;
+            self.setting = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// The next event, when there is one. Keeps the waker of the latest call only.
     ///
     /// # Errors
     ///
     /// [`XenstoreError::Lost`]: there will be none any more.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<WatchEvent, XenstoreError>> {
+        ready!(self.poll_set(context))?;
         let mut watches = self.store.connection.watches.borrow_mut();
         let Some(entry) = watches.find(self.token) else { return Poll::Ready(Err(XenstoreError::Lost)) };
         if !entry.queue.is_empty() {
