@@ -1,11 +1,10 @@
-//! Random numbers: seeded by the processor, stretched by ChaCha20.
+//! Random numbers: seeded by the processor, stretched by ChaCha20's core.
 //!
 //! Nothing is seeded before something needs a random number, so a program that needs none runs on a processor that has none.
 
 use core::cell::RefCell;
 
-use chacha20::ChaCha20Rng;
-use chacha20::rand_core::{Rng, SeedableRng};
+use chacha20::{R20, hchacha};
 use mirage_rt::types::random::RandomError;
 
 use crate::cpu;
@@ -26,9 +25,27 @@ struct Entropy {
     generator: RefCell<Option<Generator>>,
 }
 
+/// HChaCha20, the function inside of XChaCha20, makes blocks of a key and their numbers. Each filling ends with a new key,
+/// so what was given out before cannot be found in memory later.
 struct Generator {
-    numbers: ChaCha20Rng,
+    key: Seed,
     left: usize,
+}
+
+impl Generator {
+    fn block(&self, number: u64) -> Seed {
+        let mut input = [0; 16];
+        input[..8].copy_from_slice(&number.to_le_bytes());
+        hchacha::<R20>(&self.key.into(), &input.into()).into()
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) {
+        for (number, part) in (1..).zip(buffer.chunks_mut(size_of::<Seed>())) {
+            let block = self.block(number);
+            part.iter_mut().zip(block).for_each(|(byte, random)| *byte = random);
+        }
+        self.key = self.block(0);
+    }
 }
 
 /// Prepares the generator, which costs nothing.
@@ -56,14 +73,12 @@ pub fn fill(buffer: &mut [u8]) -> Result<(), RandomError> {
                 // What the old generator knew is mixed in: a source that has become weak does no harm.
                 let mut seed = hardware_seed().ok_or(RandomError::NoHardwareSource)?;
                 if let Some(old) = old {
-                    let mut before = Seed::default();
-                    old.numbers.fill_bytes(&mut before);
-                    seed.iter_mut().zip(before).for_each(|(byte, before)| *byte ^= before);
+                    seed.iter_mut().zip(old.block(0)).for_each(|(byte, before)| *byte ^= before);
                 }
-                old.insert(Generator { numbers: ChaCha20Rng::from_seed(seed), left: RESEED_AFTER })
+                old.insert(Generator { key: seed, left: RESEED_AFTER })
             }
         };
-        generator.numbers.fill_bytes(part);
+        generator.fill(part);
         generator.left -= part.len();
     }
     Ok(())
@@ -142,6 +157,21 @@ mod tests {
         assert_eq!(combine(None, None), None);
         assert_eq!(combine(Some(one), None), combine(None, Some(one)));
         assert_eq!(combine(Some(one), Some(one)), Some([0; 32]));
+    }
+
+    #[test]
+    fn a_key_gives_blocks_that_differ_and_another_key() {
+        let first = Generator { key: [7; 32], left: 0 };
+        let mut generator = Generator { key: [7; 32], left: 0 };
+        let mut numbers = [0; 80];
+        generator.fill(&mut numbers);
+        assert_eq!([&numbers[..32], &numbers[32..64]], [first.block(1), first.block(2)]);
+        assert_eq!(numbers[64..], first.block(3)[..16]);
+        assert_ne!(numbers[..32], numbers[32..64]);
+        assert_eq!(generator.key, first.block(0));
+        let mut more = [0; 80];
+        generator.fill(&mut more);
+        assert_ne!(numbers, more);
     }
 
     #[test]

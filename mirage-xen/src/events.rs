@@ -12,6 +12,7 @@ use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 
 use crate::hypervisor::{DomainId, HypercallError, Hypervisor, MAX_POLL_PORTS, Port};
+use crate::warning::warn;
 
 /// The bound ports of this domain. Cloning gives another handle to the same table.
 #[derive(Clone)]
@@ -250,7 +251,7 @@ impl Drop for EventChannel {
         }
         drop(table);
         if let Err(error) = self.events.inner.hypervisor.event_close(self.channel.port) {
-            log::warn!("event channel {}: {error}", self.channel.port);
+            warn(format_args!("event channel {}: {error}", self.channel.port));
         }
     }
 }

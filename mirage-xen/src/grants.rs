@@ -17,6 +17,7 @@ use mirage_rt::page::Page;
 
 use crate::hypervisor::{DomainId, Frame, HypercallError, Hypervisor, PAGE_SIZE};
 use crate::shared::{SharedBytes, SharedPage};
+use crate::warning::warn;
 
 /// Bytes of a version 1 entry.
 const ENTRY: usize = 8;
@@ -307,7 +308,7 @@ fn lose<T>(parts: Option<(Reference, T)>) {
     if let Some((reference, lent)) = parts {
         let table = &reference.table;
         table.quarantined.set(table.quarantined.get() + 1);
-        log::error!("grant {}: another domain still uses the page, which is lost from now on", reference.number);
+        warn(format_args!("grant {}: another domain still uses the page, which is lost from now on", reference.number));
         core::mem::forget((reference, lent));
     }
 }

@@ -45,6 +45,7 @@ mod terminal;
 #[allow(unsafe_code)]
 pub mod traps;
 pub mod untrusted;
+mod warning;
 #[allow(unsafe_code)]
 pub mod xen;
 pub mod xenbus;

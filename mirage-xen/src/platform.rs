@@ -136,6 +136,6 @@ pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, networks
             ExitCode::USAGE
         }
     };
-    runtime.run(power::record(attachment.xenstore(), code));
+    power::record(&attachment, code);
     power::exit(code, reason.get())
 }

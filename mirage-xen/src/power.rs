@@ -4,14 +4,15 @@ use core::cell::Cell;
 use core::fmt::Write;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll, Waker, ready};
 
 use mirage_rt::boot::ExitCode;
-use mirage_rt::time::{Duration, timeout};
 
+use crate::attachment::Attachment;
 use crate::hypervisor::ShutdownReason;
 use crate::terminal::{self, Output};
 use crate::traps;
+use crate::warning::warn;
 use crate::xen;
 use crate::xenstore::{Code, Request, Watch, Xenstore, XenstoreError};
 
@@ -21,8 +22,8 @@ const CONTROL: &str = "control/shutdown";
 /// Where the exit status goes, which outlives the console.
 const EXIT_CODE: &str = "data/mirage/exit-code";
 
-/// How long xenstored has to take the exit status. The domain ends without it then.
-const EXIT_CODE_PATIENCE: Duration = Duration::from_secs(2);
+/// How many nanoseconds xenstored has to take the exit status. The domain ends without it then.
+const EXIT_CODE_PATIENCE: u64 = 2_000_000_000;
 
 /// Ready when the toolstack asks the domain to end; `reason` then says how. The request is acknowledged.
 ///
@@ -84,7 +85,7 @@ impl Future for Requested<'_> {
         match ready!(self.proceed(context)) {
             Ok(()) => Poll::Ready(()),
             Err(error) => {
-                log::warn!("xl shutdown and xl reboot do not work: {error}");
+                warn(format_args!("xl shutdown and xl reboot do not work: {error}"));
                 self.step = Step::Deaf;
                 Poll::Pending
             }
@@ -99,21 +100,31 @@ fn wanted(request: &[u8]) -> Option<Option<ShutdownReason>> {
         b"poweroff" | b"halt" => Some(Some(ShutdownReason::PowerOff)),
         b"reboot" => Some(Some(ShutdownReason::Reboot)),
         other => {
-            log::warn!("the toolstack asks for \"{}\", which is not supported", other.escape_ascii());
+            let other = core::str::from_utf8(other).unwrap_or("what is no text");
+            warn(format_args!("the toolstack asks for \"{other}\", which is not supported"));
             Some(None)
         }
     }
 }
 
-/// Leaves the exit status in xenstore.
-pub(crate) async fn record(store: &Xenstore, code: ExitCode) {
+/// Leaves the exit status in xenstore. Waits for that without a runtime: the program and its tasks have ended.
+pub(crate) fn record(attachment: &Attachment, code: ExitCode) {
     let mut text = [0; 3];
-    let written = timeout(EXIT_CODE_PATIENCE, store.write(EXIT_CODE, decimal(code.0, &mut text))).await;
-    match written {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => log::warn!("the exit status is not in xenstore: {error}"),
-        Err(_) => log::warn!("the exit status is not in xenstore: xenstored does not answer"),
-    }
+    let mut write = attachment.xenstore().write(EXIT_CODE, decimal(code.0, &mut text));
+    let deadline = attachment.hypervisor().system_time() + EXIT_CODE_PATIENCE;
+    let mut context = Context::from_waker(Waker::noop());
+    let problem = loop {
+        match Pin::new(&mut write).poll(&mut context) {
+            Poll::Ready(Ok(_)) => return,
+            Poll::Ready(Err(error)) => break error,
+            Poll::Pending if attachment.hypervisor().system_time() >= deadline => break XenstoreError::Silent,
+            Poll::Pending => {}
+        }
+        if attachment.events().wait(Some(deadline)).is_err() {
+            break XenstoreError::Silent;
+        }
+    };
+    let _ = writeln!(Output, "mirage: the exit status is not in xenstore: {problem}");
 }
 
 /// `number` in decimal digits.
@@ -141,6 +152,7 @@ pub(crate) fn refuse(message: core::fmt::Arguments<'_>) -> ! {
 mod tests {
     use super::*;
     use crate::model::{GUEST_PATH, Machine};
+    use mirage_rt::time::{Duration, timeout};
 
     fn node(path: &str) -> String {
         format!("{GUEST_PATH}/{path}")
@@ -187,7 +199,7 @@ mod tests {
     #[test]
     fn the_exit_status_is_left_in_xenstore() {
         let machine = Machine::new(1);
-        machine.run(record(machine.attachment.xenstore(), ExitCode(64)));
+        record(&machine.attachment, ExitCode(64));
         assert_eq!(machine.store.read(&node(EXIT_CODE)).as_deref(), Some("64"));
     }
 

@@ -101,5 +101,10 @@ pub fn duration(_: KeyKind, text: &str) -> Result<Value, ValueError> {
 ///
 /// [`ValueError::LogLevel`].
 pub fn log_level(_: KeyKind, text: &str) -> Result<Value, ValueError> {
-    text.parse().map(Value::LogLevel).map_err(|_| ValueError::LogLevel)
+    #[inline(never)]
+    fn same(name: &str, text: &str) -> bool {
+        name.eq_ignore_ascii_case(text)
+    }
+    let level = log::LevelFilter::iter().find(|level| same(level.as_str(), text));
+    level.map(Value::LogLevel).ok_or(ValueError::LogLevel)
 }

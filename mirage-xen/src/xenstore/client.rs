@@ -53,6 +53,8 @@ pub enum XenstoreError {
     Interrupted,
     /// xenstored broke the protocol: there is no connection any more.
     Lost,
+    /// xenstored did not answer in time.
+    Silent,
 }
 
 impl XenstoreError {
@@ -67,11 +69,7 @@ impl fmt::Display for XenstoreError {
         match self {
             Self::Refused { operation, path, code } => write!(f, "xenstore: can't {} {path}: {code}", operation.verb()),
             Self::Path(path) => {
-                write!(
-                    f,
-                    "xenstore: \"{}\" is not a path: use letters, digits and -/_@ only",
-                    path.as_bytes().escape_ascii()
-                )
+                write!(f, "xenstore: \"{path}\" is not a path: use letters, digits and -/_@ only")
             }
             Self::TooLong { length } => {
                 write!(f, "xenstore: a message of {length} bytes is too long, {} is the most", wire::PAYLOAD_MAX)
@@ -86,6 +84,7 @@ impl fmt::Display for XenstoreError {
             Self::Interrupted => {
                 f.write_str("xenstore: the connection was made anew while the request was under way: ask again")
             }
+            Self::Silent => f.write_str("xenstore: xenstored does not answer"),
             Self::Lost => f.write_str("xenstore: the connection is lost, because xenstored broke the protocol"),
         }
     }

@@ -19,6 +19,7 @@ use crate::events::{EventChannel, EventHandler, Events};
 use crate::hypervisor::{Hypervisor, PAGE_SIZE};
 use crate::shared::SharedBytes;
 use crate::untrusted::Untrusted;
+use crate::warning::warn;
 use crate::xenstore::wire::{self, Assembler, Code, HEADER, Header, Message, Operation, PAYLOAD_MAX};
 
 /// Layout of the page, `struct xenstore_domain_interface`.
@@ -224,7 +225,7 @@ impl Connection {
                 Ok(false) => break,
                 Ok(true) => any = true,
                 Err(reason) => {
-                    complain(format_args!("connection given up: {reason}"));
+                    warn(format_args!("xenstore: connection given up: {reason}"));
                     state.lost = true;
                     state.queue.clear();
                     consequences.fail(&mut state);
@@ -236,7 +237,7 @@ impl Connection {
             if let Some((_, channel)) = &state.ring
                 && let Err(error) = channel.notify()
             {
-                complain(format_args!("{error}"));
+                warn(format_args!("xenstore: {error}"));
             }
             consequences.wake.append(&mut state.waiting_for_room);
         }
@@ -284,7 +285,7 @@ impl Connection {
         }
         let number = message.header.request;
         let Some(index) = state.requests.iter().position(|request| request.number == number) else {
-            return complain(format_args!("an answer to request {number}, which was not made"));
+            return warn(format_args!("xenstore: an answer to request {number}, which was not made"));
         };
         let request = state.requests.swap_remove(index);
         let asked = request.operation;
@@ -300,13 +301,6 @@ impl Connection {
         }));
         consequences.answered.push(request);
     }
-}
-
-/// Tells of what xenstored did wrong. One place, because each is as large as what it says.
-#[cold]
-#[inline(never)]
-pub(super) fn complain(what: fmt::Arguments<'_>) {
-    log::error!("xenstore: {what}");
 }
 
 impl EventHandler for Connection {

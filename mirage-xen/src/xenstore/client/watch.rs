@@ -7,8 +7,9 @@ use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker, ready};
 
-use super::transport::{Request, complain};
+use super::transport::Request;
 use super::{Xenstore, XenstoreError};
+use crate::warning::warn;
 use crate::xenstore::wire::{self, Operation};
 
 /// Events that wait at one watch. Further ones are merged into a single "look at everything".
@@ -57,7 +58,7 @@ impl Watches {
         let mut strings = wire::strings(payload);
         let (path, token) = (strings.next().unwrap_or_default(), strings.next().unwrap_or_default());
         let Ok(path) = core::str::from_utf8(path) else {
-            return complain(format_args!("an event of a path that is no text"));
+            return warn(format_args!("xenstore: an event of a path that is no text"));
         };
         // One of a watch that has just been ended is no error.
         let Some(entry) = self.entries.iter_mut().find(|entry| token_text(entry.token)[..] == *token) else { return };
