@@ -125,16 +125,18 @@ pub struct Config {
     pub ipv4: Option<Cidr>,
     /// The gateway to everything outside of that network.
     pub gateway: Option<Ipv4Addr>,
-    /// Bytes that each connection can have received and not read yet; the window that is offered to peers.
+    /// Bytes that each connection can have received and not read yet: the window that is offered to peers. Four times as
+    /// much, as far as windows allow, while most of `connection_memory` is free.
     pub receive_buffer: usize,
-    /// Bytes that each connection can have written and the peer not acknowledged yet.
+    /// Bytes that each connection can have written and the peer not acknowledged yet. Four times as much while most of
+    /// `connection_memory` is free.
     pub send_buffer: usize,
     /// Bytes for the buffers of all connections together; when they are used up, further connections are refused.
     pub connection_memory: usize,
 }
 
 impl Config {
-    /// Buffers of 8 KiB each way, 2 MiB for all connections, no address yet.
+    /// Buffers of at least 8 KiB each way, 2 MiB for all connections, no address yet.
     pub const fn new() -> Config {
         Config { ipv4: None, gateway: None, receive_buffer: 8192, send_buffer: 8192, connection_memory: 2 << 20 }
     }

@@ -11,7 +11,7 @@ pub struct Keyed {
 }
 
 impl Keyed {
-    pub fn new(key: [u64; 2]) -> Keyed {
+    pub const fn new(key: [u64; 2]) -> Keyed {
         Keyed { key }
     }
 

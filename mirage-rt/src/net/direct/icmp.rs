@@ -7,6 +7,7 @@ use smoltcp::wire::{
     Icmpv4DstUnreachable, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Packet, Ipv4Repr, checksum,
 };
 
+use super::hash::Keyed;
 use super::ip::{Ip, IpOut, Route, TxMeta};
 use super::ipv4::{self, Ipv4};
 use super::tcp::segment::{FourTuple, Seq};
@@ -32,7 +33,7 @@ pub enum Meaning {
 }
 
 /// Reads an ICMP packet.
-pub fn read(packet: &Ipv4<'_>) -> Meaning {
+pub fn read(key: &Keyed, packet: &Ipv4<'_>) -> Meaning {
     let payload = packet.payload();
     let Ok(icmp) = Icmpv4Packet::new_checked(payload) else { return Meaning::Nothing };
     if checksum::data(payload) != !0 {
@@ -42,13 +43,13 @@ pub fn read(packet: &Ipv4<'_>) -> Meaning {
         Icmpv4Message::EchoRequest if icmp.msg_code() == 0 => Meaning::Echo,
         Icmpv4Message::DstUnreachable => {
             let code = Icmpv4DstUnreachable::from(icmp.msg_code());
-            read_quote(icmp.data(), code).unwrap_or(Meaning::Nothing)
+            read_quote(key, icmp.data(), code).unwrap_or(Meaning::Nothing)
         }
         _ => Meaning::Nothing,
     }
 }
 
-fn read_quote(quote: &[u8], code: Icmpv4DstUnreachable) -> Option<Meaning> {
+fn read_quote(key: &Keyed, quote: &[u8], code: Icmpv4DstUnreachable) -> Option<Meaning> {
     // The quoted packet is cut: only its headers can be read, and its total length means nothing.
     let header = Ipv4Packet::new_unchecked(quote.get(..ipv4::HEADER)?);
     let length = usize::from(header.header_len());
@@ -63,10 +64,11 @@ fn read_quote(quote: &[u8], code: Icmpv4DstUnreachable) -> Option<Meaning> {
         return None;
     }
     Some(Meaning::TcpUnreachable {
-        tuple: FourTuple {
-            local: SocketAddr::new(header.src_addr().into(), port(0)),
-            remote: SocketAddr::new(header.dst_addr().into(), port(2)),
-        },
+        tuple: FourTuple::new(
+            key,
+            SocketAddr::new(header.src_addr().into(), port(0)),
+            SocketAddr::new(header.dst_addr().into(), port(2)),
+        ),
         seq: Seq(u32::from_be_bytes(*seq)),
         refused: matches!(code, Icmpv4DstUnreachable::PortUnreachable | Icmpv4DstUnreachable::ProtoUnreachable),
     })

@@ -2,7 +2,7 @@
 
 use core::net::Ipv4Addr;
 
-use smoltcp::wire::{IPV4_HEADER_LEN, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket, checksum};
+use smoltcp::wire::{IPV4_HEADER_LEN, IpProtocol, Ipv4Packet, checksum};
 
 /// Bytes of a header without options.
 pub const HEADER: usize = IPV4_HEADER_LEN;
@@ -94,25 +94,21 @@ pub fn checksum_offset(protocol: IpProtocol) -> Option<u16> {
 pub fn fill_transport(packet: &mut [u8], partial: bool) {
     let Some((header, payload)) = packet.split_first_chunk_mut::<HEADER>() else { return };
     let header = Ipv4Packet::new_unchecked(&header[..]);
-    let (source, destination) = (header.src_addr(), header.dst_addr());
-    let pseudo = checksum::pseudo_header_v4(&source, &destination, header.next_header(), payload.len() as u32);
-    match header.next_header() {
-        IpProtocol::Tcp => {
-            let Ok(mut segment) = TcpPacket::new_checked(payload) else { return };
-            if partial {
-                segment.set_checksum(pseudo);
-            } else {
-                segment.fill_checksum(&source.into(), &destination.into());
-            }
-        }
-        IpProtocol::Udp => {
-            let Ok(mut datagram) = UdpPacket::new_checked(payload) else { return };
-            if partial {
-                datagram.set_checksum(pseudo);
-            } else {
-                datagram.fill_checksum(&source.into(), &destination.into());
-            }
-        }
-        _ => {}
+    let protocol = header.next_header();
+    let Some(at) = checksum_offset(protocol).map(usize::from) else { return };
+    if payload.len() < at + 2 {
+        return;
     }
+    let pseudo = checksum::pseudo_header_v4(&header.src_addr(), &header.dst_addr(), protocol, payload.len() as u32);
+    payload[at..at + 2].fill(0);
+    let sum = if partial {
+        pseudo
+    } else {
+        match !checksum::combine(&[pseudo, checksum::data(payload)]) {
+            // A datagram with 0 there would say that it has no checksum (RFC 768).
+            0 if protocol == IpProtocol::Udp => !0,
+            sum => sum,
+        }
+    };
+    payload[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }

@@ -37,6 +37,7 @@ pub struct Secrets {
 
 /// The layers, and the waker of the task that serves the device.
 pub struct Stack {
+    key: Keyed,
     pub ip: Ip,
     pub tcp: Tcp<SmolSets>,
     pub udp: Udp,
@@ -58,6 +59,7 @@ impl Stack {
             Buffers { receive: config.receive_buffer, send: config.send_buffer, budget: config.connection_memory };
         let machine = SmolSets::new(own, address.prefix(), ip.mtu(), buffers);
         Stack {
+            key,
             tcp: Tcp::new(machine, own, ip.mtu(), key, secrets.isn),
             udp: Udp::new(own, key, secrets.first_port),
             ip,
@@ -142,7 +144,7 @@ impl Stack {
         match packet.protocol {
             IpProtocol::Tcp if ours && (trusted || packet.verify_transport()) => {
                 let (source, destination) = (packet.source.into(), packet.destination.into());
-                let segment = Segment::parse(source, destination, packet.payload())?;
+                let segment = Segment::parse(&self.key, source, destination, packet.payload())?;
                 self.tcp.on_segment(now, packet.packet, &segment, &mut self.ip);
                 None
             }
@@ -164,7 +166,7 @@ impl Stack {
     }
 
     fn receive_icmp(&mut self, packet: &Ipv4<'_>) -> Option<Echo> {
-        match icmp::read(packet) {
+        match icmp::read(&self.key, packet) {
             Meaning::Echo => Some(Echo {
                 source: packet.source,
                 destination: packet.destination,

@@ -76,7 +76,7 @@ impl<M: TcpMachine> Tcp<M> {
 
     /// A SYN for no connection that there is; our own must come from behind `behind`.
     fn on_syn(&mut self, now: Instant, packet: &[u8], segment: &Segment, behind: Option<Seq>, out: &mut dyn IpOut) {
-        let local = segment.tuple.local;
+        let local = segment.tuple.local();
         let listener = self.listener_at(local.port()).filter(|index| {
             self.listener(*index)
                 .is_some_and(|listener| listener.local.address.is_none_or(|address| address == local.ip()))
@@ -125,7 +125,7 @@ impl<M: TcpMachine> Tcp<M> {
             return;
         }
         self.half_open.remove(&handshake.tuple);
-        self.tuples.insert(handshake.tuple.hash(&self.key), id.index);
+        self.tuples.insert(handshake.tuple.hash(), id.index);
         if let Some(listener) = self.listeners.get_mut(listener as usize).and_then(Option::as_mut) {
             listener.queue.push_back(id);
             listener.acceptor.wake();
@@ -283,7 +283,7 @@ impl<M: TcpMachine> Tcp<M> {
         slot.end = Some(end);
         slot.reader.wake();
         slot.writer.wake();
-        let hash = slot.tuple.hash(&self.key);
+        let hash = slot.tuple.hash();
         self.tuples.remove(hash, index);
         self.timers.remove(index);
         let holder = slot.holder;

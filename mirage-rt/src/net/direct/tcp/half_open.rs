@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::machine::Handshake;
 use super::segment::{Bare, Control, FourTuple, Segment, SynOptions};
-use crate::net::direct::hash::{Index, Keyed};
+use crate::net::direct::hash::Index;
 use crate::net::direct::ip::IpOut;
 use crate::time::{Duration, Instant};
 
@@ -27,7 +27,6 @@ struct Entry {
 
 /// The entries.
 pub struct HalfOpen {
-    key: Keyed,
     index: Index,
     entries: Vec<Option<Entry>>,
     /// Where the next entry goes: entries are made in a circle, so that the one in the way is about the oldest.
@@ -55,8 +54,8 @@ pub enum Found {
 }
 
 impl HalfOpen {
-    pub fn new(key: Keyed) -> HalfOpen {
-        HalfOpen { key, index: Index::default(), entries: Vec::new(), hand: 0, tick: Instant::ZERO }
+    pub fn new() -> HalfOpen {
+        HalfOpen { index: Index::default(), entries: Vec::new(), hand: 0, tick: Instant::ZERO }
     }
 
     #[cfg(test)]
@@ -72,7 +71,7 @@ impl HalfOpen {
         }
         send_syn(handshake, offer, out);
         let index = self.place();
-        self.index.insert(handshake.tuple.hash(&self.key), index as u32);
+        self.index.insert(handshake.tuple.hash(), index as u32);
         self.entries[index] = Some(Entry { handshake: *handshake, listener, due: now + FIRST_WAIT, tries: 1 });
     }
 
@@ -124,7 +123,7 @@ impl HalfOpen {
 
     fn remove_at(&mut self, index: usize) {
         if let Some(entry) = self.entries.get_mut(index).and_then(Option::take) {
-            self.index.remove(entry.handshake.tuple.hash(&self.key), index as u32);
+            self.index.remove(entry.handshake.tuple.hash(), index as u32);
         }
     }
 
@@ -134,7 +133,7 @@ impl HalfOpen {
                 .get(index as usize)
                 .is_some_and(|entry| entry.as_ref().is_some_and(|entry| entry.handshake.tuple == *tuple))
         };
-        self.index.find(tuple.hash(&self.key), is_it).map(|index| index as usize)
+        self.index.find(tuple.hash(), is_it).map(|index| index as usize)
     }
 
     /// Forgets all connections of `listener`.

@@ -16,7 +16,7 @@ impl Isn {
 
     /// The first position of a new connection: a clock that ticks every 4 microseconds, plus a secret hash.
     pub fn next(&self, now: Instant, tuple: &FourTuple) -> Seq {
-        Seq((now.as_nanos() / 4000) as u32).add(tuple.hash(&self.key) as u32)
+        Seq((now.as_nanos() / 4000) as u32).add(tuple.hash_with(&self.key) as u32)
     }
 }
 

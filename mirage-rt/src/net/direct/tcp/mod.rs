@@ -141,8 +141,8 @@ impl<M: TcpMachine> Tcp<M> {
             dirty: VecDeque::new(),
             blocked: Vec::new(),
             timers: Timers::default(),
-            half_open: HalfOpen::new(hash),
-            time_wait: TimeWait::new(hash),
+            half_open: HalfOpen::new(),
+            time_wait: TimeWait::new(),
             listeners: Vec::new(),
             ports: Index::default(),
             resets: Limit::per_second(200),
@@ -226,7 +226,7 @@ impl<M: TcpMachine> Tcp<M> {
     /// The connection between these two.
     fn find(&self, tuple: &FourTuple) -> Option<u32> {
         let is_it = |index: u32| self.slots.get(index as usize).is_some_and(|slot| slot.tuple == *tuple);
-        self.tuples.find(tuple.hash(&self.key), is_it)
+        self.tuples.find(tuple.hash(), is_it)
     }
 
     /// The listener at `port`.

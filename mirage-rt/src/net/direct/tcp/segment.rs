@@ -1,6 +1,6 @@
 //! TCP segments as the demultiplexer sees them, and those without data that it sends itself.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
@@ -24,30 +24,55 @@ impl Seq {
     }
 }
 
-/// What tells connections apart.
+/// What tells connections apart, with its hash, so that this is computed once for each packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FourTuple {
-    pub local: SocketAddr,
-    pub remote: SocketAddr,
+    hash: u32,
+    /// The local port above, the remote one below.
+    ports: u32,
+    /// IPv4 addresses as IPv6 has them (RFC 4291, 2.5.5.2).
+    remote: u128,
+    local: u128,
 }
 
 impl FourTuple {
-    /// A hash that nobody can foresee.
-    pub fn hash(&self, key: &Keyed) -> u64 {
-        let mut bytes = [0; 36];
-        let mut used = 0;
-        let mut add = |part: &[u8]| {
-            bytes[used..used + part.len()].copy_from_slice(part);
-            used += part.len();
+    pub fn new(key: &Keyed, local: SocketAddr, remote: SocketAddr) -> FourTuple {
+        let bits = |address: SocketAddr| match address.ip() {
+            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(address) => address.to_bits(),
         };
-        for side in [&self.local, &self.remote] {
-            match side.ip() {
-                IpAddr::V4(address) => add(&address.octets()),
-                IpAddr::V6(address) => add(&address.octets()),
-            }
-            add(&side.port().to_be_bytes());
-        }
-        key.hash(&bytes[..used])
+        let ports = u32::from(local.port()) << 16 | u32::from(remote.port());
+        let mut tuple = FourTuple { hash: 0, ports, remote: bits(remote), local: bits(local) };
+        tuple.hash = tuple.hash_with(key) as u32;
+        tuple
+    }
+
+    /// Its hash with the key that it was made with.
+    pub fn hash(&self) -> u64 {
+        u64::from(self.hash)
+    }
+
+    /// Its hash with another key.
+    #[inline(never)]
+    pub fn hash_with(&self, key: &Keyed) -> u64 {
+        let mut bytes = [0; 36];
+        bytes[..4].copy_from_slice(&self.ports.to_le_bytes());
+        bytes[4..20].copy_from_slice(&self.remote.to_le_bytes());
+        bytes[20..].copy_from_slice(&self.local.to_le_bytes());
+        key.hash(&bytes)
+    }
+
+    pub fn local(&self) -> SocketAddr {
+        SocketAddr::new(Ipv6Addr::from_bits(self.local).to_canonical(), (self.ports >> 16) as u16)
+    }
+
+    pub fn remote(&self) -> SocketAddr {
+        SocketAddr::new(Ipv6Addr::from_bits(self.remote).to_canonical(), self.ports as u16)
+    }
+
+    /// As the other side sees it; the hash is not right then.
+    pub fn reversed(&self) -> FourTuple {
+        FourTuple { hash: 0, ports: self.ports.rotate_left(16), remote: self.local, local: self.remote }
     }
 }
 
@@ -69,7 +94,7 @@ pub struct Segment {
 
 impl Segment {
     /// Reads the header of `payload`, a packet from `source` to `destination`; `None` when it makes no sense.
-    pub fn parse(source: IpAddr, destination: IpAddr, payload: &[u8]) -> Option<Segment> {
+    pub fn parse(key: &Keyed, source: IpAddr, destination: IpAddr, payload: &[u8]) -> Option<Segment> {
         let packet = TcpPacket::new_checked(payload).ok()?;
         let (source, destination) =
             (SocketAddr::new(source, packet.src_port()), SocketAddr::new(destination, packet.dst_port()));
@@ -83,7 +108,7 @@ impl Segment {
         }
         let header = usize::from(packet.header_len());
         Some(Segment {
-            tuple: FourTuple { local: destination, remote: source },
+            tuple: FourTuple::new(key, destination, source),
             seq: Seq(packet.seq_number().0 as u32),
             ack: packet.ack().then(|| Seq(packet.ack_number().0 as u32)),
             syn: packet.syn(),
@@ -154,6 +179,7 @@ pub enum Control {
     #[default]
     None,
     Syn,
+    Fin,
     Rst,
 }
 
@@ -163,14 +189,16 @@ pub const BARE_MOST: usize = ipv4::HEADER + 60;
 impl Bare {
     /// Writes the packet, checksum left out, from the local to the remote side of `tuple`; its length.
     pub fn emit(&self, tuple: &FourTuple, packet: &mut [u8; BARE_MOST]) -> Option<usize> {
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.local.ip(), tuple.remote.ip()) else { return None };
+        let (local, remote) = (tuple.local(), tuple.remote());
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (local.ip(), remote.ip()) else { return None };
         let syn = self.control == Control::Syn;
         let repr = TcpRepr {
-            src_port: tuple.local.port(),
-            dst_port: tuple.remote.port(),
+            src_port: local.port(),
+            dst_port: remote.port(),
             control: match self.control {
                 Control::None => TcpControl::None,
                 Control::Syn => TcpControl::Syn,
+                Control::Fin => TcpControl::Fin,
                 Control::Rst => TcpControl::Rst,
             },
             seq_number: TcpSeqNumber(self.seq.0 as i32),
@@ -198,7 +226,7 @@ impl Bare {
 
     /// Sends the segment; it is dropped when there are no pages.
     pub fn send(&self, tuple: &FourTuple, out: &mut dyn IpOut) {
-        let Some(route) = out.route(tuple.remote.ip()) else { return };
+        let Some(route) = out.route(tuple.remote().ip()) else { return };
         self.send_by(&route, tuple, out);
     }
 
@@ -227,15 +255,17 @@ mod tests {
 
     #[test]
     fn a_bare_segment_is_read_as_written() {
-        let tuple =
-            FourTuple { local: SocketAddr::from(([10, 0, 0, 1], 80)), remote: SocketAddr::from(([10, 0, 0, 2], 4000)) };
+        let key = Keyed::new([1, 2]);
+        let (local, remote) = (SocketAddr::from(([10, 0, 0, 1], 80)), SocketAddr::from(([10, 0, 0, 2], 4000)));
+        let tuple = FourTuple::new(&key, local, remote);
+        assert_eq!((tuple.local(), tuple.remote()), (local, remote));
         let options = SynOptions { mss: Some(1460), window_shift: Some(3), sack: true };
         let bare = Bare { control: Control::Syn, seq: Seq(7), ack: Some(Seq(9)), window: 500, options };
         let mut bytes = [0; BARE_MOST];
         let length = bare.emit(&tuple, &mut bytes).expect("an IPv4 tuple");
         let payload = &bytes[ipv4::HEADER..length];
-        let segment = Segment::parse(tuple.local.ip(), tuple.remote.ip(), payload).expect("a segment");
-        assert_eq!(segment.tuple, FourTuple { local: tuple.remote, remote: tuple.local });
+        let segment = Segment::parse(&key, local.ip(), remote.ip(), payload).expect("a segment");
+        assert_eq!(segment.tuple, FourTuple::new(&key, remote, local));
         assert_eq!((segment.seq, segment.ack, segment.window), (Seq(7), Some(Seq(9)), 500));
         assert_eq!((segment.syn, segment.fin, segment.rst, segment.length), (true, false, false, 0));
         assert_eq!(segment.options(payload), options);

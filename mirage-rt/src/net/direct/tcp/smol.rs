@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State as SmolState};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State as SmolState};
 use smoltcp::time::{Duration as SmolDuration, Instant as SmolInstant};
 use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
@@ -30,9 +30,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(120);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an acknowledgement may wait for data to go with it.
 const ACK_DELAY: SmolDuration = SmolDuration::from_millis(10);
-/// Bytes that may be sent before anything was heard of the path (RFC 6928). A buffer no larger than that needs no
-/// congestion window on top: the buffer is one.
-const INITIAL_WINDOW: usize = 14_600;
+/// Buffers are so many times as large while most of the budget is free: the fewer connections, the faster each.
+const GENEROUS: usize = 4;
 /// When to look for pages again.
 const PAGE_WAIT: Duration = Duration::from_millis(10);
 /// Bytes of a connection besides its buffers, roughly.
@@ -74,30 +73,41 @@ impl SmolSets {
         find(&mut self.connections, id)
     }
 
-    /// Bytes that a connection takes of the budget.
-    fn cost(&self) -> usize {
+    /// The size of a generous buffer, with which the shift of windows is the same as with the smallest: peers are told of
+    /// the shift before there is a buffer.
+    fn most_receive(&self) -> usize {
+        let same_shift = (1 << bits(self.buffers.receive).max(16)) - 1;
+        (GENEROUS * self.buffers.receive).min(same_shift)
+    }
+
+    /// Bytes that a connection with the smallest buffers takes of the budget.
+    fn least_cost(&self) -> usize {
         self.buffers.receive + self.buffers.send + OVERHEAD
     }
 
-    /// A closed socket in a set of its own.
-    fn socket(&mut self) -> Result<(SocketSet<'static>, SocketHandle), OutOfMemory> {
+    /// A closed socket in a set of its own, and what it takes of the budget.
+    fn socket(&mut self) -> Result<(SocketSet<'static>, SocketHandle, usize), OutOfMemory> {
         if !self.has_room() {
             return Err(OutOfMemory);
         }
-        let receive = SocketBuffer::new(zeroed(self.buffers.receive)?);
-        let send = SocketBuffer::new(zeroed(self.buffers.send)?);
+        let is_free = self.memory + GENEROUS * self.least_cost() <= self.buffers.budget / 4;
+        let (receive, send) = if is_free {
+            (self.most_receive(), GENEROUS * self.buffers.send)
+        } else {
+            (self.buffers.receive, self.buffers.send)
+        };
+        let cost = receive + send + OVERHEAD;
+        let receive = SocketBuffer::new(zeroed(receive)?);
+        let send = SocketBuffer::new(zeroed(send)?);
         let mut socket = Socket::new(receive, send);
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(Some(ACK_DELAY));
-        if self.buffers.send > INITIAL_WINDOW {
-            socket.set_congestion_control(CongestionControl::Reno);
-        }
         let mut storage = Vec::new();
         storage.try_reserve_exact(1).map_err(|_| OutOfMemory)?;
         storage.push(SocketStorage::EMPTY);
         let mut set = SocketSet::new(storage);
         let handle = set.add(socket);
-        Ok((set, handle))
+        Ok((set, handle, cost))
     }
 
     fn keep(&mut self, id: ConnId, connection: Connection) -> Result<(), OutOfMemory> {
@@ -106,8 +116,9 @@ impl SmolSets {
             self.connections.try_reserve(index + 1 - self.connections.len()).map_err(|_| OutOfMemory)?;
             self.connections.resize_with(index + 1, || None);
         }
-        if self.connections[index].replace(Box::new(connection)).is_none() {
-            self.memory += self.cost();
+        self.memory += connection.cost;
+        if let Some(old) = self.connections[index].replace(Box::new(connection)) {
+            self.memory -= old.cost;
         }
         Ok(())
     }
@@ -115,8 +126,7 @@ impl SmolSets {
 
 impl TcpMachine for SmolSets {
     fn window_shift(&self) -> u8 {
-        let bits = usize::BITS - self.buffers.receive.leading_zeros();
-        bits.saturating_sub(16) as u8
+        bits(self.buffers.receive).saturating_sub(16) as u8
     }
 
     fn initial_window(&self) -> u16 {
@@ -124,17 +134,17 @@ impl TcpMachine for SmolSets {
     }
 
     fn has_room(&self) -> bool {
-        self.memory + self.cost() <= self.buffers.budget
+        self.memory + self.least_cost() <= self.buffers.budget
     }
 
     /// A socket that listens is shown the peer's SYN once more, on an interface that makes it take the position of our
     /// SYN; its own SYN goes nowhere, as the peer has it already.
     fn establish(&mut self, now: Instant, id: ConnId, handshake: &Handshake) -> Result<(), OutOfMemory> {
-        let (mut set, handle) = self.socket()?;
+        let (mut set, handle, cost) = self.socket()?;
         let socket = set.get_mut::<Socket<'_>>(handle);
-        socket.listen(endpoint(handshake.tuple.local)?).map_err(|_| OutOfMemory)?;
+        socket.listen(endpoint(handshake.tuple.local())?).map_err(|_| OutOfMemory)?;
         let mut interface = interface(self.address, 32, self.mtu, isn::seed(handshake.isn));
-        let reversed = FourTuple { local: handshake.tuple.remote, remote: handshake.tuple.local };
+        let reversed = handshake.tuple.reversed();
         let syn = Bare {
             control: Control::Syn,
             seq: handshake.peer_isn,
@@ -155,20 +165,20 @@ impl TcpMachine for SmolSets {
             log::error!(target: "net", "smoltcp did not take the sequence number it was given; a connection is refused");
             return Err(OutOfMemory);
         }
-        let mut connection = Connection::new(now, id, set, handle, &handshake.tuple, handshake.isn);
+        let mut connection = Connection::new(now, id, set, handle, &handshake.tuple, handshake.isn, cost);
         connection.sent = sent;
         connection.hear_syn(handshake.peer_isn, &handshake.options);
         self.keep(id, connection)
     }
 
     fn connect(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<(), OutOfMemory> {
-        let (mut set, handle) = self.socket()?;
+        let (mut set, handle, cost) = self.socket()?;
         let mut interface = interface(self.address, 32, self.mtu, isn::seed(isn));
         let socket = set.get_mut::<Socket<'_>>(handle);
         socket
-            .connect(interface.context(), endpoint(tuple.remote)?, endpoint(tuple.local)?)
+            .connect(interface.context(), endpoint(tuple.remote())?, endpoint(tuple.local())?)
             .map_err(|_| OutOfMemory)?;
-        let connection = Connection::new(now, id, set, handle, tuple, isn);
+        let connection = Connection::new(now, id, set, handle, tuple, isn, cost);
         self.keep(id, connection)
     }
 
@@ -177,17 +187,23 @@ impl TcpMachine for SmolSets {
         let Some(route) = out.route(connection.remote) else { return };
         connection.heard = now;
         let shown = connection.hear(packet, segment, &mut self.scratch);
-        let mtu = self.mtu;
-        let mut show = |packet| {
+        let (mtu, then) = (self.mtu, smol_instant(now));
+        let mut show = |connection: &mut Connection, packet| {
             let sent = &mut connection.sent;
             let mut device = Adapter { receive: Some(packet), out, route: &route, sent, mtu, into_the_void: false };
-            self.interface.poll_ingress_single(smol_instant(now), &mut device, &mut connection.set);
+            self.interface.poll_ingress_single(then, &mut device, &mut connection.set);
         };
-        if shown != Shown::AsItIs {
-            show(&self.scratch);
+        if matches!(shown, Shown::AfterScratch | Shown::AsScratch) {
+            show(connection, &self.scratch);
         }
-        if shown != Shown::AsScratch {
-            show(packet);
+        if matches!(shown, Shown::AfterScratch | Shown::AsItIs) {
+            show(connection, packet);
+        }
+        if let Some(fin) = connection.late_fin() {
+            let mut packet = [0; BARE_MOST];
+            if let Some(length) = fin.emit(&segment.tuple.reversed(), &mut packet) {
+                show(connection, &packet[..length]);
+            }
         }
     }
 
@@ -214,6 +230,7 @@ impl TcpMachine for SmolSets {
             let mut device =
                 Adapter { receive: None, out, route: &route, sent: &mut connection.sent, mtu, into_the_void: false };
             let result = self.interface.poll_egress(then, &mut device, &mut connection.set);
+            connection.notice_loss();
             idle = result == PollResult::None;
         }
     }
@@ -241,7 +258,7 @@ impl TcpMachine for SmolSets {
         Readiness {
             readable: socket.recv_queue(),
             finished: connection.finished(),
-            writable: socket.can_send(),
+            writable: connection.room() > 0,
             unacknowledged: connection.unacknowledged(),
         }
     }
@@ -259,7 +276,7 @@ impl TcpMachine for SmolSets {
     }
 
     fn peek(&mut self, id: ConnId) -> &[u8] {
-        let most = self.buffers.receive;
+        let most = self.most_receive();
         match self.get_mut(id) {
             Some(connection) => connection.socket_mut().peek(most).unwrap_or_default(),
             None => &[],
@@ -290,6 +307,7 @@ impl TcpMachine for SmolSets {
 
     fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         let Some(connection) = self.get_mut(id) else { return 0 };
+        let bytes = &bytes[..bytes.len().min(connection.room())];
         connection.socket_mut().send_slice(bytes).unwrap_or(0)
     }
 
@@ -307,9 +325,10 @@ impl TcpMachine for SmolSets {
     }
 
     fn free(&mut self, id: ConnId) {
-        if self.get(id).is_some() {
-            self.connections[id.index as usize] = None;
-            self.memory -= self.cost();
+        if self.get(id).is_some()
+            && let Some(old) = self.connections[id.index as usize].take()
+        {
+            self.memory -= old.cost;
         }
     }
 }
@@ -323,6 +342,11 @@ fn zeroed(length: usize) -> Result<Vec<u8>, OutOfMemory> {
     bytes.try_reserve_exact(length).map_err(|_| OutOfMemory)?;
     bytes.resize(length, 0);
     Ok(bytes)
+}
+
+/// Bits of a number.
+fn bits(number: usize) -> u32 {
+    usize::BITS - number.leading_zeros()
 }
 
 fn smol_instant(at: Instant) -> SmolInstant {

@@ -74,7 +74,7 @@ impl<M: TcpMachine> Tcp<M> {
                 continue;
             }
             slot.holder = Holder::Application;
-            return Poll::Ready(Ok((id, slot.tuple.remote)));
+            return Poll::Ready(Ok((id, slot.tuple.remote())));
         }
     }
 
@@ -97,7 +97,8 @@ impl<M: TcpMachine> Tcp<M> {
         let is_host = |route: &Route| remote.port() != 0 && route.next_hop != IpAddr::V4(Ipv4Addr::BROADCAST);
         let route = out.route(remote.ip()).filter(is_host);
         let Some(route) = route else { return Err(ConnectError::Unreachable(remote)) };
-        let tuple = |port| FourTuple { local: SocketAddr::new(route.source, port), remote };
+        let key = self.key;
+        let tuple = |port| FourTuple::new(&key, SocketAddr::new(route.source, port), remote);
         let port = self
             .free_port(|tcp, port| {
                 let tuple = tuple(port);
@@ -111,7 +112,7 @@ impl<M: TcpMachine> Tcp<M> {
             self.release(id.index);
             return Err(ConnectError::OutOfMemory);
         }
-        self.tuples.insert(tuple.hash(&self.key), id.index);
+        self.tuples.insert(tuple.hash(), id.index);
         self.mark(id.index);
         Ok(id)
     }
@@ -121,10 +122,7 @@ impl<M: TcpMachine> Tcp<M> {
     fn free_port(&mut self, is_free: impl Fn(&Self, u16) -> bool) -> Option<u16> {
         let step = self.isn.next(
             Instant::ZERO,
-            &FourTuple {
-                local: SocketAddr::new(self.address, self.next_port),
-                remote: SocketAddr::new(self.address, 0),
-            },
+            &FourTuple::new(&self.key, SocketAddr::new(self.address, self.next_port), SocketAddr::new(self.address, 0)),
         );
         self.next_port = self.next_port.wrapping_add(1 + (step.0 % 500) as u16);
         let start = self.next_port;
@@ -138,7 +136,7 @@ impl<M: TcpMachine> Tcp<M> {
     pub fn poll_connected(&mut self, id: ConnId, context: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         let connecting = self.machine.state(id) == State::Connecting;
         let slot = self.slot(id);
-        let peer = slot.tuple.remote;
+        let peer = slot.tuple.remote();
         match slot.end {
             Some(End::Reset) => Poll::Ready(Err(ConnectError::Refused(peer))),
             Some(End::Down) => Poll::Ready(Err(ConnectError::Down)),
@@ -156,7 +154,7 @@ impl<M: TcpMachine> Tcp<M> {
     /// The two ends of a connection: ours and the peer's.
     pub fn addresses(&mut self, id: ConnId) -> (SocketAddr, SocketAddr) {
         let tuple = self.slot(id).tuple;
-        (tuple.local, tuple.remote)
+        (tuple.local(), tuple.remote())
     }
 
     /// Reads into `buffer`, which is not empty.

@@ -4,7 +4,7 @@
 use alloc::collections::VecDeque;
 
 use super::segment::{Bare, FourTuple, Segment, Seq};
-use crate::net::direct::hash::{Index, Keyed};
+use crate::net::direct::hash::Index;
 use crate::time::{Duration, Instant};
 
 /// Entries at most; the oldest are given up for new ones.
@@ -23,7 +23,6 @@ struct Entry {
 
 /// The table.
 pub struct TimeWait {
-    key: Keyed,
     /// Entries by their numbers, which count up.
     index: Index,
     /// In the order of their expiry, which is that of their numbers.
@@ -44,8 +43,8 @@ pub enum Late {
 }
 
 impl TimeWait {
-    pub fn new(key: Keyed) -> TimeWait {
-        TimeWait { key, index: Index::default(), entries: VecDeque::new(), first: 0 }
+    pub fn new() -> TimeWait {
+        TimeWait { index: Index::default(), entries: VecDeque::new(), first: 0 }
     }
 
     /// Whether there is an entry for `tuple`.
@@ -63,7 +62,7 @@ impl TimeWait {
             self.replace(number);
         }
         let number = self.first.wrapping_add(self.entries.len() as u32);
-        self.index.insert(tuple.hash(&self.key), number);
+        self.index.insert(tuple.hash(), number);
         self.entries.push_back(Entry { tuple, next, expected, expires: now + TIME, replaced: false });
     }
 
@@ -91,7 +90,7 @@ impl TimeWait {
             return None;
         }
         let is_it = |number| self.entry(number).is_some_and(|entry| entry.tuple == *tuple && !entry.replaced);
-        self.index.find(tuple.hash(&self.key), is_it)
+        self.index.find(tuple.hash(), is_it)
     }
 
     fn entry(&self, number: u32) -> Option<&Entry> {
@@ -101,7 +100,7 @@ impl TimeWait {
     fn replace(&mut self, number: u32) {
         if let Some(entry) = self.entries.get_mut(number.wrapping_sub(self.first) as usize) {
             entry.replaced = true;
-            self.index.remove(entry.tuple.hash(&self.key), number);
+            self.index.remove(entry.tuple.hash(), number);
         }
     }
 
@@ -114,7 +113,7 @@ impl TimeWait {
     fn pop(&mut self) {
         if let Some(entry) = self.entries.pop_front() {
             if !entry.replaced {
-                self.index.remove(entry.tuple.hash(&self.key), self.first);
+                self.index.remove(entry.tuple.hash(), self.first);
             }
             self.first = self.first.wrapping_add(1);
         }
@@ -124,15 +123,15 @@ impl TimeWait {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::direct::hash::Keyed;
     use core::net::SocketAddr;
 
     #[test]
     fn the_table_stays_bounded() {
-        let mut waiting = TimeWait::new(Keyed::new([1, 2]));
-        let tuple = |port| FourTuple {
-            local: SocketAddr::from(([10, 0, 0, 1], 80)),
-            remote: SocketAddr::from(([10, 0, 0, 2], port)),
-        };
+        let mut waiting = TimeWait::new();
+        let key = Keyed::new([1, 2]);
+        let local = SocketAddr::from(([10, 0, 0, 1], 80));
+        let tuple = |port| FourTuple::new(&key, local, SocketAddr::from(([10, 0, 0, 2], port)));
         for port in 1..=3000 {
             waiting.insert(Instant::ZERO, tuple(port), Seq(1), Seq(2));
         }

@@ -28,8 +28,9 @@ fn five_percent_loss() {
 #[test]
 fn duplicates_and_reordering() {
     let (delay, jitter) = (Duration::from_millis(2), Duration::from_millis(4));
-    for seed in 60..63 {
-        let took = bulk(seed, Impairments::NONE.with_duplication(0.1).with_delay(delay, jitter), 300_000);
+    // With the last three, acknowledgements without news once stopped the timer that would have sent the end again.
+    for seed in [60, 61, 62, 102, 112, 131] {
+        let took = bulk(seed, Impairments::NONE.with_duplication(0.1).with_delay(delay, jitter), 100_000);
         // Nothing is lost: hardly ever must anything wait to be sent again.
         assert!(took < Duration::from_secs(10), "{took:?}");
     }
@@ -37,9 +38,9 @@ fn duplicates_and_reordering() {
 
 #[test]
 fn a_clean_link_is_used() {
-    // 8 KiB a round trip of 2 ms each way: 1 MB takes at least 0.5 s, and not much more.
+    // 32 KiB each 4 ms, once the window has grown: 1 MB takes at least 125 ms, and not much more.
     let took = bulk(70, Impairments::NONE.with_delay(Duration::from_millis(2), Duration::ZERO), 1_000_000);
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_millis(250), "{took:?}");
 }
 
 #[test]

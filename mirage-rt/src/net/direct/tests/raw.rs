@@ -6,6 +6,7 @@ use core::net::{Ipv4Addr, SocketAddr};
 use super::*;
 use crate::net::direct::Direct;
 use crate::net::direct::ethernet::{self, Arp, EtherType};
+use crate::net::direct::hash::Keyed;
 use crate::net::direct::ipv4;
 use crate::net::direct::tcp::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use crate::net::switch::Port;
@@ -20,6 +21,8 @@ pub(super) struct Raw {
     own: Ipv4Addr,
     proxied: Option<Ipv4Addr>,
 }
+
+const KEY: Keyed = Keyed::new([1, 2]);
 
 /// The Ethernet address of the stack under test, which has the first port of its switch.
 pub(super) const STACK: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -76,7 +79,7 @@ impl Raw {
 
     fn send_segment(&mut self, from: SocketAddr, to: SocketAddr, bare: &Bare, data: &[u8], fin: bool) {
         let mut bytes = [0; BARE_MOST];
-        let tuple = FourTuple { local: from, remote: to };
+        let tuple = FourTuple::new(&KEY, from, to);
         let length = bare.emit(&tuple, &mut bytes).expect("IPv4");
         let mut packet = bytes[..length].to_vec();
         packet.extend_from_slice(data);
@@ -166,7 +169,7 @@ impl Raw {
                     return None;
                 }
                 assert!(packet.verify_transport(), "the stack sends right checksums");
-                Segment::parse(packet.source.into(), packet.destination.into(), packet.payload())
+                Segment::parse(&KEY, packet.source.into(), packet.destination.into(), packet.payload())
             })
             .collect()
     }

@@ -10,8 +10,15 @@ use smoltcp::wire::{Ipv4Packet, TcpPacket, TcpSeqNumber};
 use super::{CONNECT_TIMEOUT, USER_TIMEOUT, smol_duration};
 use crate::net::direct::ipv4::{self, Ipv4};
 use crate::net::direct::tcp::machine::ConnId;
-use crate::net::direct::tcp::segment::{FourTuple, Segment, Seq, SynOptions};
+use crate::net::direct::tcp::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use crate::time::{Duration, Instant};
+
+/// Bytes that may be under way before anything was heard of the path (RFC 6928).
+const INITIAL_WINDOW: usize = 10 * SEGMENT;
+/// The growth of the window for each round trip, about a segment.
+const SEGMENT: usize = 1460;
+/// More than any buffer here.
+const MOST_WINDOW: usize = 1 << 30;
 
 pub struct Connection {
     pub generation: u32,
@@ -26,6 +33,11 @@ pub struct Connection {
     pub acked: Seq,
     /// By how much the peer's windows are shifted.
     pub peer_shift: u8,
+    pub congestion: Congestion,
+    /// Where the peer's stream ends, when that was heard before all that is in front of it.
+    fin_at: Option<Seq>,
+    /// Bytes that it takes of the budget.
+    pub cost: usize,
     pub heard: Instant,
     pub lingering: Option<Duration>,
     pub timeout: Option<Duration>,
@@ -40,6 +52,8 @@ pub struct Sent {
     pub window: u16,
     /// The end of the peer's window.
     pub edge: Option<Seq>,
+    /// Data was sent that had been sent before: some was lost.
+    pub repeated: bool,
 }
 
 impl Sent {
@@ -49,6 +63,10 @@ impl Sent {
         let length = segment.len() - usize::from(header.header_len());
         let end =
             Seq(header.seq_number().0 as u32).add(length as u32 + u32::from(header.syn()) + u32::from(header.fin()));
+        let seq = Seq(header.seq_number().0 as u32);
+        // A probe of a closed window is no sign of a loss.
+        let is_allowed = self.edge.is_none_or(|edge| edge.since(seq) > 0);
+        self.repeated |= self.any && length > 0 && seq.since(self.end) < 0 && is_allowed;
         if !self.any || end.since(self.end) > 0 {
             self.end = end;
         }
@@ -84,17 +102,21 @@ impl Connection {
         handle: SocketHandle,
         tuple: &FourTuple,
         isn: Seq,
+        cost: usize,
     ) -> Connection {
         Connection {
             generation: id.generation,
             set,
             handle,
-            remote: tuple.remote.ip(),
+            remote: tuple.remote().ip(),
             peer_isn: None,
             consumed: 0,
             sent: Sent { end: isn, ..Sent::default() },
-            acked: isn,
+            acked: isn.add(1),
             peer_shift: 0,
+            congestion: Congestion::new(isn),
+            fin_at: None,
+            cost,
             heard: now,
             lingering: None,
             timeout: None,
@@ -146,9 +168,13 @@ impl Connection {
         let edge = self.sent.edge.filter(|known| known.since(edge) > 0).unwrap_or(edge);
         self.sent.edge = Some(edge);
         let expected = self.expected();
+        if segment.fin && segment.seq.since(expected) > 0 {
+            self.fin_at = Some(segment.seq.add(segment.length));
+        }
         let news = ack.since(self.acked);
         if news > 0 {
             self.acked = ack;
+            self.congestion.acknowledge(ack, news as usize);
             let is_old = segment.seq.since(expected) < 0 && segment.seq.add(segment.span()).since(expected) <= 0;
             if is_old && copy(packet, 0, scratch, |header| header.set_seq_number(smol_seq(expected))).is_some() {
                 return Shown::AfterScratch;
@@ -163,7 +189,39 @@ impl Connection {
                 return Shown::AsScratch;
             }
         }
+        let is_closing = matches!(self.socket().state(), SmolState::FinWait1 | SmolState::Closing | SmolState::LastAck);
+        let only_fin = is_closing && self.socket().send_queue() == 0;
+        if news == 0 && only_fin && segment.span() == 0 && segment.seq == expected {
+            return Shown::NotAtAll;
+        }
         Shown::AsItIs
+    }
+
+    /// The end of the peer's stream, once all that is in front of it has come: smoltcp forgets an end that comes early.
+    pub fn late_fin(&mut self) -> Option<Bare> {
+        let expected = self.expected();
+        self.fin_at.take_if(|at| *at == expected)?;
+        let window = self.sent.edge?.since(self.acked).max(0) >> self.peer_shift;
+        let window = u16::try_from(window).unwrap_or(u16::MAX);
+        Some(Bare { control: Control::Fin, seq: expected, ack: Some(self.acked), window, ..Bare::default() })
+    }
+
+    /// How many more bytes may be written: as many as fit, and no more than may be under way.
+    pub fn room(&self) -> usize {
+        let socket = self.socket();
+        if !socket.can_send() {
+            return 0;
+        }
+        let room = socket.send_capacity() - socket.send_queue();
+        room.min(self.congestion.window.saturating_sub(socket.send_queue()))
+    }
+
+    /// After something was sent.
+    pub fn notice_loss(&mut self) {
+        if core::mem::take(&mut self.sent.repeated) {
+            let under_way = self.sent.end.since(self.acked).max(0) as usize;
+            self.congestion.lose(self.acked, self.sent.end, under_way);
+        }
     }
 
     /// The next position that is missing.
@@ -192,6 +250,41 @@ impl Connection {
     }
 }
 
+/// How much may be under way (RFC 5681), by way of what is taken over to be sent. smoltcp's own controllers start with
+/// less than two segments.
+#[derive(Clone, Copy, Debug)]
+pub struct Congestion {
+    pub window: usize,
+    threshold: usize,
+    /// What was sent before this position belongs to the last loss.
+    recover: Seq,
+}
+
+impl Congestion {
+    fn new(isn: Seq) -> Congestion {
+        Congestion { window: INITIAL_WINDOW, threshold: usize::MAX, recover: isn }
+    }
+
+    /// `bytes` more were acknowledged, up to `ack`.
+    fn acknowledge(&mut self, ack: Seq, bytes: usize) {
+        if ack.since(self.recover) < 0 {
+            return;
+        }
+        let growth = if self.window < self.threshold { bytes } else { (SEGMENT * bytes / self.window).max(1) };
+        self.window = (self.window + growth).min(MOST_WINDOW);
+    }
+
+    /// Something between `acked` and `end` was lost.
+    fn lose(&mut self, acked: Seq, end: Seq, under_way: usize) {
+        if acked.since(self.recover) < 0 {
+            return;
+        }
+        self.recover = end;
+        self.threshold = (under_way / 2).max(2 * SEGMENT);
+        self.window = self.threshold;
+    }
+}
+
 /// How a segment is shown to smoltcp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
@@ -200,6 +293,9 @@ pub enum Shown {
     /// not be heard; but after a probe of a window that has just opened, both sides can stand where all they say is of that
     /// kind. So its news come first, with the position that is expected.
     AfterScratch,
+    /// It says nothing new. Three of the kind make smoltcp send something again; when that is only the end of the stream,
+    /// it sends nothing and stops the timer too that would have.
+    NotAtAll,
     /// What is in the scratch buffer in its place. Data with an older acknowledgement than the last one would be dropped;
     /// reordering is enough to make such. So it gets the latest one.
     AsScratch,
