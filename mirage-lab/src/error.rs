@@ -17,6 +17,8 @@ pub enum SetupError {
     },
     /// The lab runs on x86-64 Linux only.
     OtherHost,
+    /// The lab's program for dom0 was not compiled when the lab was built.
+    NoAgent,
     /// apt knows no package that the lab needs.
     NotOffered {
         /// What was asked for.
@@ -59,7 +61,7 @@ pub enum SetupError {
 impl SetupError {
     /// Whether this host can't have a lab at all: tests are then skipped rather than failed, see [`Lab::shared_or_skip`](crate::Lab::shared_or_skip).
     pub fn is_unsupported_host(&self) -> bool {
-        matches!(self, Self::NoTool { .. } | Self::OtherHost | Self::NotOffered { .. })
+        matches!(self, Self::NoTool { .. } | Self::OtherHost | Self::NoAgent | Self::NotOffered { .. })
     }
 
     pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
@@ -73,6 +75,10 @@ impl fmt::Display for SetupError {
         match self {
             Self::NoTool { tool, remedy } => write!(f, "`{tool}` is not on the PATH: {remedy}"),
             Self::OtherHost => f.write_str("the lab runs on x86-64 Linux only"),
+            Self::NoAgent => f.write_str(
+                "the lab's program for dom0 could not be compiled: install a C compiler and the C library's static form \
+                 (gcc, libc6-dev) and build the lab again",
+            ),
             Self::NotOffered { wanted, said } => write!(
                 f,
                 "apt offers no {wanted}: the lab needs Debian 12 or later with `main` in /etc/apt and the network to fetch it; apt said: {said}"

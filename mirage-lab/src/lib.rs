@@ -2,8 +2,8 @@
 //!
 //! Everything runs in an emulated machine (QEMU without KVM), so that neither root nor special hardware is needed. Xen, Linux
 //! and Xen's tools are Debian's packages, fetched with the host's apt into a cache folder and never installed;
-//! `MIRAGE_LAB_CACHE` chooses the folder, the user's cache folder is the default. The first lab takes a minute, later ones
-//! about ten seconds.
+//! `MIRAGE_LAB_CACHE` chooses the folder, the user's cache folder is the default; remove it to fetch newer packages. The
+//! first lab takes a minute, later ones about ten seconds; `MIRAGE_LAB_BOOT_SECONDS` says how long one may take (120).
 //!
 //! ```no_run
 //! use mirage_lab::Lab;

@@ -89,8 +89,11 @@ pub(crate) struct Images {
 impl Images {
     /// The images from the cache; they are built if they are not there.
     pub(crate) fn get(cache: &Cache) -> Result<Self, SetupError> {
-        if AGENT.is_empty() {
+        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
             return Err(SetupError::OtherHost);
+        }
+        if AGENT.is_empty() {
+            return Err(SetupError::NoAgent);
         }
         let texts = [
             FORM,
