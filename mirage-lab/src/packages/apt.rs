@@ -90,8 +90,22 @@ fn resolve(settings: &Path, set: &PackageSet, warnings: &str) -> Result<Vec<Stri
     let simulated = output(&mut command, || "apt-get install --simulate".into());
     match simulated {
         Ok(text) => Ok(parse_simulation(&String::from_utf8_lossy(&text), set)),
-        Err(error) => Err(SetupError::NotOffered { wanted: set.wanted.join(" "), said: format!("{error} {warnings}") }),
+        Err(error) => Err(not_offered(set, &format!("{error} {warnings}"))),
     }
+}
+
+/// In one line: it is what a skipped test says.
+fn not_offered(set: &PackageSet, said: &str) -> SetupError {
+    const UNKNOWN: &str = "Unable to locate package ";
+    let unknown: Vec<&str> = said.lines().filter_map(|line| line.split_once(UNKNOWN)).map(|(_, name)| name).collect();
+    let rest: Vec<&str> =
+        said.lines().map(str::trim).filter(|line| !line.contains(UNKNOWN) && !line.is_empty()).collect();
+    let said = match rest.is_empty() {
+        true => "unknown packages".to_owned(),
+        false => rest.join("; "),
+    };
+    let wanted = if unknown.is_empty() { set.wanted.join(" ") } else { unknown.join(" ") };
+    SetupError::NotOffered { wanted, said }
 }
 
 /// Reads lines like `Inst libc6 (2.36-9 Debian:12.5/stable [amd64])`.
@@ -117,7 +131,7 @@ fn download(settings: &Path, folder: &Path, packages: &[String]) -> Result<(), S
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_simulation, settings_text};
+    use super::{not_offered, parse_simulation, settings_text};
     use crate::packages::DOM0;
     use std::path::Path;
 
@@ -129,6 +143,15 @@ mod tests {
             Inst libacl1 (1:2.3-1 Debian:12.15/oldstable [amd64])\n\
             Conf libc6 (2.36-9+deb12u14 Debian:12.15/oldstable [amd64])\n";
         assert_eq!(parse_simulation(text, &DOM0), ["libc6=2.36-9+deb12u14", "libacl1=1:2.3-1"]);
+    }
+
+    #[test]
+    fn what_apt_does_not_know_is_said_in_one_line() {
+        let said = "apt-get failed: E: Unable to locate package xen-system-amd64\nE: Unable to locate package bash\n W: no network\n";
+        let text = not_offered(&DOM0, said).to_string();
+        assert!(text.starts_with("apt offers no xen-system-amd64 bash: "), "{text}");
+        assert!(text.ends_with("apt said: W: no network"), "{text}");
+        assert_eq!(text.lines().count(), 1);
     }
 
     #[test]
