@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use mirage_lab::{Domain, ExitReport, Lab, StopReason};
-use mirage_tests::{image, root};
+use mirage_tests::{image, image_by_feature, root};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -64,6 +64,15 @@ fn hello_prints_its_greeting_and_powers_off_with_exit_code_0() {
     assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(0)), "{}", report.console);
     assert!(report.console.contains("Moin moin"), "{}", report.console);
     assert!(report.console.contains("mirage: exit 0"), "{}", report.console);
+}
+
+#[test]
+fn an_image_built_by_feature_boots_too() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let domain = lab.domain(image_by_feature("hello")).memory(8).cmdline("--greeting Servus").start();
+    let report = domain.expect("the domain starts").exit(LONG).expect("the domain ends");
+    assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(0)), "{}", report.console);
+    assert!(report.console.contains("Servus"), "{}", report.console);
 }
 
 #[test]
