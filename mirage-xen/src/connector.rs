@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
-use alloc::vec::Vec;
 use core::fmt;
 
 use mirage_rt::boot::{Connecting, Connector, NetworkSpec};
@@ -12,7 +11,7 @@ use mirage_rt::net::{Config, ConfigError, Network};
 use crate::attachment::Attachment;
 use crate::memory::machine::Memory;
 use crate::netfront::{self, Netfront};
-use crate::xenbus::{Frontend, XenbusError};
+use crate::xenbus::XenbusError;
 
 /// The part of the free memory that a network device may use for pages: one in so many.
 const IO_SHARE: usize = 3;
@@ -38,10 +37,7 @@ impl XenConnector {
         let options = netfront::Options::default();
         let device = match Netfront::connect(&self.attachment, spec.index.into(), Rc::clone(&pool), options).await {
             Ok(device) => device,
-            Err(netfront::ConnectError::Xenbus(XenbusError::Missing { .. })) => {
-                let all = Frontend::list(self.attachment.xenstore(), "vif").await.unwrap_or_default();
-                return Err(Reason::Missing(all));
-            }
+            Err(netfront::ConnectError::Xenbus(XenbusError::Missing { .. })) => return Err(Reason::Missing),
             Err(error) => return Err(Reason::Device(error)),
         };
         Network::direct(device, pool, config).map_err(Reason::Config)
@@ -63,8 +59,8 @@ struct NotConnected {
 
 #[derive(Debug)]
 enum Reason {
-    /// There is no such vif; those there are.
-    Missing(Vec<u32>),
+    /// There is no such vif.
+    Missing,
     Device(netfront::ConnectError),
     Config(ConfigError),
     NoMachine,
@@ -75,14 +71,11 @@ impl fmt::Display for NotConnected {
         let NetworkSpec { name, index, .. } = self.spec;
         write!(f, "network {name}: ")?;
         match &self.reason {
-            Reason::Missing(all) => {
-                write!(f, "it needs vif {index} of the domain, which has ")?;
-                match all.len() {
-                    0 => f.write_str("none")?,
-                    count => write!(f, "only {count}")?,
-                }
-                f.write_str(": add one to `vif = [...]` in the domain's configuration")
-            }
+            Reason::Missing => write!(
+                f,
+                "it needs vif {index} of the domain, which has none of that number: \
+                 add it to `vif = [...]` in the domain's configuration"
+            ),
             Reason::Device(error) => error.fmt(f),
             Reason::Config(error) => error.fmt(f),
             Reason::NoMachine => f.write_str("only an image that has booted has devices"),

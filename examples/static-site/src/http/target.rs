@@ -80,7 +80,8 @@ impl<'a> Target<'a> {
 
 /// The origin form within an absolute form; it may be empty or start with `?`.
 fn origin_of_absolute(target: &str) -> Option<&str> {
-    let (scheme, rest) = target.split_once("://")?;
+    let (scheme, rest) = target.split_once(':')?;
+    let rest = rest.strip_prefix("//")?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return None;
     }
