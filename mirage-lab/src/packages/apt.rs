@@ -97,7 +97,8 @@ fn resolve(settings: &Path, set: &PackageSet, warnings: &str) -> Result<Vec<Stri
 /// In one line: it is what a skipped test says.
 fn not_offered(set: &PackageSet, said: &str) -> SetupError {
     const UNKNOWN: &str = "Unable to locate package ";
-    let unknown: Vec<&str> = said.lines().filter_map(|line| line.split_once(UNKNOWN)).map(|(_, name)| name).collect();
+    let unknown: Vec<&str> =
+        said.lines().filter_map(|line| line.split_once(UNKNOWN)).map(|(_, name)| name.trim()).collect();
     let rest: Vec<&str> =
         said.lines().map(str::trim).filter(|line| !line.contains(UNKNOWN) && !line.is_empty()).collect();
     let said = match rest.is_empty() {
