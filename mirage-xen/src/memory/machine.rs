@@ -1,22 +1,19 @@
 //! The memory of the machine we run on: frames, the current page tables, and what was lent to whom.
 
 use alloc::rc::Rc;
-use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::ops::Range;
 
-use mirage_rt::page::{PageBytes, PagePool};
+use mirage_rt::page::PagePool;
 
 use crate::cpu;
 use crate::hypervisor::PAGE_SIZE;
+use crate::memory::pool::IoPool;
 use crate::memory::{Access, Frames, MapError, PageTables, Ranges, TableMemory};
 use crate::single::Single;
 
 const PAGE: u64 = PAGE_SIZE as u64;
-
-/// A pool is made of so many blocks of frames, so that few ranges describe all I/O pages.
-const IO_BLOCKS: usize = 4;
 
 static MEMORY: Single<Memory> = Single::empty();
 
@@ -175,8 +172,8 @@ impl Memory {
 
     /// A pool of at most `budget` I/O pages.
     pub fn io_pool(&'static self, budget: usize) -> Rc<dyn PagePool> {
-        let order = (budget / IO_BLOCKS).checked_ilog2().unwrap_or(0) as usize;
-        Rc::new(IoPool { memory: self, order, budget, free: RefCell::default(), unmade: Cell::new(budget) })
+        // SAFETY: the blocks are mapped frames that nothing else has from now on, and memory is mapped at its own address.
+        Rc::new(unsafe { IoPool::new(move |order| self.io_block(order), budget) })
     }
 }
 
@@ -197,59 +194,5 @@ impl fmt::Display for Memory {
         writeln!(f, "memory: {io:>8} KiB pages for devices")?;
         writeln!(f, "memory: {rest:>8} KiB image, stack and page tables")?;
         writeln!(f, "memory: {free:>8} KiB free")
-    }
-}
-
-/// Pages for devices. They come from the frame allocator when they are first needed and never go back to it: what was
-/// shared once is never part of the heap.
-struct IoPool {
-    memory: &'static Memory,
-    order: usize,
-    budget: usize,
-    free: RefCell<Vec<&'static mut PageBytes>>,
-    unmade: Cell<usize>,
-}
-
-impl IoPool {
-    fn grow(&self, free: &mut Vec<&'static mut PageBytes>) -> Option<()> {
-        let budget = self.unmade.get();
-        if budget == 0 {
-            return None;
-        }
-        // A place for every page there is, so that `put` never allocates.
-        let made = self.budget - budget;
-        free.try_reserve(made + (1 << self.order)).ok()?;
-        let block = self.memory.io_block(self.order)?;
-        // A block may exceed the budget by a few pages; they stay unused.
-        let pages = ((block.end - block.start) / PAGE).min(budget as u64);
-        self.unmade.set(budget - pages as usize);
-        for page in 0..pages {
-            let memory = pointer(block.start + page * PAGE);
-            // SAFETY: the frames were just taken and are this pool's for ever; they are mapped, and zero bytes are valid.
-            free.push(unsafe {
-                memory.write_bytes(0, PAGE_SIZE);
-                &mut *memory.cast::<PageBytes>()
-            });
-        }
-        Some(())
-    }
-}
-
-impl PagePool for IoPool {
-    fn take(&self) -> Option<&'static mut PageBytes> {
-        let mut free = self.free.borrow_mut();
-        if free.is_empty() {
-            self.grow(&mut free)?;
-        }
-        free.pop()
-    }
-
-    fn put(&self, memory: &'static mut PageBytes) {
-        // There is room: each page had a place in this vector before it was first taken.
-        self.free.borrow_mut().push(memory);
-    }
-
-    fn available(&self) -> usize {
-        self.free.borrow().len() + self.unmade.get()
     }
 }

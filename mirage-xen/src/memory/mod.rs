@@ -4,6 +4,8 @@ pub mod frames;
 #[allow(unsafe_code)]
 pub mod machine;
 pub mod map;
+#[allow(unsafe_code)]
+mod pool;
 pub mod tables;
 
 pub use frames::Frames;
