@@ -120,14 +120,14 @@ mod tests {
 
     #[test]
     fn a_source_without_memory_ends_the_pool_early_but_not_for_ever() {
-        let blocks = Cell::new(1);
+        let blocks = Cell::new(1_u32);
         let source = |order: usize| {
             blocks.set(blocks.get().checked_sub(1)?);
             dirty(order.min(1))
         };
         let pool = pool(&source, 64);
         assert!(pool.take().is_some() && pool.take().is_some());
-        blocks.set(0_u32);
+        blocks.set(0);
         assert!(pool.take().is_none());
         assert_eq!(pool.available(), 62);
         blocks.set(1);
