@@ -91,14 +91,12 @@ impl SmolSets {
             return Err(OutOfMemory);
         }
         let is_free = self.memory + GENEROUS * self.least_cost() <= self.buffers.budget / 4;
-        let (receive, send) = if is_free {
-            (self.most_receive(), GENEROUS * self.buffers.send)
-        } else {
-            (self.buffers.receive, self.buffers.send)
+        let generous = if is_free { buffers(self.most_receive(), GENEROUS * self.buffers.send).ok() } else { None };
+        let (receive, send) = match generous {
+            Some(buffers) => buffers,
+            None => buffers(self.buffers.receive, self.buffers.send)?,
         };
-        let cost = receive + send + OVERHEAD;
-        let receive = SocketBuffer::new(zeroed(receive)?);
-        let send = SocketBuffer::new(zeroed(send)?);
+        let cost = receive.capacity() + send.capacity() + OVERHEAD;
         let mut socket = Socket::new(receive, send);
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(Some(ACK_DELAY));
@@ -335,6 +333,10 @@ impl TcpMachine for SmolSets {
 
 fn find(connections: &mut [Option<Box<Connection>>], id: ConnId) -> Option<&mut Connection> {
     connections.get_mut(id.index as usize)?.as_deref_mut().filter(|connection| connection.generation == id.generation)
+}
+
+fn buffers(receive: usize, send: usize) -> Result<(SocketBuffer<'static>, SocketBuffer<'static>), OutOfMemory> {
+    Ok((SocketBuffer::new(zeroed(receive)?), SocketBuffer::new(zeroed(send)?)))
 }
 
 fn zeroed(length: usize) -> Result<Vec<u8>, OutOfMemory> {
