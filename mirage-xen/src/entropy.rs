@@ -88,9 +88,9 @@ pub fn fill(buffer: &mut [u8]) -> Result<(), RandomError> {
 fn hardware_seed() -> Option<Seed> {
     let (has_rdrand, has_rdseed) = cpu::has_random();
     // SAFETY: CPUID says that the processor has the instruction.
-    let seed = has_rdseed.then(|| words(|| unsafe { cpu::rdseed() })).flatten();
+    let seed = has_rdseed.then(|| words(&mut || unsafe { cpu::rdseed() })).flatten();
     // SAFETY: as above.
-    let rand = has_rdrand.then(|| words(|| unsafe { cpu::rdrand() })).flatten();
+    let rand = has_rdrand.then(|| words(&mut || unsafe { cpu::rdrand() })).flatten();
     combine(seed, rand)
 }
 
@@ -108,7 +108,8 @@ fn combine(one: Option<[u64; 4]>, other: Option<[u64; 4]>) -> Option<Seed> {
 }
 
 /// Four numbers of a source. A broken one repeats itself: some processors return all ones after a sleep.
-fn words(mut next: impl FnMut() -> Option<u64>) -> Option<[u64; 4]> {
+#[inline(never)]
+fn words(next: &mut dyn FnMut() -> Option<u64>) -> Option<[u64; 4]> {
     let mut words = [0; 4];
     for index in 0..words.len() {
         let word = (0..ATTEMPTS).find_map(|_| next())?;
@@ -128,22 +129,22 @@ mod tests {
     fn a_source_that_repeats_itself_is_refused() {
         let mut count = 0;
         assert_eq!(
-            words(|| {
+            words(&mut || {
                 count += 1;
                 Some(count)
             }),
             Some([1, 2, 3, 4])
         );
-        assert_eq!(words(|| Some(7)), None);
-        assert_eq!(words(|| Some(u64::MAX)), None);
-        assert_eq!(words(|| None), None);
+        assert_eq!(words(&mut || Some(7)), None);
+        assert_eq!(words(&mut || Some(u64::MAX)), None);
+        assert_eq!(words(&mut || None), None);
     }
 
     #[test]
     fn a_source_may_need_several_attempts() {
         let mut count = 0;
         assert!(
-            words(|| {
+            words(&mut || {
                 count += 1;
                 (count % 50 == 0).then_some(count)
             })

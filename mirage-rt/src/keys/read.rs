@@ -101,10 +101,14 @@ pub fn duration(_: KeyKind, text: &str) -> Result<Value, ValueError> {
 ///
 /// [`ValueError::LogLevel`].
 pub fn log_level(_: KeyKind, text: &str) -> Result<Value, ValueError> {
-    #[inline(never)]
-    fn same(name: &str, text: &str) -> bool {
-        name.eq_ignore_ascii_case(text)
-    }
-    let level = log::LevelFilter::iter().find(|level| same(level.as_str(), text));
-    level.map(Value::LogLevel).ok_or(ValueError::LogLevel)
+    let level = match &*text.to_ascii_lowercase() {
+        "off" => log::LevelFilter::Off,
+        "error" => log::LevelFilter::Error,
+        "warn" => log::LevelFilter::Warn,
+        "info" => log::LevelFilter::Info,
+        "debug" => log::LevelFilter::Debug,
+        "trace" => log::LevelFilter::Trace,
+        _ => return Err(ValueError::LogLevel),
+    };
+    Ok(Value::LogLevel(level))
 }

@@ -1,5 +1,7 @@
 //! From the assembly into Rust.
 
+use core::cell::UnsafeCell;
+
 use mirage_rt::boot::Unikernel;
 use mirage_xen::boot::Image;
 use mirage_xen::memory::ImageLayout;
@@ -45,9 +47,9 @@ fn address(symbol: *const u8) -> u64 {
 }
 
 /// The image describes itself once; boot keeps it for ever.
-static IMAGE: Described = Described(core::cell::OnceCell::new());
+static IMAGE: Described = Described(UnsafeCell::new(None));
 
-struct Described(core::cell::OnceCell<Image>);
+struct Described(UnsafeCell<Option<Image>>);
 
 // SAFETY: an image has one thread.
 unsafe impl Sync for Described {}
@@ -82,7 +84,8 @@ fn describe() -> Image {
 // SAFETY: the one definition of this name; the assembly calls it as it is declared.
 #[unsafe(no_mangle)]
 extern "C" fn _mirage_start(start_info: u64) -> ! {
-    let image = IMAGE.0.get_or_init(describe);
+    // SAFETY: this is the one call, and nobody else knows the place.
+    let image = unsafe { (*IMAGE.0.get()).insert(describe()) };
     // SAFETY: this is the one call, by the entry code, which has mapped the first 4 GiB and left interrupts off. The
     // description is made of the linker's own symbols.
     unsafe { mirage_xen::boot::start(image, start_info) }
