@@ -29,6 +29,7 @@ pub fn detect() -> bool {
 ///
 /// The program is a guest of Xen and [`detect`] has run. The arguments are what the hypercall asks for; memory they
 /// point to may be read and written by Xen.
+#[inline(never)]
 pub unsafe fn call(number: u32, arguments: [u64; 3]) -> i64 {
     let [first, second, third] = arguments;
     let result: i64;
@@ -63,6 +64,15 @@ pub unsafe fn operate<T>(
 ) -> Result<u64, HypercallError> {
     let address = core::ptr::from_mut(structure).expose_provenance() as u64;
     // SAFETY: promised by the caller; the structure is ours for the length of the call.
+    unsafe { operate_at(name, number, operation, address) }
+}
+
+/// # Safety
+///
+/// As for [`operate`], with the address of the structure.
+#[inline(never)]
+unsafe fn operate_at(name: &'static str, number: u32, operation: u32, address: u64) -> Result<u64, HypercallError> {
+    // SAFETY: promised by the caller.
     check(name, unsafe { call(number, [u64::from(operation), address, 0]) })
 }
 
