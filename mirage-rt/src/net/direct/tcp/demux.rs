@@ -1,10 +1,10 @@
 //! The lower side: segments that come in, and time that passes.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
-use super::half_open::{Found, Offer};
+use super::half_open::{Found, Offer, send_syn};
 use super::machine::{ConnId, Handshake, State, TcpMachine};
-use super::segment::{Bare, Control, FourTuple, Segment, Seq};
+use super::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use super::time_wait::Late;
 use super::{End, Holder, LINGER, LINGER_MOST, Tcp};
 use crate::net::direct::ip::{Blocked, IpOut};
@@ -34,8 +34,26 @@ impl<M: TcpMachine> Tcp<M> {
             Some(Found::Wrong) => self.reset(now, segment, out),
             Some(Found::Ignore) => {}
             None if segment.syn && segment.ack.is_none() => self.on_syn(now, packet, segment, None, out),
-            None => self.reset(now, segment, out),
+            None => self.on_stray(now, packet, segment, out),
         }
+    }
+
+    /// A segment that belongs to nothing we know of: it may give a cookie back.
+    fn on_stray(&mut self, now: Instant, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
+        let local = segment.tuple.local();
+        match (self.cookies.check(now, segment), self.listening_at(local)) {
+            (Some(handshake), Some(listener)) => {
+                self.on_complete(now, &handshake, listener, packet, segment, out);
+            }
+            _ => self.reset(now, segment, out),
+        }
+    }
+
+    /// The listener for connections to `local`.
+    fn listening_at(&self, local: SocketAddr) -> Option<u32> {
+        let is_meant = |address: Option<IpAddr>| address.is_none_or(|address| address == local.ip());
+        self.listener_at(local.port())
+            .filter(|index| self.listener(*index).is_some_and(|listener| is_meant(listener.local.address)))
     }
 
     /// A segment of a connection that there is.
@@ -76,12 +94,7 @@ impl<M: TcpMachine> Tcp<M> {
 
     /// A SYN for no connection that there is; our own must come from behind `behind`.
     fn on_syn(&mut self, now: Instant, packet: &[u8], segment: &Segment, behind: Option<Seq>, out: &mut dyn IpOut) {
-        let local = segment.tuple.local();
-        let listener = self.listener_at(local.port()).filter(|index| {
-            self.listener(*index)
-                .is_some_and(|listener| listener.local.address.is_none_or(|address| address == local.ip()))
-        });
-        let Some(index) = listener else { return self.reset(now, segment, out) };
+        let Some(index) = self.listening_at(segment.tuple.local()) else { return self.reset(now, segment, out) };
         // The peer tries again; by then there may be room.
         let is_full = self.listener(index).is_none_or(|listener| listener.queue.len() >= listener.backlog);
         if is_full || !self.machine.has_room() {
@@ -93,16 +106,18 @@ impl<M: TcpMachine> Tcp<M> {
             None => self.isn.next(now, &segment.tuple),
         };
         let payload = ipv4::Ipv4::parse(packet).map(|packet| packet.payload()).unwrap_or_default();
-        let handshake = Handshake {
-            tuple: segment.tuple,
-            isn,
-            peer_isn: segment.seq,
-            options: segment.options(payload),
-            window: segment.window,
-            sent: now,
-        };
+        let options = segment.options(payload);
+        let handshake =
+            Handshake { tuple: segment.tuple, isn, peer_isn: segment.seq, options, window: segment.window, sent: now };
         let offer = self.offer();
-        self.half_open.insert(&handshake, index, &offer, out);
+        if self.half_open.is_full() {
+            let isn = self.cookies.make(now, &segment.tuple, segment.seq, options.mss);
+            // A cookie has no place for the other options.
+            let options = SynOptions { mss: options.mss, ..SynOptions::default() };
+            send_syn(&Handshake { isn, options, ..handshake }, &offer, out);
+        } else {
+            self.half_open.insert(&handshake, index, &offer, out);
+        }
     }
 
     /// A handshake is done.

@@ -1,5 +1,6 @@
 //! Half-open connections: a SYN came, our SYN went out, the peer's answer has not come yet. They need no buffers, and their
-//! number is bounded: a flood of SYNs pushes out the oldest ones and touches nothing else.
+//! number is bounded: a flood of SYNs pushes out those that wait for long, and is answered with [cookies](super::cookies)
+//! when there are none.
 
 use alloc::vec::Vec;
 
@@ -15,6 +16,8 @@ const MOST: usize = 256;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Our SYN is sent so often.
 const TRIES: u8 = 5;
+/// An entry is given up for a new one only after our SYN was sent so often: three seconds.
+const PATIENCE: u8 = 3;
 /// How often the entries are looked through while there are some.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -61,6 +64,12 @@ impl HalfOpen {
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.index.len()
+    }
+
+    /// Whether there is no place for another one: all those looked at have not waited for long.
+    pub fn is_full(&self) -> bool {
+        let is_young = |index: usize| self.entries[index].as_ref().is_some_and(|entry| entry.tries < PATIENCE);
+        self.entries.len() == MOST && self.near_hand().all(is_young)
     }
 
     /// Adds the connection of a SYN that came to `listener`, and sends our own.
@@ -172,21 +181,29 @@ impl HalfOpen {
         }
     }
 
-    /// A place for an entry: a free one near the hand, else that of the entry at the hand, which is given up.
+    fn near_hand(&self) -> impl Iterator<Item = usize> + use<> {
+        let hand = self.hand;
+        (0..8).map(move |offset| (hand + offset) % MOST)
+    }
+
+    /// A place for an entry: a free one near the hand, else that of the one there that has waited for the longest,
+    /// which is given up.
     fn place(&mut self) -> usize {
         if self.entries.len() < MOST {
             self.entries.push(None);
             return self.entries.len() - 1;
         }
-        let free = (0..8).map(|offset| (self.hand + offset) % MOST).find(|index| self.entries[*index].is_none());
-        let index = free.unwrap_or(self.hand);
+        let free = self.near_hand().find(|index| self.entries[*index].is_none());
+        let old = || self.near_hand().max_by_key(|index| self.entries[*index].as_ref().map(|entry| entry.tries));
+        let index = free.or_else(old).unwrap_or(self.hand);
         self.hand = (index + 1) % MOST;
         self.remove_at(index);
         index
     }
 }
 
-fn send_syn(handshake: &Handshake, offer: &Offer, out: &mut dyn IpOut) {
+/// Sends our SYN.
+pub fn send_syn(handshake: &Handshake, offer: &Offer, out: &mut dyn IpOut) {
     let options = SynOptions {
         mss: Some(offer.mss),
         // Only what the peer offered too.

@@ -4,6 +4,7 @@
 //! is not about an open connection is done here: listeners, half-open connections, TIME_WAIT, resets. Connections with
 //! something to do stand in a queue, those with something to do later in a heap; nothing walks over all connections.
 
+mod cookies;
 mod demux;
 mod half_open;
 mod isn;
@@ -18,6 +19,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use cookies::Cookies;
 use half_open::HalfOpen;
 use isn::Isn;
 use machine::{ConnId, OutOfMemory, TcpMachine};
@@ -106,6 +108,7 @@ pub struct Tcp<M> {
     address: IpAddr,
     mss: u16,
     isn: Isn,
+    cookies: Cookies,
     key: Keyed,
     tuples: Index,
     slots: Vec<Slot>,
@@ -134,6 +137,7 @@ impl<M: TcpMachine> Tcp<M> {
             mss: mss(mtu),
             next_port: isn[0] as u16,
             isn: Isn::new(isn),
+            cookies: Cookies::new(Keyed::new(isn)),
             key: hash,
             tuples: Index::default(),
             slots: Vec::new(),

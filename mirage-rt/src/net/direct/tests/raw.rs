@@ -203,6 +203,11 @@ fn a_flood_of_syns_is_bounded_and_touches_no_connection() {
         let _echoing = echo_server(&server, 80).await;
         let client = host(&switch, 2);
         let before = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+        // A slow client: it has sent its SYN and takes its time.
+        let mut slow = Raw::new(&switch, 4);
+        let (from, to) = (at(4, 4000), at(1, 80));
+        slow.send_bare(from, to, &Bare { control: Control::Syn, seq: Seq(1000), window: 9000, ..Bare::default() });
+        let [syn] = slow.segments().await[..] else { panic!("one answer to a SYN") };
         let mut raw = Raw::new(&switch, 3);
         for port in 1..=5000 {
             let syn = Bare { control: Control::Syn, seq: Seq(port), window: 1000, ..Bare::default() };
@@ -215,9 +220,56 @@ fn a_flood_of_syns_is_bounded_and_touches_no_connection() {
         exchange(before, pattern(1, 5000)).await;
         let after = client.tcp().connect(at(1, 80)).await.expect("new clients are served");
         exchange(after, pattern(2, 5000)).await;
-        // They are given up in the end.
+        slow.send_data(
+            from,
+            to,
+            &Bare { seq: Seq(1001), ack: Some(syn.seq.add(1)), window: 9000, ..Bare::default() },
+            b"at last",
+        );
+        let answers = slow.segments().await;
+        assert!(answers.iter().any(|answer| answer.length == 7), "{answers:?}");
+        // The flood's are given up in the end.
         sleep(Duration::from_secs(60)).await;
         assert_eq!(direct.shared.stack.borrow().tcp.half_open(), 0);
+    });
+}
+
+#[test]
+fn a_cookie_is_good_for_its_connection_and_for_a_while() {
+    testing::run(17, async {
+        let switch = Switch::new(17, Impairments::NONE);
+        let (_direct, server) = stack(&switch);
+        let _echoing = echo_server(&server, 80).await;
+        let mut raw = Raw::new(&switch, 3);
+        let to = at(1, 80);
+        let syn = |seq: u32| Bare { control: Control::Syn, seq: Seq(seq), window: 1000, ..Bare::default() };
+        let ack = |seq: u32, ack: Seq| Bare { seq: Seq(seq), ack: Some(ack), window: 1000, ..Bare::default() };
+        let mut answers = Vec::new();
+        for port in 1..=300 {
+            raw.send_bare(at(3, port), to, &syn(7));
+            answers.extend(raw.segments().await);
+        }
+        assert_eq!(answers.len(), 300);
+        let cookie = answers[299].seq.add(1);
+        // Not for another connection, another position, or another number.
+        for (port, seq, number) in [(301, 8, cookie), (300, 9, cookie), (300, 8, cookie.add(256))] {
+            raw.send_bare(at(3, port), to, &ack(seq, number));
+            let answers = raw.segments().await;
+            assert!(matches!(answers.as_slice(), [answer] if answer.rst), "{answers:?}");
+        }
+        raw.send_data(at(3, 300), to, &ack(8, cookie), b"hello");
+        let answers = raw.segments().await;
+        assert!(answers.iter().any(|answer| answer.length == 5 && !answer.rst), "{answers:?}");
+        // And not after its time.
+        for port in 1001..=1300 {
+            raw.send_bare(at(3, port), to, &syn(7));
+        }
+        let late = raw.segments().await.last().expect("an answer").seq.add(1);
+        sleep(Duration::from_secs(130)).await;
+        raw.send_data(at(3, 1300), to, &ack(8, late), b"hello");
+        let answers = raw.segments().await;
+        let mut last = answers.iter().filter(|answer| answer.tuple.local().port() == 1300 && !answer.syn);
+        assert!(last.next().is_some_and(|answer| answer.rst) && last.next().is_none());
     });
 }
 
