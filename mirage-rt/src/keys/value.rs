@@ -11,21 +11,21 @@ use core::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Value {
-    /// Of [`KeyKind::Flag`].
+    /// Of [`KeyKind::Flag`](super::KeyKind::Flag).
     Flag(bool),
-    /// Of [`KeyKind::Integer`] below 0.
+    /// Of [`KeyKind::Integer`](super::KeyKind::Integer) below 0.
     Negative(i64),
-    /// Of [`KeyKind::Integer`] and [`KeyKind::Port`].
+    /// Of [`KeyKind::Integer`](super::KeyKind::Integer) and [`KeyKind::Port`](super::KeyKind::Port).
     Number(u64),
-    /// Of [`KeyKind::Text`].
+    /// Of [`KeyKind::Text`](super::KeyKind::Text).
     Text(String),
-    /// Of [`KeyKind::Ipv4`].
+    /// Of [`KeyKind::Ipv4`](super::KeyKind::Ipv4).
     Ipv4(Ipv4Addr),
-    /// Of [`KeyKind::Cidr`].
+    /// Of [`KeyKind::Cidr`](super::KeyKind::Cidr).
     Cidr(Cidr),
-    /// Of [`KeyKind::Duration`].
+    /// Of [`KeyKind::Duration`](super::KeyKind::Duration).
     Duration(Duration),
-    /// Of [`KeyKind::LogLevel`].
+    /// Of [`KeyKind::LogLevel`](super::KeyKind::LogLevel).
     LogLevel(log::LevelFilter),
 }
 
