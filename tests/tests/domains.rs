@@ -250,3 +250,39 @@ fn a_network_interface_is_detached_and_attached_while_the_site_runs() {
     domain.network_attach("bridge=xenbr0,mac=00:16:3e:00:00:46").expect("dom0 makes another backend");
     lab.first_answer(SocketAddrV4::new(address, 8080), "/", LONG).expect("the site answers again");
 }
+
+#[test]
+fn netfront_and_linux_agree_on_checksums_and_segments() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let domain = lab.domain(image("frames")).memory(16).vif().cmdline("--ipv4 10.0.2.47/24").start();
+    let domain = domain.expect("the domain starts");
+    let mut console = domain.console();
+    console.wait_for("serving frames", LONG).expect("the device connects");
+
+    let ping = lab.dom0_checked("ping -c 3 -q -s 1400 10.0.2.47").expect("ping is answered");
+    assert!(ping.contains("3 packets received"), "{ping}");
+
+    // A blank checksum that the backend completes: with a wrong one, Linux would drop the answer.
+    let script = "exec 3<>/dev/udp/10.0.2.47/7; echo a datagram >&3; timeout 5 dd bs=100 count=1 <&3 2>/dev/null";
+    let echo = lab.dom0_checked(&format!("bash -c '{script}'")).expect("bash runs");
+    assert_eq!(echo.trim(), "a datagram");
+
+    // From Linux: packets longer than the link allows, with checksums that nobody has made.
+    let bytes: Vec<u8> = (0..400_000_u32).map(|index| (index ^ (index >> 7)) as u8).collect();
+    let sum = bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+    let file = std::env::temp_dir().join(format!("mirage-frames-{}", std::process::id()));
+    std::fs::write(&file, &bytes).expect("the temporary folder can be written");
+    lab.put(&file, "/tmp/frames.in").expect("dom0 has room");
+    lab.dom0_checked("nc -w 5 10.0.2.47 9 < /tmp/frames.in").expect("nc runs");
+    let line = console.wait_for("took", LONG).expect("the connection ends").text;
+    assert!(line.contains(&format!("took 400000 bytes, sum {sum}, ")), "expected sum {sum}: {line}");
+    assert!(!line.contains(" 0 of them long"), "the backend segments what it need not: {line}");
+
+    // To Linux: the same the other way.
+    lab.dom0_checked("nc -w 5 10.0.2.47 19 < /dev/null > /tmp/frames.out").expect("nc runs");
+    lab.get("/tmp/frames.out", &file).expect("it is there");
+    let received = std::fs::read(&file).expect("it was copied");
+    let _ = std::fs::remove_file(&file);
+    let expected: Vec<u8> = (0..300_000_u32).map(|index| (index ^ (index >> 8)) as u8).collect();
+    assert!(received == expected, "{} bytes of {}", received.len(), expected.len());
+}
