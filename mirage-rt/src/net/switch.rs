@@ -87,6 +87,8 @@ struct PortState {
     queue: VecDeque<PacketMut>,
     receiver: Option<Waker>,
     connected: bool,
+    /// The device has said that it is not connected.
+    told: bool,
     broken: bool,
 }
 
@@ -116,7 +118,8 @@ impl Switch {
         let index = self.inner.borrow().ports.len();
         let [.., high, low] = (index as u16 + 1).to_be_bytes();
         let mac = [0x02, 0, 0, 0, high, low];
-        let state = PortState { mac, queue: VecDeque::new(), receiver: None, connected: true, broken: false };
+        let state =
+            PortState { mac, queue: VecDeque::new(), receiver: None, connected: true, told: false, broken: false };
         self.inner.borrow_mut().ports.push(state);
         Port { switch: self.clone(), index, info: NetworkInfo::new(mac, 1500), pending: Vec::new() }
     }
@@ -135,6 +138,27 @@ impl Switch {
     pub fn break_port(&self, port: usize) {
         if let Some(port) = self.inner.borrow_mut().ports.get_mut(port) {
             port.broken = true;
+            if let Some(waker) = port.receiver.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Takes the device at `port` away, as a backend that goes: frames to it are lost.
+    pub fn unplug(&self, port: usize) {
+        self.set_connected(port, false);
+    }
+
+    /// Brings the device at `port` back.
+    pub fn plug(&self, port: usize) {
+        self.set_connected(port, true);
+    }
+
+    fn set_connected(&self, port: usize, connected: bool) {
+        if let Some(port) = self.inner.borrow_mut().ports.get_mut(port) {
+            port.connected = connected;
+            port.queue.clear();
+            port.told = false;
             if let Some(waker) = port.receiver.take() {
                 waker.wake();
             }
@@ -308,6 +332,9 @@ impl NetworkDevice for Port {
         if port.broken {
             return Poll::Ready(Err(NetworkError::Broken));
         }
+        if !port.connected && !core::mem::replace(&mut port.told, true) {
+            return Poll::Ready(Err(NetworkError::Disconnected));
+        }
         match port.queue.pop_front() {
             Some(frame) => Poll::Ready(Ok(frame)),
             None => {
@@ -317,8 +344,15 @@ impl NetworkDevice for Port {
         }
     }
 
-    /// Always ready: a flush empties the port.
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<usize, NetworkError>> {
+    /// Always ready while it is connected: a flush empties the port.
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, NetworkError>> {
+        if let Some(port) = self.switch.inner.borrow_mut().ports.get_mut(self.index)
+            && !port.connected
+        {
+            // It wakes whoever receives too: one task does both.
+            port.receiver = Some(context.waker().clone());
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(PORT_ROOM - self.pending.len().min(PORT_ROOM - 1)))
     }
 
@@ -342,8 +376,11 @@ impl NetworkDevice for Port {
     }
 
     fn flush(&mut self) {
+        let connected = self.switch.inner.borrow().ports.get(self.index).is_some_and(|port| port.connected);
         for packet in core::mem::take(&mut self.pending) {
-            self.switch.send(self.index, &packet);
+            if connected {
+                self.switch.send(self.index, &packet);
+            }
         }
     }
 }

@@ -179,6 +179,37 @@ fn a_network_needs_a_good_address() {
 }
 
 #[test]
+fn connections_outlive_a_device_that_goes_and_comes_back() {
+    testing::run(99, async {
+        let switch = Switch::new(99, Impairments::NONE);
+        let (server, client) = (host(&switch, 1), host(&switch, 2));
+        let _echoing = echo_server(&server, 80).await;
+        let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+        let away = switch.clone();
+        let trouble = spawn(async move {
+            for _ in 0..5 {
+                sleep(Duration::from_millis(3)).await;
+                away.unplug(0);
+                sleep(Duration::from_secs(2)).await;
+                away.plug(0);
+            }
+        });
+        exchange(stream, pattern(9, 400_000)).await;
+        trouble.await.expect("it ends");
+        // The network hears at once that the server is back.
+        let before = switch.frames();
+        switch.unplug(0);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(switch.frames(), before);
+        switch.plug(0);
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(switch.frames(), before + 1);
+        let again = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+        exchange(again, pattern(10, 1000)).await;
+    });
+}
+
+#[test]
 fn a_socket_of_a_dead_device_says_so() {
     testing::run(98, async {
         let switch = Switch::new(98, Impairments::NONE);
