@@ -69,7 +69,7 @@ fn size(path: &Path) -> (u64, u64) {
 #[test]
 fn images_are_closed_small_and_never_writable_and_executable() {
     // What they have reached; the goals (64 and 300 without the site's content) are the boot benchmark's to judge.
-    for (package, most) in [("hello", 70), ("static-site", 300)] {
+    for (package, most) in [("hello", 71), ("static-site", 300)] {
         for path in [image(package), image_by_feature(package)] {
             check(&path);
             let (file, memory) = size(&path);
