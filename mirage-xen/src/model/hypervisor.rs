@@ -154,6 +154,11 @@ impl World {
         })
     }
 
+    /// The system time.
+    pub fn now(&self) -> u64 {
+        self.time.get()
+    }
+
     /// The pool of the guest's I/O pages.
     pub fn pool(&self) -> Rc<dyn PagePool> {
         self.memory.clone()

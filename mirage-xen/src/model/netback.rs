@@ -89,6 +89,8 @@ struct Shared {
     hold: bool,
     mischief: Option<Mischief>,
     order: Option<State>,
+    /// Nanoseconds after which it follows the frontend's state.
+    delay: u64,
     connections: usize,
     notifications: u64,
     refused: usize,
@@ -101,6 +103,8 @@ struct Backend {
     frontend: String,
     features: Features,
     state: State,
+    /// Since when there is something to follow.
+    since: Option<u64>,
     link: Option<Link>,
 }
 
@@ -141,6 +145,7 @@ impl Netback {
             frontend,
             features,
             state: State::Initialising,
+            since: None,
             link: None,
         }));
         Self { shared, store: store.clone(), path }
@@ -188,6 +193,11 @@ impl Netback {
     /// Dies without a word and comes back as a new one.
     pub fn restart(&self) {
         self.shared.borrow_mut().order = Some(State::Initialising);
+    }
+
+    /// Follows the frontend's state only after so many nanoseconds.
+    pub fn delay(&self, nanoseconds: u64) {
+        self.shared.borrow_mut().delay = nanoseconds;
     }
 
     /// How often it was connected.
@@ -281,6 +291,29 @@ impl Backend {
         }
     }
 
+    /// Whether there is something to follow, and it has waited long enough.
+    fn is_due(&mut self, world: &World) -> bool {
+        use State::{Closed, Closing, Connected, InitWait, Initialising};
+        let follows = matches!(
+            (self.state, self.frontend_state()),
+            (Initialising, _)
+                | (InitWait, Connected | Closing | Closed)
+                | (Connected | Closing, Closed)
+                | (Connected, Closing)
+                | (Closed, Initialising)
+        );
+        if !follows {
+            self.since = None;
+            return false;
+        }
+        let since = *self.since.get_or_insert(world.now());
+        let due = world.now() >= since + self.shared.borrow().delay;
+        if due {
+            self.since = None;
+        }
+        due
+    }
+
     /// Follows the frontend's state, one step.
     fn follow(&mut self, world: &Rc<World>) -> bool {
         let order = self.shared.borrow_mut().order.take();
@@ -296,6 +329,9 @@ impl Backend {
                 return true;
             }
             _ => {}
+        }
+        if !self.is_due(world) {
+            return false;
         }
         match (self.state, self.frontend_state()) {
             (State::Initialising, _) => self.offer(),
@@ -507,5 +543,9 @@ impl Service for Backend {
         let transmitted = link.serve_transmit(world, &mut shared);
         let received = link.serve_receive(world, &mut shared);
         followed || transmitted || received
+    }
+
+    fn wake_at(&self) -> Option<u64> {
+        self.since.map(|since| since + self.shared.borrow().delay)
     }
 }

@@ -497,6 +497,22 @@ fn a_backend_that_goes_and_returns_is_followed_under_load() {
 }
 
 #[test]
+fn a_slow_backend_is_followed_too() {
+    let (machine, netback) = machine(Features::default());
+    machine.run(async {
+        // Each change of its state comes long after the frontend has begun to wait for it, and is the last thing to happen.
+        netback.delay(3_000_000);
+        let device = connect(&machine, Options::default()).await;
+        let control = device.control();
+        for round in 2..5 {
+            netback.close();
+            mirage_rt::time::sleep(Duration::from_millis(50)).await;
+            assert!(control.is_connected() && netback.connections() == round, "round {round}: {control:?}");
+        }
+    });
+}
+
+#[test]
 fn a_resume_is_a_second_connection() {
     let (machine, netback) = machine(Features::default());
     machine.run(async {
