@@ -3,7 +3,8 @@
 use alloc::rc::Rc;
 use core::sync::atomic::Ordering;
 
-use super::{Link, World};
+use super::World;
+use super::link::Link;
 use crate::hypervisor::PAGE_SIZE;
 use crate::netfront::wire::{Receive, ReceiveData, STATUS_ERROR, receive_flags};
 use crate::ring::slots;
