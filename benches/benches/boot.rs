@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mirage_bench::figures::{Figure, Samples};
-use mirage_bench::{images, reference_guest};
+use mirage_bench::reference_guest;
 use mirage_lab::{Domain, DomainBuilder, Lab, LabOptions};
+use mirage_tests::images;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 

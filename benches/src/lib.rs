@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod figures;
-pub mod images;
 
 use std::path::Path;
 
