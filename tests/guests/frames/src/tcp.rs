@@ -80,11 +80,18 @@ impl Ports {
                 let flags = if fin == 1 { FIN | ACK } else { ACK };
                 (length + fin > 0).then(|| self.segment(head, flags, acknowledged, next, 0)).flatten()
             }
-            // Positions count from 1, as the SYN is one. Nothing is sent until all before was taken; the FIN counts as a byte.
+            // Positions count from 1, as the SYN is one. Nothing is sent until all before was taken and there is room for more; the
+            // FIN counts as a byte.
             _ if acknowledged == self.sent + 1 && self.sent <= SENT => {
-                let length = PART.min(SENT - self.sent);
+                let room = u32::from(half(head, TRANSPORT + 14));
+                let length = PART.min(SENT - self.sent).min(room);
+                let flags = match (length, self.sent) {
+                    (0, SENT) => FIN | ACK,
+                    // The peer tells when it has room.
+                    (0, _) => return None,
+                    _ => PSH | ACK,
+                };
                 self.sent += length.max(1);
-                let flags = if length == 0 { FIN | ACK } else { PSH | ACK };
                 self.segment(head, flags, acknowledged, next, length)
             }
             _ => (fin == 1).then(|| self.segment(head, ACK, acknowledged, next, 0)).flatten(),
