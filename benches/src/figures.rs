@@ -33,6 +33,11 @@ impl Samples {
         }
     }
 
+    /// Each sample less the one of the same round in `other`: what drifts from round to round falls out.
+    pub fn differences(&self, other: &Samples) -> Samples {
+        self.0.iter().zip(&other.0).map(|(own, others)| own - others).collect()
+    }
+
     fn sorted(&self) -> Vec<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -112,6 +117,8 @@ mod tests {
         assert_eq!(Samples::from_iter([4.0, 1.0, 2.0, 3.0]).median(), Some(2.5));
         assert_eq!(Samples::default().median(), None);
         assert_eq!(Samples::from_iter([0.5, 12.0, 400.0]).to_string(), "0.500 / 12.0 / 400");
+        let (slow, fast) = (Samples::from_iter([11.0, 103.0, 52.0]), Samples::from_iter([10.0, 100.0, 50.0]));
+        assert_eq!(slow.differences(&fast).median(), Some(2.0));
     }
 
     #[test]

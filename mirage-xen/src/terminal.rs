@@ -15,9 +15,6 @@ const PATIENCE: u64 = 200_000_000;
 /// How long the end of the program waits for its output to be read, in nanoseconds.
 const LAST_PATIENCE: u64 = 2_000_000_000;
 
-/// How often boot gives way after its first line was read.
-const PASSING_ON: u32 = 8;
-
 /// How often boot gives way for its first line at most.
 const FIRST_PAUSES: u32 = 40;
 
@@ -72,17 +69,15 @@ pub(crate) fn write(bytes: &[u8]) {
     }
 }
 
-/// Gives way until the output was read, and a little longer so that it can be passed on; at most [`FIRST_PAUSES`] times, which
-/// are microseconds where the reader has another processor.
+/// Gives way until the output was read, at most [`FIRST_PAUSES`] times, which are microseconds where the reader has another
+/// processor: where it has not, the first line would wait for boot to end.
 pub(crate) fn offer() {
     let Some(terminal) = TERMINAL.get() else { return };
-    let unread = (0..FIRST_PAUSES).take_while(|_| {
+    for _ in 0..FIRST_PAUSES {
         xen::pause();
-        !terminal.console.is_read()
-    });
-    let left = FIRST_PAUSES - unread.count() as u32;
-    for _ in 0..left.min(PASSING_ON) {
-        xen::pause();
+        if terminal.console.is_read() {
+            return;
+        }
     }
 }
 
