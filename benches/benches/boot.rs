@@ -61,7 +61,7 @@ fn sizes(hello: &Path, site: &Path) -> Result<Vec<Figure>> {
 
 /// From the start of `xl create` to the first console line, and the guest's processor time by then.
 fn first_lines(lab: &Lab, hello: &Path, rounds: usize) -> Result<Vec<Figure>> {
-    let guests: [(&str, PathBuf); 2] = [("C guest", reference_guest().into()), ("hello", hello.into())];
+    let guests: [(&str, PathBuf); 2] = [("C guest", reference_guest()), ("hello", hello.into())];
     let mut wall = [Samples::default(), Samples::default()];
     let mut cpu = [Samples::default(), Samples::default()];
     for round in 0..rounds {
