@@ -26,6 +26,7 @@ extern crate alloc;
 
 pub mod boot;
 pub mod console;
+mod deadlines;
 mod error;
 pub mod keys;
 pub mod kv;

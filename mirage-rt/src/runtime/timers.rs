@@ -1,45 +1,28 @@
-//! Timers: a binary heap by deadline, whose entries know their places so that they can be taken away.
-//!
-//! A `BTreeMap` would do the same; it is several KiB of code in every image.
+//! Timers: wakers with deadlines, which can be taken away.
 
 use alloc::vec::Vec;
 use core::task::Waker;
 
+use crate::deadlines::Deadlines;
 use crate::time::Instant;
 
 /// Names a timer until it fires or is cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TimerId {
-    slot: usize,
+    slot: u32,
     /// Tells this timer from later ones in the same slot.
     number: u64,
 }
 
 #[derive(Default)]
 pub(super) struct Timers {
-    heap: Vec<Entry>,
+    deadlines: Deadlines,
     slots: Vec<Slot>,
-    free: Vec<usize>,
+    free: Vec<u32>,
     created: u64,
 }
 
-#[derive(Clone, Copy)]
-struct Entry {
-    deadline: Instant,
-    /// In order of creation: timers of one deadline fire in that order.
-    number: u64,
-    slot: usize,
-}
-
-impl Entry {
-    fn before(&self, other: &Entry) -> bool {
-        (self.deadline, self.number) < (other.deadline, other.number)
-    }
-}
-
 struct Slot {
-    /// Where in the heap its entry is.
-    place: usize,
     number: u64,
     waker: Option<Waker>,
 }
@@ -48,86 +31,45 @@ impl Timers {
     pub(super) fn add(&mut self, deadline: Instant, waker: Waker) -> TimerId {
         self.created += 1;
         let number = self.created;
-        let filled = Slot { place: self.heap.len(), number, waker: Some(waker) };
+        let filled = Slot { number, waker: Some(waker) };
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.slots[slot] = filled;
+                self.slots[slot as usize] = filled;
                 slot
             }
             None => {
                 self.slots.push(filled);
-                self.slots.len() - 1
+                self.slots.len() as u32 - 1
             }
         };
-        self.heap.push(Entry { deadline, number, slot });
-        self.rise(self.heap.len() - 1);
+        self.deadlines.set(slot, deadline);
         TimerId { slot, number }
     }
 
     /// Takes a timer away. Its waker comes back so that the caller drops it while nothing is borrowed.
     pub(super) fn cancel(&mut self, id: TimerId) -> Option<Waker> {
-        let slot = self.slots.get(id.slot)?;
+        let slot = self.slots.get(id.slot as usize)?;
         if slot.number != id.number || slot.waker.is_none() {
             return None;
         }
-        self.remove(slot.place)
+        self.deadlines.remove(id.slot);
+        self.empty(id.slot)
     }
 
     /// Takes the first timer if it is due at `now`.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Waker> {
-        if self.next()? <= now { self.remove(0) } else { None }
+        let slot = self.deadlines.pop(now)?;
+        self.empty(slot)
     }
 
     /// The earliest deadline.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.heap.first().map(|entry| entry.deadline)
+        self.deadlines.next()
     }
 
-    /// Takes the entry at `place` out of the heap and empties its slot.
-    fn remove(&mut self, place: usize) -> Option<Waker> {
-        let removed = self.heap.swap_remove(place);
-        if place < self.heap.len() {
-            // What came from the end may belong further up or further down.
-            self.rise(place);
-            self.sink(place);
-        }
-        self.free.push(removed.slot);
-        self.slots[removed.slot].waker.take()
-    }
-
-    fn rise(&mut self, mut place: usize) {
-        while place > 0 {
-            let parent = (place - 1) / 2;
-            if !self.heap[place].before(&self.heap[parent]) {
-                break;
-            }
-            self.swap(place, parent);
-            place = parent;
-        }
-        self.slots[self.heap[place].slot].place = place;
-    }
-
-    fn sink(&mut self, mut place: usize) {
-        loop {
-            let left = 2 * place + 1;
-            let Some(entry) = self.heap.get(left) else { break };
-            let child = match self.heap.get(left + 1) {
-                Some(right) if right.before(entry) => left + 1,
-                _ => left,
-            };
-            if !self.heap[child].before(&self.heap[place]) {
-                break;
-            }
-            self.swap(place, child);
-            place = child;
-        }
-        self.slots[self.heap[place].slot].place = place;
-    }
-
-    fn swap(&mut self, one: usize, other: usize) {
-        self.heap.swap(one, other);
-        self.slots[self.heap[one].slot].place = one;
-        self.slots[self.heap[other].slot].place = other;
+    fn empty(&mut self, slot: u32) -> Option<Waker> {
+        self.free.push(slot);
+        self.slots[slot as usize].waker.take()
     }
 }
 
@@ -138,13 +80,15 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Against the obvious model: the same timers fire, in the same order.
+        /// Against the obvious model: the same timers fire, in the same order. No two have the same deadline, for which
+        /// there is no order.
         #[test]
         fn timers_fire_like_a_sorted_map(steps in prop::collection::vec((0u8..4, 0u64..50, any::<prop::sample::Index>()), 0..300)) {
             let mut timers = Timers::default();
             let mut model: BTreeMap<(u64, u64), TimerId> = BTreeMap::new();
             let mut known: Vec<((u64, u64), TimerId)> = Vec::new();
-            for (step, time, pick) in steps {
+            for (number, (step, time, pick)) in (0u64..).zip(steps) {
+                let time = time * 1000 + number;
                 match step {
                     0 | 1 => {
                         let id = timers.add(Instant::from_nanos(time), Waker::noop().clone());

@@ -13,7 +13,6 @@ pub mod segment;
 pub mod smol;
 mod sockets;
 mod time_wait;
-mod timers;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -25,12 +24,12 @@ use isn::Isn;
 use machine::{ConnId, OutOfMemory, TcpMachine};
 use segment::FourTuple;
 use time_wait::TimeWait;
-use timers::Timers;
 
 use super::hash::{Index, Keyed};
 use super::ipv4;
 use super::limit::Limit;
 use super::wakers::WakerSlot;
+use crate::deadlines::Deadlines;
 use crate::net::address::ListenAddr;
 use crate::time::{Duration, Instant};
 
@@ -116,7 +115,7 @@ pub struct Tcp<M> {
     dirty: VecDeque<u32>,
     /// Those that wait until a neighbour is known.
     blocked: Vec<(IpAddr, u32)>,
-    timers: Timers,
+    timers: Deadlines,
     half_open: HalfOpen,
     time_wait: TimeWait,
     listeners: Vec<Option<Listener>>,
@@ -144,7 +143,7 @@ impl<M: TcpMachine> Tcp<M> {
             free: Vec::new(),
             dirty: VecDeque::new(),
             blocked: Vec::new(),
-            timers: Timers::default(),
+            timers: Deadlines::default(),
             half_open: HalfOpen::new(),
             time_wait: TimeWait::new(),
             listeners: Vec::new(),

@@ -1,5 +1,7 @@
-//! One deadline for each connection: a binary heap that knows where each one stands, so that a deadline can be changed in
-//! place and none is ever left behind.
+//! One deadline for each index: a binary heap that knows where each one stands, so that a deadline can be changed or taken
+//! away in place and none is ever left behind. The runtime's timers and TCP's connections use it.
+//!
+//! A `BTreeMap` would do the same; it is several KiB of code in every image.
 
 use alloc::vec::Vec;
 
@@ -8,20 +10,20 @@ use crate::time::Instant;
 /// Not in the heap.
 const ABSENT: u32 = u32::MAX;
 
-/// Deadlines by the index of a connection.
+/// Deadlines by index.
 #[derive(Default)]
-pub struct Timers {
+pub(crate) struct Deadlines {
     heap: Vec<(Instant, u32)>,
     positions: Vec<u32>,
 }
 
-impl Timers {
+impl Deadlines {
     /// The earliest deadline.
     pub fn next(&self) -> Option<Instant> {
         self.heap.first().map(|first| first.0)
     }
 
-    /// Takes out a connection whose deadline has come.
+    /// Takes out an index whose deadline has come.
     pub fn pop(&mut self, now: Instant) -> Option<u32> {
         let (at, index) = *self.heap.first()?;
         if at > now {
@@ -98,7 +100,10 @@ impl Timers {
     }
 
     fn earlier_child(&self, at: usize) -> Option<usize> {
-        (2 * at + 1..2 * at + 3).filter(|child| *child < self.heap.len()).min_by_key(|child| self.heap[*child].0)
+        let left = 2 * at + 1;
+        let deadline = self.heap.get(left)?.0;
+        let right = self.heap.get(left + 1).is_some_and(|right| right.0 < deadline);
+        Some(if right { left + 1 } else { left })
     }
 }
 
@@ -109,26 +114,26 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Against a map: what comes out is due, in order, and each connection comes once.
+        /// Against a map: what comes out is due, in order, and each index comes once.
         #[test]
         fn as_a_map_would(steps in prop::collection::vec((0u32..20, 0u64..100, 0u8..4), 1..300)) {
-            let mut timers = Timers::default();
+            let mut deadlines = Deadlines::default();
             let mut model = BTreeMap::<u32, u64>::new();
             for (index, at, what) in steps {
                 match what {
                     0 | 1 => {
-                        timers.set(index, Instant::from_nanos(at));
+                        deadlines.set(index, Instant::from_nanos(at));
                         let entry = model.entry(index).or_insert(at);
                         *entry = at.min(*entry);
                     }
                     2 => {
-                        timers.remove(index);
+                        deadlines.remove(index);
                         model.remove(&index);
                     }
                     _ => {
                         let earliest = model.values().min().copied();
-                        prop_assert_eq!(timers.next(), earliest.map(Instant::from_nanos));
-                        let popped = timers.pop(Instant::from_nanos(at));
+                        prop_assert_eq!(deadlines.next(), earliest.map(Instant::from_nanos));
+                        let popped = deadlines.pop(Instant::from_nanos(at));
                         match earliest.filter(|earliest| *earliest <= at) {
                             Some(earliest) => {
                                 let index = popped.expect("one is due");
