@@ -1,0 +1,31 @@
+//! Sends back what it receives over TCP, byte for byte (RFC 862).
+
+#![no_std]
+#![cfg_attr(not(test), no_main)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod echo;
+// They use a host's sockets and a test harness that no image has.
+#[cfg(all(test, not(mirage_target)))]
+mod tests;
+
+use core::net::SocketAddr;
+
+use mirage_rt::log::info;
+
+mirage_rt::unikernel!();
+
+#[mirage_rt::main]
+async fn main(devices: Devices, keys: Keys) -> mirage_rt::Result {
+    let listener = devices.service.tcp().bind(keys.port).await?;
+    let mut address = listener.local_addr();
+    if let Some(&known) = devices.service.addresses().first() {
+        address = SocketAddr::new(known, address.port());
+    }
+    info!("echoing on {address}");
+    echo::serve_all(listener).await
+}
