@@ -5,9 +5,12 @@ pub const __HYPERVISOR_memory_op: u32 = 12;
 pub const __HYPERVISOR_xen_version: u32 = 17;
 pub const __HYPERVISOR_console_io: u32 = 18;
 pub const __HYPERVISOR_grant_table_op: u32 = 20;
+pub const __HYPERVISOR_vcpu_op: u32 = 24;
 pub const __HYPERVISOR_sched_op: u32 = 29;
 pub const __HYPERVISOR_event_channel_op: u32 = 32;
 pub const __HYPERVISOR_hvm_op: u32 = 34;
+pub const XENMEM_decrease_reservation: u32 = 1;
+pub const XENMEM_populate_physmap: u32 = 6;
 pub const XENMAPSPACE_shared_info: u32 = 0;
 pub const XENMAPSPACE_grant_table: u32 = 1;
 pub const XENMEM_add_to_physmap: u32 = 7;
@@ -24,8 +27,34 @@ pub const SHUTDOWN_poweroff: u32 = 0;
 pub const SHUTDOWN_reboot: u32 = 1;
 pub const SHUTDOWN_suspend: u32 = 2;
 pub const SHUTDOWN_crash: u32 = 3;
+pub const VCPUOP_get_runstate_info: u32 = 4;
+pub const RUNSTATE_running: u32 = 0;
+pub const RUNSTATE_runnable: u32 = 1;
+pub const RUNSTATE_blocked: u32 = 2;
+pub const RUNSTATE_offline: u32 = 3;
+pub const GNTTABOP_map_grant_ref: u32 = 0;
+pub const GNTTABOP_unmap_grant_ref: u32 = 1;
+pub const GNTTABOP_copy: u32 = 5;
 pub const GNTTABOP_query_size: u32 = 6;
 pub const GNTTABOP_set_version: u32 = 8;
+pub const GNTCOPY_source_gref: u32 = 1;
+pub const GNTCOPY_dest_gref: u32 = 2;
+pub const GNTMAP_host_map: u32 = 2;
+pub const GNTMAP_readonly: u32 = 4;
+pub const GNTST_okay: u32 = 0;
+pub const GNTST_general_error: i32 = -1;
+pub const GNTST_bad_domain: i32 = -2;
+pub const GNTST_bad_gntref: i32 = -3;
+pub const GNTST_bad_handle: i32 = -4;
+pub const GNTST_bad_virt_addr: i32 = -5;
+pub const GNTST_bad_dev_addr: i32 = -6;
+pub const GNTST_no_device_space: i32 = -7;
+pub const GNTST_permission_denied: i32 = -8;
+pub const GNTST_bad_page: i32 = -9;
+pub const GNTST_bad_copy_arg: i32 = -10;
+pub const GNTST_address_too_big: i32 = -11;
+pub const GNTST_eagain: i32 = -12;
+pub const GNTST_no_space: i32 = -13;
 pub const HVMOP_set_param: u32 = 0;
 pub const HVMOP_get_param: u32 = 1;
 pub const HVM_PARAM_CALLBACK_IRQ: u32 = 0;
@@ -115,6 +144,23 @@ const _: () = {
     [
         "Offset of field: __guest_handle_void::p",
     ][::core::mem::offset_of!(__guest_handle_void, p) - 0usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct __guest_handle_xen_pfn_t {
+    pub p: *mut xen_pfn_t,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of __guest_handle_xen_pfn_t",
+    ][::core::mem::size_of::<__guest_handle_xen_pfn_t>() - 8usize];
+    [
+        "Alignment of __guest_handle_xen_pfn_t",
+    ][::core::mem::align_of::<__guest_handle_xen_pfn_t>() - 8usize];
+    [
+        "Offset of field: __guest_handle_xen_pfn_t::p",
+    ][::core::mem::offset_of!(__guest_handle_xen_pfn_t, p) - 0usize];
 };
 pub type domid_t = u16;
 #[repr(C)]
@@ -228,6 +274,39 @@ const _: () = {
     [
         "Offset of field: shared_info::arch",
     ][::core::mem::offset_of!(shared_info, arch) - 3088usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct xen_memory_reservation {
+    pub extent_start: __guest_handle_xen_pfn_t,
+    pub nr_extents: xen_ulong_t,
+    pub extent_order: ::core::ffi::c_uint,
+    pub mem_flags: ::core::ffi::c_uint,
+    pub domid: domid_t,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of xen_memory_reservation",
+    ][::core::mem::size_of::<xen_memory_reservation>() - 32usize];
+    [
+        "Alignment of xen_memory_reservation",
+    ][::core::mem::align_of::<xen_memory_reservation>() - 8usize];
+    [
+        "Offset of field: xen_memory_reservation::extent_start",
+    ][::core::mem::offset_of!(xen_memory_reservation, extent_start) - 0usize];
+    [
+        "Offset of field: xen_memory_reservation::nr_extents",
+    ][::core::mem::offset_of!(xen_memory_reservation, nr_extents) - 8usize];
+    [
+        "Offset of field: xen_memory_reservation::extent_order",
+    ][::core::mem::offset_of!(xen_memory_reservation, extent_order) - 16usize];
+    [
+        "Offset of field: xen_memory_reservation::mem_flags",
+    ][::core::mem::offset_of!(xen_memory_reservation, mem_flags) - 20usize];
+    [
+        "Offset of field: xen_memory_reservation::domid",
+    ][::core::mem::offset_of!(xen_memory_reservation, domid) - 24usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -432,6 +511,32 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
+pub struct vcpu_runstate_info {
+    pub state: ::core::ffi::c_int,
+    pub state_entry_time: u64,
+    pub time: [u64; 4usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of vcpu_runstate_info",
+    ][::core::mem::size_of::<vcpu_runstate_info>() - 48usize];
+    [
+        "Alignment of vcpu_runstate_info",
+    ][::core::mem::align_of::<vcpu_runstate_info>() - 8usize];
+    [
+        "Offset of field: vcpu_runstate_info::state",
+    ][::core::mem::offset_of!(vcpu_runstate_info, state) - 0usize];
+    [
+        "Offset of field: vcpu_runstate_info::state_entry_time",
+    ][::core::mem::offset_of!(vcpu_runstate_info, state_entry_time) - 8usize];
+    [
+        "Offset of field: vcpu_runstate_info::time",
+    ][::core::mem::offset_of!(vcpu_runstate_info, time) - 16usize];
+};
+pub type grant_ref_t = u32;
+#[repr(C)]
+#[derive(Copy, Clone)]
 pub struct grant_entry_v1 {
     pub flags: u16,
     pub domid: domid_t,
@@ -450,6 +555,152 @@ const _: () = {
     [
         "Offset of field: grant_entry_v1::frame",
     ][::core::mem::offset_of!(grant_entry_v1, frame) - 4usize];
+};
+pub type grant_handle_t = u32;
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct gnttab_map_grant_ref {
+    pub host_addr: u64,
+    pub flags: u32,
+    pub ref_: grant_ref_t,
+    pub dom: domid_t,
+    pub status: i16,
+    pub handle: grant_handle_t,
+    pub dev_bus_addr: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of gnttab_map_grant_ref",
+    ][::core::mem::size_of::<gnttab_map_grant_ref>() - 32usize];
+    [
+        "Alignment of gnttab_map_grant_ref",
+    ][::core::mem::align_of::<gnttab_map_grant_ref>() - 8usize];
+    [
+        "Offset of field: gnttab_map_grant_ref::host_addr",
+    ][::core::mem::offset_of!(gnttab_map_grant_ref, host_addr) - 0usize];
+    [
+        "Offset of field: gnttab_map_grant_ref::flags",
+    ][::core::mem::offset_of!(gnttab_map_grant_ref, flags) - 8usize];
+    [
+        "Offset of field: gnttab_map_grant_ref::ref_",
+    ][::core::mem::offset_of!(gnttab_map_grant_ref, ref_) - 12usize];
+    [
+        "Offset of field: gnttab_map_grant_ref::dom",
+    ][::core::mem::offset_of!(gnttab_map_grant_ref, dom) - 16usize];
+    [
+        "Offset of field: gnttab_map_grant_ref::status",
+    ][::core::mem::offset_of!(gnttab_map_grant_ref, status) - 18usize];
+    [
+        "Offset of field: gnttab_map_grant_ref::handle",
+    ][::core::mem::offset_of!(gnttab_map_grant_ref, handle) - 20usize];
+    [
+        "Offset of field: gnttab_map_grant_ref::dev_bus_addr",
+    ][::core::mem::offset_of!(gnttab_map_grant_ref, dev_bus_addr) - 24usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct gnttab_unmap_grant_ref {
+    pub host_addr: u64,
+    pub dev_bus_addr: u64,
+    pub handle: grant_handle_t,
+    pub status: i16,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of gnttab_unmap_grant_ref",
+    ][::core::mem::size_of::<gnttab_unmap_grant_ref>() - 24usize];
+    [
+        "Alignment of gnttab_unmap_grant_ref",
+    ][::core::mem::align_of::<gnttab_unmap_grant_ref>() - 8usize];
+    [
+        "Offset of field: gnttab_unmap_grant_ref::host_addr",
+    ][::core::mem::offset_of!(gnttab_unmap_grant_ref, host_addr) - 0usize];
+    [
+        "Offset of field: gnttab_unmap_grant_ref::dev_bus_addr",
+    ][::core::mem::offset_of!(gnttab_unmap_grant_ref, dev_bus_addr) - 8usize];
+    [
+        "Offset of field: gnttab_unmap_grant_ref::handle",
+    ][::core::mem::offset_of!(gnttab_unmap_grant_ref, handle) - 16usize];
+    [
+        "Offset of field: gnttab_unmap_grant_ref::status",
+    ][::core::mem::offset_of!(gnttab_unmap_grant_ref, status) - 20usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct gnttab_copy {
+    pub source: gnttab_copy_gnttab_copy_ptr,
+    pub dest: gnttab_copy_gnttab_copy_ptr,
+    pub len: u16,
+    pub flags: u16,
+    pub status: i16,
+}
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct gnttab_copy_gnttab_copy_ptr {
+    pub u: gnttab_copy_gnttab_copy_ptr__bindgen_ty_1,
+    pub domid: domid_t,
+    pub offset: u16,
+}
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub union gnttab_copy_gnttab_copy_ptr__bindgen_ty_1 {
+    pub ref_: grant_ref_t,
+    pub gmfn: xen_pfn_t,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of gnttab_copy_gnttab_copy_ptr__bindgen_ty_1",
+    ][::core::mem::size_of::<gnttab_copy_gnttab_copy_ptr__bindgen_ty_1>() - 8usize];
+    [
+        "Alignment of gnttab_copy_gnttab_copy_ptr__bindgen_ty_1",
+    ][::core::mem::align_of::<gnttab_copy_gnttab_copy_ptr__bindgen_ty_1>() - 8usize];
+    [
+        "Offset of field: gnttab_copy_gnttab_copy_ptr__bindgen_ty_1::ref_",
+    ][::core::mem::offset_of!(gnttab_copy_gnttab_copy_ptr__bindgen_ty_1, ref_) - 0usize];
+    [
+        "Offset of field: gnttab_copy_gnttab_copy_ptr__bindgen_ty_1::gmfn",
+    ][::core::mem::offset_of!(gnttab_copy_gnttab_copy_ptr__bindgen_ty_1, gmfn) - 0usize];
+};
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of gnttab_copy_gnttab_copy_ptr",
+    ][::core::mem::size_of::<gnttab_copy_gnttab_copy_ptr>() - 16usize];
+    [
+        "Alignment of gnttab_copy_gnttab_copy_ptr",
+    ][::core::mem::align_of::<gnttab_copy_gnttab_copy_ptr>() - 8usize];
+    [
+        "Offset of field: gnttab_copy_gnttab_copy_ptr::u",
+    ][::core::mem::offset_of!(gnttab_copy_gnttab_copy_ptr, u) - 0usize];
+    [
+        "Offset of field: gnttab_copy_gnttab_copy_ptr::domid",
+    ][::core::mem::offset_of!(gnttab_copy_gnttab_copy_ptr, domid) - 8usize];
+    [
+        "Offset of field: gnttab_copy_gnttab_copy_ptr::offset",
+    ][::core::mem::offset_of!(gnttab_copy_gnttab_copy_ptr, offset) - 10usize];
+};
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of gnttab_copy"][::core::mem::size_of::<gnttab_copy>() - 40usize];
+    ["Alignment of gnttab_copy"][::core::mem::align_of::<gnttab_copy>() - 8usize];
+    [
+        "Offset of field: gnttab_copy::source",
+    ][::core::mem::offset_of!(gnttab_copy, source) - 0usize];
+    [
+        "Offset of field: gnttab_copy::dest",
+    ][::core::mem::offset_of!(gnttab_copy, dest) - 16usize];
+    [
+        "Offset of field: gnttab_copy::len",
+    ][::core::mem::offset_of!(gnttab_copy, len) - 32usize];
+    [
+        "Offset of field: gnttab_copy::flags",
+    ][::core::mem::offset_of!(gnttab_copy, flags) - 34usize];
+    [
+        "Offset of field: gnttab_copy::status",
+    ][::core::mem::offset_of!(gnttab_copy, status) - 36usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -568,6 +819,33 @@ const _: () = {
     [
         "Offset of field: hvm_start_info::reserved",
     ][::core::mem::offset_of!(hvm_start_info, reserved) - 52usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct hvm_modlist_entry {
+    pub paddr: u64,
+    pub size: u64,
+    pub cmdline_paddr: u64,
+    pub reserved: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of hvm_modlist_entry"][::core::mem::size_of::<hvm_modlist_entry>() - 32usize];
+    [
+        "Alignment of hvm_modlist_entry",
+    ][::core::mem::align_of::<hvm_modlist_entry>() - 8usize];
+    [
+        "Offset of field: hvm_modlist_entry::paddr",
+    ][::core::mem::offset_of!(hvm_modlist_entry, paddr) - 0usize];
+    [
+        "Offset of field: hvm_modlist_entry::size",
+    ][::core::mem::offset_of!(hvm_modlist_entry, size) - 8usize];
+    [
+        "Offset of field: hvm_modlist_entry::cmdline_paddr",
+    ][::core::mem::offset_of!(hvm_modlist_entry, cmdline_paddr) - 16usize];
+    [
+        "Offset of field: hvm_modlist_entry::reserved",
+    ][::core::mem::offset_of!(hvm_modlist_entry, reserved) - 24usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
