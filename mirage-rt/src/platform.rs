@@ -26,8 +26,13 @@ pub trait Platform {
     /// [`RandomError`] where the machine has no source to be trusted; then nothing in `buffer` may be used.
     fn fill_random(&self, buffer: &mut [u8]) -> Result<(), RandomError>;
 
-    /// Writes to the console. Never blocks for long: what finds no room may be dropped.
+    /// Writes to the console. Never waits for whoever reads it: what finds no room is dropped and counted.
     fn write_console(&self, bytes: &[u8]);
+
+    /// How many bytes [`write_console`](Platform::write_console) has dropped.
+    fn console_lost(&self) -> u64 {
+        0
+    }
 
     /// Sleeps until `deadline` (`None`: without end), a device's event, or a call of [`Unpark::unpark`], and wakes the
     /// wakers of what happened. Returns at once when something of this had happened since the last call.

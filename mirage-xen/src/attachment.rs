@@ -8,6 +8,7 @@ use alloc::rc::Rc;
 use core::cell::Cell;
 use core::fmt;
 
+use crate::console::Console;
 use crate::events::{EventError, Events};
 use crate::grants::Grants;
 use crate::hypervisor::{HypercallError, Hypervisor};
@@ -25,6 +26,7 @@ struct Inner {
     events: Events,
     grants: Grants,
     xenstore: Xenstore,
+    console: Console,
 }
 
 /// The domain could not be attached to Xen.
@@ -71,7 +73,8 @@ impl Attachment {
         let events = Events::new(Rc::clone(&hypervisor));
         let grants = Grants::new(Rc::clone(&hypervisor));
         let xenstore = Xenstore::new();
-        let inner = Inner { generation: Cell::new(0), hypervisor, events, grants, xenstore };
+        let console = Console::new(Rc::clone(&hypervisor), events.clone());
+        let inner = Inner { generation: Cell::new(0), hypervisor, events, grants, xenstore, console };
         let attachment = Self { inner: Rc::new(inner) };
         attachment.reestablish()?;
         Ok(attachment)
@@ -89,6 +92,7 @@ impl Attachment {
         inner.hypervisor.attach()?;
         inner.grants.reset(generation);
         inner.events.reset(generation);
+        inner.console.attach();
         inner.xenstore.attach(&*inner.hypervisor, &inner.events)
     }
 
@@ -115,6 +119,11 @@ impl Attachment {
     /// The connection to xenstore.
     pub fn xenstore(&self) -> &Xenstore {
         &self.inner.xenstore
+    }
+
+    /// The domain's first console.
+    pub fn console(&self) -> &Console {
+        &self.inner.console
     }
 }
 

@@ -234,6 +234,23 @@ impl EventChannel {
         poll_fn(|context| self.poll_event(context)).await;
     }
 
+    /// Lets go of a port that was [adopted](Events::adopt) without closing it: nothing is woken by its events any more.
+    pub fn release(mut self) {
+        if self.is_current() {
+            self.forget();
+        }
+        // As after a resume: dropping it does nothing.
+        self.generation = u64::MAX;
+    }
+
+    fn forget(&self) {
+        let mut table = self.events.inner.table.borrow_mut();
+        if let Some(index) = table.ports.iter().position(|port| *port == self.channel.port) {
+            table.ports.swap_remove(index);
+            table.channels.swap_remove(index);
+        }
+    }
+
     fn is_current(&self) -> bool {
         self.generation == self.events.inner.generation.get()
     }
@@ -244,12 +261,7 @@ impl Drop for EventChannel {
         if !self.is_current() {
             return;
         }
-        let mut table = self.events.inner.table.borrow_mut();
-        if let Some(index) = table.ports.iter().position(|port| *port == self.channel.port) {
-            table.ports.swap_remove(index);
-            table.channels.swap_remove(index);
-        }
-        drop(table);
+        self.forget();
         if let Err(error) = self.events.inner.hypervisor.event_close(self.channel.port) {
             warn(format_args!("event channel {}: {error}", self.channel.port));
         }

@@ -81,6 +81,10 @@ impl Platform for XenPlatform {
         terminal::write(bytes);
     }
 
+    fn console_lost(&self) -> u64 {
+        self.attachment.console().lost()
+    }
+
     fn park(&self, deadline: Option<Instant>) {
         // Nothing but this processor could wake us between the look and the sleep, except for events, which end it.
         if self.woken.0.swap(false, Ordering::Acquire) {
@@ -116,6 +120,7 @@ pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, networks
         Ok(attachment) => attachment,
         Err(error) => power::refuse(format_args!("{error}")),
     };
+    terminal::run(attachment.console());
     let clock = xen.clock();
     let platform =
         Rc::new(XenPlatform { clock, last: Cell::new(0), attachment: attachment.clone(), woken: Arc::default() });

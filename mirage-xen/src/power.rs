@@ -136,6 +136,7 @@ fn decimal(number: u8, text: &mut [u8; 3]) -> &[u8] {
 
 /// Says how the program ended, waits until that was read, and ends the domain.
 pub(crate) fn exit(code: ExitCode, reason: ShutdownReason) -> ! {
+    terminal::end();
     let _ = writeln!(Output, "mirage: exit {}", code.0);
     terminal::flush();
     xen::end(reason);
@@ -144,6 +145,7 @@ pub(crate) fn exit(code: ExitCode, reason: ShutdownReason) -> ! {
 
 /// Ends a domain that cannot boot, with a message that says why.
 pub(crate) fn refuse(message: core::fmt::Arguments<'_>) -> ! {
+    terminal::end();
     let _ = writeln!(Output, "mirage: {message}");
     exit(ExitCode::FAILURE, ShutdownReason::PowerOff)
 }

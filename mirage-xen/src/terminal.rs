@@ -1,15 +1,16 @@
 //! The console of the machine we run on: usable from the first moments of boot to the last report of a crash.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::fmt::{self, Write};
 
 use crate::abi;
-use crate::console::{Console, Peer};
+use crate::console::ring::Ring;
+use crate::console::{Console, Output as Queue, Peer};
 use crate::hypervisor::{Hypervisor, PAGE_SIZE, Port};
 use crate::single::Single;
 use crate::xen::{self, Xen};
 
-/// How long output waits for a full ring, in nanoseconds.
+/// How long output waits for a full ring while the machine boots or ends, in nanoseconds.
 const PATIENCE: u64 = 200_000_000;
 
 /// How long the end of the program waits for its output to be read, in nanoseconds.
@@ -25,10 +26,16 @@ static TERMINAL: Single<Terminal> = Single::empty();
 
 /// The console ring and its event channel.
 struct Terminal {
-    console: Console,
+    ring: Ring<'static>,
     address: u64,
     port: Port,
     xen: Cell<Option<Xen>>,
+    /// What boot writes, and a report that interrupts a write. Always waits, so that there is no backlog.
+    direct: RefCell<Queue>,
+    /// What the running program writes to; it never waits.
+    console: RefCell<Option<Console>>,
+    /// The program is at its end: from now on, output waits.
+    ending: Cell<bool>,
 }
 
 /// Opens the console, if it has one below `limit`, which is where memory is mapped.
@@ -39,12 +46,19 @@ struct Terminal {
 pub(crate) unsafe fn open(limit: u64) {
     let ring = xen::parameter(abi::HVM_PARAM_CONSOLE_PFN).map(|frame| frame.saturating_mul(PAGE_SIZE as u64));
     let port = xen::parameter(abi::HVM_PARAM_CONSOLE_EVTCHN);
-    if let (Ok(ring), Ok(port)) = (ring, port)
-        && ring < limit
+    if let (Ok(address), Ok(port)) = (ring, port)
+        && address < limit
     {
-        // SAFETY: the page is Xen's ring, mapped as promised, and no RAM of ours.
-        let console = Console::new(unsafe { xen::view(ring) });
-        let terminal = Terminal { console, address: ring, port: Port(port as u32), xen: Cell::new(None) };
+        let terminal = Terminal {
+            // SAFETY: the page is Xen's ring, mapped as promised, and no RAM of ours.
+            ring: Ring::new(unsafe { xen::view(address) }),
+            address,
+            port: Port(port as u32),
+            xen: Cell::new(None),
+            direct: RefCell::new(Queue::new(0)),
+            console: RefCell::new(None),
+            ending: Cell::new(false),
+        };
         // SAFETY: promised by the caller.
         unsafe { TERMINAL.set(terminal) };
     }
@@ -57,6 +71,20 @@ pub(crate) fn attach(xen: Xen) {
     }
 }
 
+/// From now on output goes to `console`, which never waits.
+pub(crate) fn run(console: &Console) {
+    if let Some(terminal) = TERMINAL.get() {
+        terminal.console.replace(Some(console.clone()));
+    }
+}
+
+/// From now on output waits for its reader again: nothing runs any more but the end of the program.
+pub(crate) fn end() {
+    if let Some(terminal) = TERMINAL.get() {
+        terminal.ending.set(true);
+    }
+}
+
 /// Guest-physical address of the ring.
 pub(crate) fn address() -> Option<u64> {
     TERMINAL.get().map(|terminal| terminal.address)
@@ -64,8 +92,19 @@ pub(crate) fn address() -> Option<u64> {
 
 /// Writes to the console; nothing happens when there is none.
 pub(crate) fn write(bytes: &[u8]) {
-    if let Some(terminal) = TERMINAL.get() {
-        terminal.console.write(bytes, &Daemon::new(terminal, PATIENCE));
+    let Some(terminal) = TERMINAL.get() else { return };
+    let written = terminal.with_console(|console| {
+        if terminal.ending.get() {
+            console.write_with(bytes, &Daemon::new(terminal, PATIENCE))
+        } else {
+            console.write(bytes);
+            true
+        }
+    });
+    if !written && let Ok(mut direct) = terminal.direct.try_borrow_mut() {
+        direct.write(&terminal.ring, bytes, &Daemon::new(terminal, PATIENCE));
+        drop(direct);
+        terminal.notify();
     }
 }
 
@@ -75,7 +114,7 @@ pub(crate) fn offer() {
     let Some(terminal) = TERMINAL.get() else { return };
     for _ in 0..FIRST_PAUSES {
         xen::pause();
-        if terminal.console.is_read() {
+        if terminal.ring.is_read() {
             return;
         }
     }
@@ -83,8 +122,30 @@ pub(crate) fn offer() {
 
 /// Waits until all output was read, for a bounded time.
 pub(crate) fn flush() {
-    if let Some(terminal) = TERMINAL.get() {
-        terminal.console.flush(&Daemon::new(terminal, LAST_PATIENCE));
+    let Some(terminal) = TERMINAL.get() else { return };
+    let daemon = Daemon::new(terminal, LAST_PATIENCE);
+    if !terminal.with_console(|console| console.flush_with(&daemon))
+        && let Ok(mut direct) = terminal.direct.try_borrow_mut()
+    {
+        direct.flush(&terminal.ring, &daemon);
+    }
+}
+
+impl Terminal {
+    /// False when there is no console yet, or it did nothing.
+    fn with_console(&self, act: impl FnOnce(&Console) -> bool) -> bool {
+        self.console.try_borrow().is_ok_and(|console| console.as_ref().is_some_and(act))
+    }
+
+    fn notify(&self) {
+        // Without the event the output is read a little later.
+        let _ = xen::send(self.port());
+    }
+
+    /// The event channel, which is another one after a resume.
+    fn port(&self) -> Port {
+        let running = self.console.try_borrow().ok().and_then(|console| console.as_ref().and_then(Console::port));
+        running.unwrap_or(self.port)
     }
 }
 
@@ -113,12 +174,8 @@ impl<'a> Daemon<'a> {
 }
 
 impl Peer for Daemon<'_> {
-    fn notify(&self) {
-        // Without the event the output is read a little later.
-        let _ = xen::send(self.terminal.port);
-    }
-
     fn wait(&self) -> bool {
+        self.terminal.notify();
         let Some(xen) = self.terminal.xen.get() else {
             xen::pause();
             self.pauses.set(self.pauses.get().saturating_sub(1));
@@ -127,10 +184,11 @@ impl Peer for Daemon<'_> {
         let now = xen.system_time();
         let deadline = self.deadline.get().unwrap_or(now.saturating_add(self.patience));
         self.deadline.set(Some(deadline));
-        if now >= deadline || xen.poll(&[self.terminal.port], Some(deadline)).is_err() {
+        let port = self.terminal.port();
+        if now >= deadline || xen.poll(&[port], Some(deadline)).is_err() {
             return false;
         }
-        xen.event_take_pending(self.terminal.port);
+        xen.event_take_pending(port);
         true
     }
 }

@@ -221,6 +221,7 @@ fn begin() {
     if REPORTING.swap(true, Ordering::Relaxed) {
         crash();
     }
+    terminal::end();
 }
 
 fn finish(frame: &TrapFrame) -> ! {

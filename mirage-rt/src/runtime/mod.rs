@@ -148,6 +148,11 @@ impl Runtime {
         self.inner.platform.write_console(bytes);
     }
 
+    /// How many bytes of console output were lost so far, because nobody has read fast enough what was written before.
+    pub fn console_lost(&self) -> u64 {
+        self.inner.platform.console_lost()
+    }
+
     pub(crate) fn add_timer(&self, deadline: Instant, waker: Waker) -> Timer {
         let id = self.inner.timers.borrow_mut().add(deadline, waker);
         Timer { id, inner: Rc::downgrade(&self.inner) }

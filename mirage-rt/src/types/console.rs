@@ -2,7 +2,7 @@
 
 /// Where a program's lines go.
 pub trait Console {
-    /// Writes `bytes` in order. Never blocks for long: what finds no room is dropped and counted. An empty slice does
+    /// Writes `bytes` in order. Never waits: what finds no room is dropped and counted. An empty slice does
     /// nothing.
     fn write(&self, bytes: &[u8]);
 }

@@ -174,6 +174,11 @@ impl World {
         (self.xenstore.memory, BackendPort(0))
     }
 
+    /// The backend's end of the console ring.
+    pub fn console_end(&self) -> (SharedBytes<'static>, BackendPort) {
+        (self.console.memory, BackendPort(1))
+    }
+
     /// Lets every service do what it can now; whether any did anything.
     pub fn step(self: &Rc<Self>) -> bool {
         let mut services = core::mem::take(&mut *self.services.borrow_mut());
