@@ -95,9 +95,7 @@ fn first_pages(lab: &Lab, site: &Path, rounds: usize) -> Result<Vec<Figure>> {
     let mut linux = Samples::default();
     for _ in 0..rounds {
         ours.push(first_page(lab, site_domain(lab, site, 16), SocketAddrV4::new(SITE, 8080))?);
-        let words = format!("quiet lab.ipv4={LINUX}/24 lab.gateway=10.0.2.2");
-        let peer = lab.domain(lab.linux_kernel()).ramdisk(lab.linux_ramdisk()).memory(256).vif().cmdline(&words);
-        linux.push(first_page(lab, peer, SocketAddrV4::new(LINUX, 80))?);
+        linux.push(first_page(lab, lab.linux(LINUX), SocketAddrV4::new(LINUX, 80))?);
     }
     println!("\nreturn of xl create to the first HTTP 200, {rounds} rounds, ms, min / median / max");
     println!("  static-site  {ours}\n  Linux, nginx {linux}");

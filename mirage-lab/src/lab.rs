@@ -24,12 +24,13 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Clone, Debug)]
 pub struct LabOptions {
     pub(crate) memory_mib: u32,
+    pub(crate) dom0_memory_mib: u32,
     pub(crate) count_instructions: bool,
 }
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self { memory_mib: 2048, count_instructions: false }
+        Self { memory_mib: 2048, dom0_memory_mib: 512, count_instructions: false }
     }
 }
 
@@ -43,6 +44,13 @@ impl LabOptions {
     #[must_use]
     pub fn memory(mut self, mib: u32) -> Self {
         self.memory_mib = mib;
+        self
+    }
+
+    /// The part of the machine's memory that is dom0's; disks of domains lie in it.
+    #[must_use]
+    pub fn dom0_memory(mut self, mib: u32) -> Self {
+        self.dom0_memory_mib = mib;
         self
     }
 

@@ -26,6 +26,7 @@ mod error;
 mod images;
 mod lab;
 mod link;
+mod linux;
 mod monitor;
 mod packages;
 mod process;
@@ -33,8 +34,10 @@ mod process;
 mod protocol;
 mod qemu;
 pub mod runner;
+mod sample;
 
 pub use console::{Console, ConsoleError, Line};
 pub use domain::{Access, Domain, DomainBuilder, ExitReport, FirstOutput, StopReason, Times};
 pub use error::{CommandError, CreateError, ForwardError, SetupError, StartError};
 pub use lab::{Dom0Time, Finished, Lab, LabOptions};
+pub use sample::Sample;

@@ -23,7 +23,7 @@ const PROGRAM: &str = "qemu-system-x86_64";
 /// PV dom0s die on processors with SMAP; rdrand spares xl two seconds per domain; svm and npt are what PVH guests need.
 const PROCESSOR: &str = "qemu64,+svm,+npt,+rdrand";
 const HYPERVISOR_WORDS: &str = "console=com1 com1=115200 noreboot loglvl=info guest_loglvl=info \
-    dom0_mem=512M,max:512M dom0_max_vcpus=1 spec-ctrl=no xpti=no";
+    dom0_max_vcpus=1 spec-ctrl=no xpti=no";
 /// The network of the machine, and what QEMU calls it when ports are forwarded.
 pub(crate) const NETWORK: &str = "lab";
 const SETPRIV: &str = "the lab's programs end with it by its help: install util-linux";
@@ -227,6 +227,7 @@ fn arguments(command: &mut Command, images: &Images, share: &Path, options: &Lab
         let path = path.to_string_lossy().replace(',', ",,");
         format!("local,path={path},mount_tag={tag},security_model=none{more}")
     };
+    let dom0 = options.dom0_memory_mib;
     command
         .args(match options.count_instructions {
             false => &["-accel", "tcg,thread=multi,tb-size=512"][..],
@@ -235,7 +236,7 @@ fn arguments(command: &mut Command, images: &Images, share: &Path, options: &Lab
         .args(["-M", "pc", "-cpu", PROCESSOR, "-smp", "1"])
         .args(["-m", &format!("{}M", options.memory_mib)])
         .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
-        .args(["-kernel", "images/xen", "-append", HYPERVISOR_WORDS])
+        .args(["-kernel", "images/xen", "-append", &format!("{HYPERVISOR_WORDS} dom0_mem={dom0}M,max:{dom0}M")])
         .args(["-initrd", "images/vmlinux console=hvc0 quiet,images/dom0.cpio"])
         // Without `restrict` a packet to a guest that is gone would reach that address from the host's own network.
         .args(["-netdev", &format!("user,id={NETWORK},restrict=on,dhcpstart=10.0.2.100")])

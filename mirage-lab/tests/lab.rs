@@ -3,7 +3,7 @@
 mod guest;
 
 use guest::Guest;
-use mirage_lab::{Access, CommandError, CreateError, ForwardError, Lab, StopReason};
+use mirage_lab::{Access, CommandError, CreateError, ForwardError, Lab, Sample, StopReason};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::process::Command;
 use std::time::Duration;
@@ -192,9 +192,7 @@ fn what_can_not_be_made_is_refused() -> Outcome {
 fn the_linux_peer_serves_and_comes_back_from_a_file() -> Outcome {
     let Some(lab) = Lab::shared_or_skip() else { return Ok(()) };
     let server = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 90), 80);
-    let words = format!("quiet lab.ipv4={}/24", server.ip());
-    let peer = lab.domain(lab.linux_kernel()).ramdisk(lab.linux_ramdisk()).memory(160).vif().cmdline(&words);
-    let mut peer = peer.start()?;
+    let mut peer = lab.linux(*server.ip()).memory(160).start()?;
     lab.first_answer(server, "/", LIMIT)?;
     let printed = lab.dom0_checked(&format!("ab -q -k -c4 -n100 http://{server}/"))?;
     assert!(printed.contains("Failed requests:        0"), "{printed}");
@@ -204,6 +202,32 @@ fn the_linux_peer_serves_and_comes_back_from_a_file() -> Outcome {
     peer.restore()?;
     assert_ne!(peer.number(), number);
     lab.first_answer(server, "/", LIMIT)?;
+    Ok(())
+}
+
+#[test]
+fn the_linux_peer_runs_scripts_and_loads_its_disk() -> Outcome {
+    let Some(lab) = Lab::shared_or_skip() else { return Ok(()) };
+    let address = Ipv4Addr::new(10, 0, 2, 91);
+    let peer = lab.linux(address).memory(160).blank_disk("xvda", 16).start()?;
+    let error = lab.linux_run(address, "echo of Linux; exit 7", LIMIT).expect_err("its status is not 0");
+    assert!(matches!(&error, CommandError::Status { status: 7, said, .. } if said == "of Linux"), "{error}");
+    let statistics = format!("/sys/bus/xen-backend/devices/vbd-{}-51712/statistics", peer.number());
+    let counters = [format!("{statistics}/rd_sect"), format!("{statistics}/wr_sect")];
+    let counters = [counters[0].as_str(), counters[1].as_str()];
+    let before = lab.sample(&counters)?;
+    let printed =
+        lab.linux_run(address, "for how in randread write; do disk-load /dev/xvda $how 4096 8 1; done", LIMIT)?;
+    let after = lab.sample(&counters)?;
+    // Both ends count the same.
+    for (index, line) in printed.lines().enumerate() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ["operations", done, "nanoseconds", _, "errors", "0"] = words[..] else { return Err(line.into()) };
+        assert_eq!(done.parse::<u64>()? * 8, after.number(index) - before.number(index), "{printed}");
+    }
+    assert_eq!(printed.lines().count(), 2, "{printed}");
+    let cpu = |sample: &Sample| sample.cpu_ns(peer.number()).ok_or("it runs");
+    assert!(cpu(&after)? > cpu(&before)? && after.time > before.time);
     Ok(())
 }
 

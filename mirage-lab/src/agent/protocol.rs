@@ -36,6 +36,8 @@ pub enum Kind {
     StoreRead = 9,
     /// To the agent: write a xenstore node (payload: path, a zero byte, the value).
     StoreWrite = 10,
+    /// To the agent: the state of every domain and the content of the files that the payload names, one a line.
+    Sample = 11,
 
     /// From the agent: dom0 is up (payload: its clock).
     Ready = 64,
@@ -57,12 +59,14 @@ pub enum Kind {
     Failed = 72,
     /// From the agent: a probed page was answered with 200 (clock `u64`, number of tries `u32`).
     Probed = 73,
+    /// From the agent: a sample (clock `u64`, states, then for each file a zero byte and its content; nothing if it can't be read).
+    Sampled = 74,
 }
 
 impl Kind {
     /// The kind with this number.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 20] = [
+        const ALL: [Kind; 22] = [
             Kind::Run,
             Kind::Kill,
             Kind::Follow,
@@ -73,6 +77,7 @@ impl Kind {
             Kind::Probe,
             Kind::StoreRead,
             Kind::StoreWrite,
+            Kind::Sample,
             Kind::Ready,
             Kind::Output,
             Kind::ErrorOutput,
@@ -83,6 +88,7 @@ impl Kind {
             Kind::Answer,
             Kind::Failed,
             Kind::Probed,
+            Kind::Sampled,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)
     }

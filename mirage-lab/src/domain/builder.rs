@@ -24,9 +24,17 @@ pub struct DomainBuilder {
     memory_mib: u32,
     cmdline: String,
     vifs: Vec<String>,
-    disks: Vec<(String, PathBuf, Access)>,
+    disks: Vec<(String, Content, Access)>,
     lines: Vec<String>,
     paused: bool,
+}
+
+/// What is on a disk at first.
+enum Content {
+    /// A copy of a file of the host.
+    File(PathBuf),
+    /// Nothing, of so many MiB.
+    Blank(u32),
 }
 
 /// Where a kernel is.
@@ -92,7 +100,13 @@ impl DomainBuilder {
 
     /// One more disk, for example `xvda`: a copy of a file of the host, see [`Domain::read_disk`].
     pub fn disk(mut self, device: &str, file: impl AsRef<Path>, access: Access) -> Self {
-        self.disks.push((device.to_owned(), file.as_ref().to_path_buf(), access));
+        self.disks.push((device.to_owned(), Content::File(file.as_ref().to_path_buf()), access));
+        self
+    }
+
+    /// One more disk, for example `xvda`, of so many MiB: zeros, which take none of dom0's memory until they are written.
+    pub fn blank_disk(mut self, device: &str, mib: u32) -> Self {
+        self.disks.push((device.to_owned(), Content::Blank(mib), Access::ReadWrite));
         self
     }
 
@@ -151,8 +165,12 @@ impl DomainBuilder {
             let (there, here) = (quote(&format!("{IMAGES}{name}")), quote(&format!("/tmp/{name}")));
             domain.lab.dom0_checked(&format!("flock /run/lock/images sh -c 'test -e \"$1\" || {{ cp \"$0\" \"$1.part\" && mv \"$1.part\" \"$1\"; }}' {there} {here}"))?;
         }
-        for (device, file, _) in &self.disks {
-            domain.lab.put(file, &disk_path(&domain.name, device))?;
+        for (device, content, _) in &self.disks {
+            let path = disk_path(&domain.name, device);
+            match content {
+                Content::File(file) => domain.lab.put(file, &path)?,
+                Content::Blank(mib) => domain.lab.dom0_checked(&format!("truncate -s {mib}M {path}")).map(drop)?,
+            }
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# The first program of the Linux domU that benchmarks compare with: nginx and iperf3, nothing else.
+# The first program of the Linux domU that benchmarks compare with: nginx, iperf3, and a port that runs what it is sent, for
+# dom0 to start loads with.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 /bin/busybox --install -s 2>/dev/null
 mount -t proc proc /proc
@@ -28,5 +29,6 @@ ip route add default via "$gateway"
 mkdir -p /run /tmp /var/lib/nginx /var/log/nginx
 nginx -c /etc/nginx.conf
 iperf3 -s -D
+nc -ll -p 7000 -e /bin/sh &
 echo "domu: ready after $(cut -d' ' -f1 /proc/uptime) s"
 while :; do sleep 3600; done

@@ -13,6 +13,7 @@ use crate::packages::{DOM0, Tree};
 use crate::process::{output, require, tethered};
 use modules::Modules;
 use root::Root;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ const DOMAINS: &str = include_str!("../agent/domains.c");
 const DOM0_INIT: &str = include_str!("dom0-init.sh");
 const DOMU_INIT: &str = include_str!("domu-init.sh");
 const VIF: &str = include_str!("vif-lab.sh");
+const DISK_LOAD: &str = include_str!("disk-load.c");
 const NGINX: &str = include_str!("nginx.conf");
 
 /// Raised when what is built from the same parts changes.
@@ -103,6 +105,7 @@ impl Images {
             DOMU_INIT.as_bytes(),
             VIF.as_bytes(),
             NGINX.as_bytes(),
+            DISK_LOAD.as_bytes(),
         ];
         let lists = [DOM0.wanted, DOM0.prefixes, &DOM0_PROGRAMS, &XEN_PROGRAMS, &DOM0_MODULES, &DOMU_MODULES];
         let words = lists.iter().flat_map(|list| list.iter().map(|word| word.as_bytes()));
@@ -142,25 +145,32 @@ fn build_from(tree: &Tree, folder: &Path) -> Result<(), SetupError> {
     store(folder, "vmlinux", &kernel)?;
     let modules = Modules::find(tree)?;
     let helper = compile_helper(tree, folder)?;
+    let load = compile(folder, "disk-load", DISK_LOAD, &[])?;
     save(folder, "dom0.cpio", dom0(tree, &modules, helper)?)?;
-    save(folder, "domu.cpio", domu(tree, &modules)?)
+    save(folder, "domu.cpio", domu(tree, &modules, load)?)
 }
 
 /// The program that asks the hypervisor about its domains, built against the packages' own libxenctrl.
 fn compile_helper(tree: &Tree, folder: &Path) -> Result<Vec<u8>, SetupError> {
-    require("cc", "a C compiler builds the lab's question to the hypervisor: install gcc")?;
-    let source = folder.join("domains.c");
-    let program = folder.join("domains");
-    fs::write(&source, DOMAINS).map_err(SetupError::file(&source))?;
-    let mut command = tethered("cc");
-    command.args(["-O2", "-Wall", "-Werror", "-o"]).arg(&program).arg(&source);
-    command.arg("-I").arg(tree.root().join("usr/include"));
+    let option = |flag: &str, path: PathBuf| [OsString::from(flag), path.into()];
+    let mut arguments = option("-I", tree.root().join("usr/include")).to_vec();
     if let Some(library) = tree.resolve("usr/lib/x86_64-linux-gnu") {
-        command.arg("-L").arg(library);
+        arguments.extend(option("-L", library));
     }
     // The library's own needs are there in dom0 only.
-    command.args(["-lxenctrl", "-Wl,--allow-shlib-undefined", "-Wl,--unresolved-symbols=ignore-in-shared-libs"]);
-    output(&mut command, || "compiling the lab's question to the hypervisor".into())?;
+    let words = ["-lxenctrl", "-Wl,--allow-shlib-undefined", "-Wl,--unresolved-symbols=ignore-in-shared-libs"];
+    arguments.extend(words.map(OsString::from));
+    compile(folder, "domains", DOMAINS, &arguments)
+}
+
+/// A program in C, one file, beside the images.
+fn compile(folder: &Path, name: &str, text: &str, arguments: &[OsString]) -> Result<Vec<u8>, SetupError> {
+    require("cc", "a C compiler builds the lab's programs for dom0 and for the Linux domU: install gcc")?;
+    let (source, program) = (folder.join(format!("{name}.c")), folder.join(name));
+    fs::write(&source, text).map_err(SetupError::file(&source))?;
+    let mut command = tethered("cc");
+    command.args(["-O2", "-Wall", "-Werror", "-o"]).arg(&program).arg(&source).args(arguments);
+    output(&mut command, || format!("compiling the lab's program {name}"))?;
     fs::read(&program).map_err(SetupError::file(&program))
 }
 
@@ -191,11 +201,12 @@ fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>) -> Result<Ro
     Ok(root)
 }
 
-fn domu<'a>(tree: &'a Tree, modules: &Modules<'_>) -> Result<Root<'a>, SetupError> {
+fn domu<'a>(tree: &'a Tree, modules: &Modules<'_>, load: Vec<u8>) -> Result<Root<'a>, SetupError> {
     let mut root = Root::new(tree)?;
     for program in ["nginx", "iperf3"] {
         root.program(program)?;
     }
+    root.program_from("usr/bin/disk-load", load)?;
     root.archive.file("etc/passwd", 0o644, "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n");
     root.archive.file("etc/group", 0o644, "root:x:0:\nnogroup:x:65534:\n");
     root.archive.file("etc/nginx.conf", 0o644, NGINX);
