@@ -112,6 +112,7 @@ pub type Networks = fn(&Attachment) -> Rc<dyn Connector>;
 /// # Panics
 ///
 /// When the machine was not booted by [`boot::start`], as on a host.
+#[inline]
 pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, networks: Option<Networks>) -> ! {
     let Some(xen) = boot::xen() else { panic!("only an image that has booted can run on Xen") };
     // SAFETY: whoever gets here was booted, and main runs on the program's stack.

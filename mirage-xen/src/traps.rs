@@ -21,7 +21,7 @@ use crate::xen;
 pub const VECTORS: usize = 32;
 
 /// Bytes between two of the entry points that the image has, one for each vector.
-pub const ENTRY_STRIDE: u64 = 16;
+pub const ENTRY_STRIDE: u64 = 8;
 
 /// Bytes of stack that a report has.
 const STACK_BYTES: u64 = 2048;
@@ -33,54 +33,65 @@ const CODE_DESCRIPTOR: u64 = 0x00AF_9B00_0000_FFFF;
 const TASK: u16 = 0x18;
 
 /// What the entry code leaves on the stack: registers, vector, and what the processor pushed.
-#[repr(C)]
+#[repr(transparent)]
 #[derive(Clone, Copy, Default)]
-pub struct TrapFrame {
-    r15: u64,
-    r14: u64,
-    r13: u64,
-    r12: u64,
-    r11: u64,
-    r10: u64,
-    r9: u64,
-    r8: u64,
-    rbp: u64,
-    rdi: u64,
-    rsi: u64,
-    rdx: u64,
-    rcx: u64,
-    rbx: u64,
-    rax: u64,
-    vector: u64,
-    error: u64,
-    rip: u64,
-    cs: u64,
-    rflags: u64,
-    rsp: u64,
-    ss: u64,
-}
+pub struct TrapFrame([u64; 22]);
+
+/// The registers' places in a frame, in the order of the entries' pushes, the last one first.
+const R15: usize = 0;
+const R14: usize = 1;
+const R13: usize = 2;
+const R12: usize = 3;
+const R11: usize = 4;
+const R10: usize = 5;
+const R9: usize = 6;
+const R8: usize = 7;
+const RBP: usize = 8;
+const RDI: usize = 9;
+const RSI: usize = 10;
+const RDX: usize = 11;
+const RCX: usize = 12;
+const RBX: usize = 13;
+const RAX: usize = 14;
+const VECTOR: usize = 15;
+const ERROR: usize = 16;
+const RIP: usize = 17;
+const CS: usize = 18;
+const FLAGS: usize = 19;
+const RSP: usize = 20;
+const SS: usize = 21;
 
 impl TrapFrame {
-    /// The frame of a panic, in which only some registers are known.
+    /// The vector of a panic, of which only some registers are known.
     const PANIC: u64 = u64::MAX;
+
+    fn vector(&self) -> u64 {
+        self.0[VECTOR]
+    }
 }
 
 impl fmt::Display for TrapFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = [
-            [("rip", self.rip), ("rsp", self.rsp), ("rbp", self.rbp), ("rbx", self.rbx)],
-            [("r12", self.r12), ("r13", self.r13), ("r14", self.r14), ("r15", self.r15)],
-            [("rax", self.rax), ("rcx", self.rcx), ("rdx", self.rdx), ("rsi", self.rsi)],
-            [("rdi", self.rdi), (" r8", self.r8), (" r9", self.r9), ("r10", self.r10)],
-            [("r11", self.r11), ("flg", self.rflags), (" cs", self.cs), (" ss", self.ss)],
-        ];
-        let known = if self.vector == Self::PANIC { 2 } else { rows.len() };
-        for row in &rows[..known] {
-            f.write_str("mirage:")?;
-            for (name, value) in row {
-                write!(f, " {name}={value:016x}")?;
+        const IN_A_ROW: usize = 4;
+        // Four letters for each, in the order of `PLACES`. Those that are known of a panic come first.
+        const NAMES: &[u8; 80] = b" rip rsp rbp rbx r12 r13 r14 r15 rax rcx rdx rsi rdi  r8  r9 r10 r11 flg  cs  ss";
+        const PLACES: [u8; 20] = {
+            let places =
+                [RIP, RSP, RBP, RBX, R12, R13, R14, R15, RAX, RCX, RDX, RSI, RDI, R8, R9, R10, R11, FLAGS, CS, SS];
+            let mut bytes = [0; 20];
+            let mut index = 0;
+            while index < bytes.len() {
+                bytes[index] = places[index] as u8;
+                index += 1;
             }
-            f.write_str("\n")?;
+            bytes
+        };
+        let known = if self.vector() == Self::PANIC { 2 * IN_A_ROW } else { PLACES.len() };
+        for (index, (name, place)) in NAMES.chunks_exact(4).zip(PLACES).take(known).enumerate() {
+            f.write_str(if index % IN_A_ROW == 0 { "mirage:" } else { "" })?;
+            name.iter().try_for_each(|letter| f.write_char(char::from(*letter)))?;
+            let line_end = if index % IN_A_ROW == IN_A_ROW - 1 { "\n" } else { "" };
+            write!(f, "={:016x}{line_end}", self.0[usize::from(place)])?;
         }
         Ok(())
     }
@@ -182,14 +193,20 @@ pub fn fault(frame: &TrapFrame) -> ! {
     // SAFETY: exceptions happen in ring 0 only.
     let address = unsafe { cpu::fault_address() };
     let mut out = Output;
-    let _ = write!(out, "\nmirage: fault: {} (vector {}, error {:#x})", name(frame.vector), frame.vector, frame.error);
-    if frame.vector == 14 {
+    let _ = write!(
+        out,
+        "\nmirage: fault: {} (vector {}, error {:#x})",
+        name(frame.vector()),
+        frame.vector(),
+        frame.0[ERROR]
+    );
+    if frame.vector() == 14 {
         let _ = write!(out, " at the address {address:#x}");
     }
     let _ = out.write_str("\n");
     if let Some(memory) = Memory::machine() {
         let stack = memory.stack();
-        if (stack.start - PAGE_SIZE as u64..stack.start).contains(&address) && matches!(frame.vector, 8 | 14) {
+        if (stack.start - PAGE_SIZE as u64..stack.start).contains(&address) && matches!(frame.vector(), 8 | 14) {
             let kib = (stack.end - stack.start) / 1024;
             let _ = writeln!(out, "mirage: the stack of {kib} KiB is too small: move large values to the heap");
         }
@@ -199,16 +216,17 @@ pub fn fault(frame: &TrapFrame) -> ! {
 
 /// Reports a panic and ends the domain as crashed. `message` says where and why.
 pub fn panic(message: &dyn fmt::Display) -> ! {
-    let mut frame = TrapFrame { vector: TrapFrame::PANIC, ..TrapFrame::default() };
+    let mut frame = TrapFrame::default();
+    frame.0[VECTOR] = TrapFrame::PANIC;
     // SAFETY: the instructions read registers and write them to the frame, which is ours.
     unsafe {
         asm!("lea rcx, [rip]", "mov [rax + {rip}], rcx", "mov [rax + {rsp}], rsp", "mov [rax + {rbp}], rbp",
             "mov [rax + {rbx}], rbx", "mov [rax + {r12}], r12", "mov [rax + {r13}], r13", "mov [rax + {r14}], r14",
             "mov [rax + {r15}], r15", in("rax") &raw mut frame, out("rcx") _,
-            rip = const offset_of!(TrapFrame, rip), rsp = const offset_of!(TrapFrame, rsp),
-            rbp = const offset_of!(TrapFrame, rbp), rbx = const offset_of!(TrapFrame, rbx),
-            r12 = const offset_of!(TrapFrame, r12), r13 = const offset_of!(TrapFrame, r13),
-            r14 = const offset_of!(TrapFrame, r14), r15 = const offset_of!(TrapFrame, r15),
+            rip = const 8 * RIP, rsp = const 8 * RSP,
+            rbp = const 8 * RBP, rbx = const 8 * RBX,
+            r12 = const 8 * R12, r13 = const 8 * R13,
+            r14 = const 8 * R14, r15 = const 8 * R15,
             options(nostack, preserves_flags));
     }
     begin();
@@ -232,7 +250,7 @@ fn finish(frame: &TrapFrame) -> ! {
     }
     let _ = write!(out, "\n{frame}");
     if let Some(memory) = Memory::machine() {
-        print_stack(memory.stack(), frame.rsp);
+        print_stack(memory.stack(), frame.0[RSP]);
     }
     let _ = out.write_str("mirage: crash\n");
     terminal::flush();
@@ -296,11 +314,15 @@ mod tests {
 
     #[test]
     fn frames_print_every_register() {
-        let text = TrapFrame { rip: 0x10_1234, r15: 15, ..TrapFrame::default() }.to_string();
+        let mut frame = TrapFrame::default();
+        (frame.0[RIP], frame.0[R15], frame.0[SS]) = (0x10_1234, 15, 3);
+        let text = frame.to_string();
         assert!(text.starts_with("mirage: rip=0000000000101234 rsp="), "{text}");
         assert!(text.contains("r15=000000000000000f"), "{text}");
         assert_eq!(text.lines().count(), 5);
-        let panic = TrapFrame { vector: TrapFrame::PANIC, r15: 15, ..TrapFrame::default() }.to_string();
+        assert!(text.contains(" r8=0000000000000000  r9=") && text.ends_with("  ss=0000000000000003\n"), "{text}");
+        frame.0[VECTOR] = TrapFrame::PANIC;
+        let panic = frame.to_string();
         assert!(panic.contains("r15=000000000000000f") && !panic.contains("rax"), "{panic}");
     }
 }

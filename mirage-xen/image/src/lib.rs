@@ -17,9 +17,17 @@ mod libc;
 #[cfg(not(test))]
 mod panic;
 
+use mirage_rt::boot::{Boot, MainFuture};
+use mirage_xen::platform::Networks;
+
 pub use mirage_rt::boot::{Unikernel, boxed};
 pub use mirage_xen::connector::networks;
-pub use mirage_xen::platform::run;
+
+/// Runs an application; see [`mirage_xen::platform::run`], which is compiled here, where size is favoured.
+pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, networks: Option<Networks>) -> ! {
+    mirage_xen::platform::run(unikernel, main, networks)
+}
+
 #[cfg(not(test))]
 pub use panic::panicked;
 

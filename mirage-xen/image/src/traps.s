@@ -1,4 +1,4 @@
-# One entry for each exception, 16 bytes apart. They make the stack alike for all, save the registers and call
+# One entry for each exception, 8 bytes apart. They make the stack alike for all, save the registers and call
 # _mirage_trap(frame), which does not return. The processor has switched to the stack of the handlers (IST).
 
     .pushsection .text.traps, "ax", @progbits
@@ -7,16 +7,20 @@
 _mirage_trap_entries:
     .set vector, 0
     .rept 32
-    .balign 16
+    .balign 8
+    push vector
     # These vectors come with an error code: 8, 10 to 14, 17, 21, 29, 30.
     .if ((0x60227D00 >> vector) & 1) == 0
-    push 0
-    .endif
-    push vector
+    jmp 1f
+    .else
     jmp _mirage_trap_common
+    .endif
     .set vector, vector + 1
     .endr
 
+    # The vector goes a place further down, and a zero takes its place.
+1:  push [rsp]
+    mov qword ptr [rsp + 8], 0
 _mirage_trap_common:
     push rax
     push rbx
