@@ -13,6 +13,7 @@ pub struct Help<'a> {
 }
 
 impl fmt::Display for Help<'_> {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: boot keys, as arguments or on the kernel command line", self.program)?;
         for key in self.keys {

@@ -1,6 +1,6 @@
 //! Reading words into values, with every mistake reported.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -18,19 +18,19 @@ pub enum Parsed {
     Values(Values),
 }
 
-/// A mistake in the words.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A mistake in the words; it names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum KeyError {
+pub enum KeyError<'w> {
     /// A word that is neither a key nor a key's value.
     Unexpected {
         /// The word.
-        word: String,
+        word: &'w str,
     },
     /// A key that this program does not have.
     Unknown {
         /// Its name, as written.
-        name: String,
+        name: &'w str,
         /// The key that is spelled most alike.
         similar: Option<&'static str>,
     },
@@ -46,7 +46,7 @@ pub enum KeyError {
         /// The key.
         name: &'static str,
         /// The value, as written.
-        value: String,
+        value: &'w str,
         /// What is wrong with it.
         error: ValueError,
     },
@@ -64,7 +64,8 @@ pub enum KeyError {
     },
 }
 
-impl fmt::Display for KeyError {
+impl fmt::Display for KeyError<'_> {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeyError::Unexpected { word } => write!(f, "unexpected word \"{word}\": keys are written --name value"),
@@ -84,7 +85,7 @@ impl fmt::Display for KeyError {
     }
 }
 
-impl core::error::Error for KeyError {}
+impl core::error::Error for KeyError<'_> {}
 
 /// Reads `words` as the keys of `specs`.
 ///
@@ -92,16 +93,15 @@ impl core::error::Error for KeyError {}
 ///
 /// Every mistake in the words, in their order, then the keys that are missing.
 #[inline]
-pub fn parse(specs: &'static [KeySpec], words: &[String]) -> Result<Parsed, Vec<KeyError>> {
-    let mut values = Values::default();
-    let mut errors = Vec::new();
-    let mut words = words.iter().peekable();
-    while let Some(word) = words.next() {
+pub fn parse<'w>(specs: &'static [KeySpec], mut words: &'w [String]) -> Result<Parsed, Vec<KeyError<'w>>> {
+    let mut reading = Reading { values: Values::default(), errors: Vec::new() };
+    while let Some((word, rest)) = words.split_first() {
+        words = rest;
         let Some(written) = word.strip_prefix("--") else {
-            errors.push(KeyError::Unexpected { word: word.clone() });
+            reading.mistake(KeyError::Unexpected { word });
             continue;
         };
-        let (name, inline) = match written.split_once('=') {
+        let (name, mut value) = match written.split_once('=') {
             Some((name, value)) => (name, Some(value)),
             None => (written, None),
         };
@@ -109,91 +109,100 @@ pub fn parse(specs: &'static [KeySpec], words: &[String]) -> Result<Parsed, Vec<
             return Ok(Parsed::Help);
         }
         let spec = specs.iter().find(|spec| spec.name == name);
-        let takes_next = inline.is_none() && spec.is_none_or(|spec| spec.kind != KeyKind::Flag);
-        let next = if takes_next { words.next_if(|next| !next.starts_with("--")) } else { None };
-        let value = inline.or(next.map(String::as_str));
-        match spec {
-            None => errors.push(KeyError::Unknown { name: name.to_string(), similar: similar(specs, name) }),
-            Some(spec) => match read(spec, value, &values) {
-                Ok(value) => values.insert(spec.name, value),
-                Err(error) => errors.push(error),
-            },
+        if value.is_none()
+            && spec.is_none_or(|spec| spec.kind != KeyKind::Flag)
+            && let Some((next, rest)) = words.split_first()
+            && !next.starts_with("--")
+        {
+            (value, words) = (Some(next.as_str()), rest);
+        }
+        match (spec, value) {
+            (None, _) => reading.mistake(KeyError::Unknown { name, similar: similar(specs, name) }),
+            (Some(&KeySpec { name, .. }), _) if reading.values.value(name).is_some() => {
+                reading.mistake(KeyError::Twice { name });
+            }
+            (Some(spec), Some(text)) => reading.read(spec, text),
+            (Some(spec), None) if spec.kind == KeyKind::Flag => reading.read(spec, "true"),
+            (Some(&KeySpec { name, kind, .. }), None) => reading.mistake(KeyError::NoValue { name, kind }),
         }
     }
     for spec in specs {
-        let mentioned = values.value(spec.name).is_some() || errors.iter().any(|error| error.key() == Some(spec.name));
-        if !mentioned && let Err(error) = fall_back(spec, &mut values) {
-            errors.push(error);
+        match spec.default {
+            _ if reading.mentions(spec.name) => {}
+            Some(text) => reading.read(spec, text),
+            None if spec.required => reading.mistake(KeyError::Missing { name: spec.name, kind: spec.kind }),
+            None => {}
         }
     }
-    if errors.is_empty() { Ok(Parsed::Values(values)) } else { Err(errors) }
+    if reading.errors.is_empty() { Ok(Parsed::Values(reading.values)) } else { Err(reading.errors) }
 }
 
-impl KeyError {
-    fn key(&self) -> Option<&'static str> {
-        match self {
-            KeyError::NoValue { name, .. } | KeyError::Value { name, .. } | KeyError::Twice { name } => Some(name),
-            _ => None,
+/// What was read so far.
+struct Reading<'w> {
+    values: Values,
+    errors: Vec<KeyError<'w>>,
+}
+
+impl<'w> Reading<'w> {
+    #[inline]
+    fn read(&mut self, spec: &KeySpec, text: &'w str) {
+        match (spec.read)(spec.kind, text) {
+            Ok(value) => self.values.insert(spec.name, value),
+            Err(error) => self.mistake(KeyError::Value { name: spec.name, value: text, error }),
         }
     }
-}
 
-#[inline]
-fn read(spec: &KeySpec, value: Option<&str>, known: &Values) -> Result<super::Value, KeyError> {
-    if known.value(spec.name).is_some() {
-        return Err(KeyError::Twice { name: spec.name });
+    #[inline]
+    fn mistake(&mut self, error: KeyError<'w>) {
+        self.errors.push(error);
     }
-    let text = match (value, spec.kind) {
-        (Some(text), _) => text,
-        (None, KeyKind::Flag) => "true",
-        (None, kind) => return Err(KeyError::NoValue { name: spec.name, kind }),
-    };
-    read_text(spec, text)
-}
 
-#[inline]
-fn read_text(spec: &KeySpec, text: &str) -> Result<super::Value, KeyError> {
-    let wrong = |error| KeyError::Value { name: spec.name, value: text.to_string(), error };
-    (spec.read)(spec.kind, text).map_err(wrong)
-}
-
-/// The value of a key that was not given.
-#[inline]
-fn fall_back(spec: &KeySpec, values: &mut Values) -> Result<(), KeyError> {
-    match (spec.default, spec.required) {
-        (Some(text), _) => values.insert(spec.name, read_text(spec, text)?),
-        (None, true) => return Err(KeyError::Missing { name: spec.name, kind: spec.kind }),
-        (None, false) => {}
+    /// Whether the key has a value, or a mistake was found in it.
+    #[inline]
+    fn mentions(&self, key: &str) -> bool {
+        let wrong = |error: &KeyError<'_>| match error {
+            KeyError::NoValue { name, .. } | KeyError::Value { name, .. } | KeyError::Twice { name } => *name == key,
+            _ => false,
+        };
+        self.values.value(key).is_some() || self.errors.iter().any(wrong)
     }
-    Ok(())
 }
 
 /// The key spelled most like `name`, if one is near.
 #[inline]
 fn similar(specs: &[KeySpec], name: &str) -> Option<&'static str> {
-    let names = specs.iter().map(|spec| spec.name).chain(core::iter::once("help"));
-    let (distance, best) = names.map(|known| (distance(known, name), known)).min()?;
-    (distance <= 1 + name.len() / 4).then_some(best)
+    let mut best = None;
+    let mut limit = 2 + name.len() / 4;
+    for known in specs.iter().map(|spec| spec.name).chain(core::iter::once("help")) {
+        let distance = distance(known, name);
+        if distance < limit {
+            (best, limit) = (Some(known), distance);
+        }
+    }
+    best
 }
 
 /// How many letters to insert, delete or change to make `a` of `b` (Levenshtein). Names longer than the row are far apart.
 #[inline]
 fn distance(a: &str, b: &str) -> usize {
-    const LONGEST: usize = 64;
-    if a.len() >= LONGEST || b.len() >= LONGEST {
-        return usize::MAX;
+    let mut row = [0; 64];
+    let Some(row) = row.get_mut(..=b.len()) else { return usize::MAX };
+    for (index, cell) in row.iter_mut().enumerate() {
+        *cell = index;
     }
-    let mut row: [usize; LONGEST] = core::array::from_fn(|index| index);
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
+    for x in a.bytes() {
+        let Some((first, rest)) = row.split_first_mut() else { break };
+        let mut diagonal = *first;
+        *first += 1;
+        let mut left = *first;
+        for (cell, y) in rest.iter_mut().zip(b.bytes()) {
             let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = *cell;
+            left = changed.min(left + 1).min(diagonal + 1);
+            *cell = left;
         }
     }
-    row[b.len()]
+    row.last().copied().unwrap_or(0)
 }
 
 /// Why a command line could not be cut into words.
@@ -209,6 +218,7 @@ pub enum SplitError {
 }
 
 impl fmt::Display for SplitError {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SplitError::TooLong => write!(f, "the command line is longer than {MAX_COMMAND_LINE} bytes: shorten it"),

@@ -101,14 +101,5 @@ pub fn duration(_: KeyKind, text: &str) -> Result<Value, ValueError> {
 ///
 /// [`ValueError::LogLevel`].
 pub fn log_level(_: KeyKind, text: &str) -> Result<Value, ValueError> {
-    let level = match &*text.to_ascii_lowercase() {
-        "off" => log::LevelFilter::Off,
-        "error" => log::LevelFilter::Error,
-        "warn" => log::LevelFilter::Warn,
-        "info" => log::LevelFilter::Info,
-        "debug" => log::LevelFilter::Debug,
-        "trace" => log::LevelFilter::Trace,
-        _ => return Err(ValueError::LogLevel),
-    };
-    Ok(Value::LogLevel(level))
+    text.parse().map(Value::LogLevel).map_err(|_| ValueError::LogLevel)
 }

@@ -55,6 +55,7 @@ pub enum ValueError {
 }
 
 impl fmt::Display for ValueError {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ValueError::Flag => f.write_str("write true or false"),
@@ -123,6 +124,7 @@ pub enum CidrError {
 }
 
 impl fmt::Display for CidrError {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             CidrError::Address => "write an IPv4 address in front of the slash, as 10.0.2.16/24",
