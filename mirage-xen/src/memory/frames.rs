@@ -1,8 +1,8 @@
 //! The buddy allocator that owns all frames of memory.
 //!
 //! What is free is kept in bitmaps outside of the frames, one for each order with summaries above it: free memory is
-//! never touched, so nothing has to be mapped or cleared before it is needed. All of this file is safe code over a slice
-//! of words, and is tested on the host.
+//! never touched, and neither are the bitmaps of what nobody has used, so nothing has to be mapped or cleared before it is
+//! needed. All of this file is safe code over a slice of words, and is tested on the host.
 
 use core::ops::Range;
 
@@ -22,18 +22,18 @@ impl<'m> Frames<'m> {
         (0..ORDERS).map(|order| Bits::words(blocks(frames, order))).sum()
     }
 
-    /// An allocator without free frames.
+    /// An allocator without free frames. What `storage` holds does not matter; one word of each order is written.
     ///
     /// # Panics
     ///
     /// When `storage` is shorter than [`Frames::storage`] says.
     pub fn new(frames: usize, storage: &'m mut [u64]) -> Self {
-        storage.fill(0);
         let mut rest = storage;
         let orders = core::array::from_fn(|order| {
-            let (words, more) = core::mem::take(&mut rest).split_at_mut(Bits::words(blocks(frames, order)));
+            let bits = blocks(frames, order);
+            let (words, more) = core::mem::take(&mut rest).split_at_mut(Bits::words(bits));
             rest = more;
-            Bits { words, bits: blocks(frames, order) }
+            Bits::new(bits, words)
         });
         Self { orders, frames, free: 0 }
     }
@@ -152,80 +152,99 @@ fn blocks(frames: usize, order: usize) -> usize {
     frames >> order
 }
 
-/// A set of small numbers that finds its smallest member quickly: each level above has a bit for every word below that is
-/// not zero.
+/// A set of small numbers that finds its smallest member quickly: a bit for each number, and above them levels with a bit for
+/// every word below that is not zero, up to a single word at the front.
+///
+/// A word is looked at only where the bit above it is set; all others count as zero, whatever they hold. So only the first
+/// word is ever cleared, and the storage of a large machine is not touched before it is needed.
 struct Bits<'m> {
     words: &'m mut [u64],
     bits: usize,
 }
 
-impl Bits<'_> {
+/// The bits of a word select among 2^6.
+const SHIFT: u32 = 6;
+
+impl<'m> Bits<'m> {
     fn words(bits: usize) -> usize {
-        let mut level = bits.div_ceil(64);
-        let mut total = level;
-        while level > 1 {
-            level = level.div_ceil(64);
-            total += level;
+        Self::levels(bits).map(|shift| Self::length(bits, shift)).sum()
+    }
+
+    /// An empty set of numbers below `bits`, in as many words as [`words`](Self::words) says.
+    fn new(bits: usize, words: &'m mut [u64]) -> Self {
+        if let Some(top) = words.first_mut() {
+            *top = 0;
         }
-        total
+        Self { words, bits }
+    }
+
+    /// By how much a number is shifted to be a number of each level, from the top on.
+    fn levels(bits: usize) -> impl Iterator<Item = u32> {
+        let levels = bits.checked_sub(1).map_or(0, |last| last.checked_ilog2().unwrap_or(0) / SHIFT + 1);
+        (0..levels).rev().map(|level| level * SHIFT)
+    }
+
+    /// Words of a level.
+    fn length(bits: usize, shift: u32) -> usize {
+        ((bits - 1) >> shift >> SHIFT) + 1
     }
 
     fn has(&self, bit: usize) -> bool {
-        bit < self.bits && self.words[bit / 64] & (1 << (bit % 64)) != 0
+        let mut base = 0;
+        for shift in Self::levels(self.bits) {
+            let index = bit >> shift;
+            let inside = bit < self.bits && self.words[base + (index >> SHIFT)] & mask(index) != 0;
+            if !inside {
+                return false;
+            }
+            base += Self::length(self.bits, shift);
+        }
+        self.bits > 0
     }
 
     fn set(&mut self, bit: usize) {
-        self.update(bit, |word, mask| *word |= mask, |before, _| before != 0);
-    }
-
-    fn clear(&mut self, bit: usize) {
-        self.update(bit, |word, mask| *word &= !mask, |_, after| after != 0);
-    }
-
-    /// Changes a bit and, up to the level where nothing more changes, the bits above it.
-    fn update(&mut self, bit: usize, change: fn(&mut u64, u64), stop: fn(u64, u64) -> bool) {
-        let (mut base, mut length, mut index) = (0, self.bits.div_ceil(64), bit);
-        loop {
-            let word = &mut self.words[base + index / 64];
-            let before = *word;
-            change(word, 1 << (index % 64));
-            if length == 1 || stop(before, *word) {
-                return;
-            }
-            base += length;
-            length = length.div_ceil(64);
-            index /= 64;
+        let (mut base, mut known) = (0, true);
+        for shift in Self::levels(self.bits) {
+            let index = bit >> shift;
+            let word = &mut self.words[base + (index >> SHIFT)];
+            let before = if known { *word } else { 0 };
+            *word = before | mask(index);
+            known = before & mask(index) != 0;
+            base += Self::length(self.bits, shift);
         }
+    }
+
+    /// Takes out a member. Below the lowest word with other members in it, everything counts as zero then.
+    fn clear(&mut self, bit: usize) {
+        let (mut base, mut place) = (0, (0, 0));
+        for shift in Self::levels(self.bits) {
+            let index = bit >> shift;
+            let word = base + (index >> SHIFT);
+            if base == 0 || self.words[word] != mask(index) {
+                place = (word, mask(index));
+            }
+            base += Self::length(self.bits, shift);
+        }
+        self.words[place.0] &= !place.1;
     }
 
     fn first(&self) -> Option<usize> {
-        if self.words.is_empty() {
-            return None;
-        }
-        // The levels lie in the words from the widest to the single word at the end.
-        let mut lengths = [0; 12];
-        let mut levels = 0;
-        let mut length = self.bits.div_ceil(64);
-        loop {
-            lengths[levels] = length;
-            levels += 1;
-            if length == 1 {
-                break;
-            }
-            length = length.div_ceil(64);
-        }
-        let mut base = self.words.len();
-        let mut index = 0;
-        for &length in lengths[..levels].iter().rev() {
-            base -= length;
+        let (mut base, mut index) = (0, 0);
+        for shift in Self::levels(self.bits) {
             let word = self.words[base + index];
             if word == 0 {
                 return None;
             }
-            index = index * 64 + word.trailing_zeros() as usize;
+            index = index << SHIFT | word.trailing_zeros() as usize;
+            base += Self::length(self.bits, shift);
         }
-        Some(index)
+        (self.bits > 0).then_some(index)
     }
+}
+
+/// The bit of `index` in its word.
+fn mask(index: usize) -> u64 {
+    1 << (index % 64)
 }
 
 #[cfg(test)]
@@ -283,6 +302,50 @@ mod tests {
     fn large_machines_need_little_storage() {
         // 1 GiB: 64 KiB for the bits and a little more for the summaries.
         assert!(Frames::storage(1 << 18) * 8 < 68 << 10);
+    }
+
+    /// The words of storage that are written until the frames of `ram` are free.
+    fn words_written(frames: usize, ram: &[Range<usize>]) -> usize {
+        // Bytes that no step would leave by chance.
+        const BEFORE: u64 = 0xA5A5_5A5A_C33C_3CC3;
+        let mut storage = vec![BEFORE; Frames::storage(frames)];
+        let mut allocator = Frames::new(frames, &mut storage);
+        for range in ram {
+            allocator.put(range.clone());
+        }
+        assert_eq!(allocator.free_frames(), ram.iter().map(Range::len).sum::<usize>());
+        storage.iter().filter(|&&word| word != BEFORE).count()
+    }
+
+    #[test]
+    fn storage_is_not_cleared_in_proportion_to_memory() {
+        const MIB: usize = 256;
+        let (small, large) = (words_written(16 * MIB, &[1..16 * MIB]), words_written(1024 * MIB, &[1..1024 * MIB]));
+        // A hole below 4 GiB, 64 GiB above it.
+        let huge = words_written(68 << 18, &[1..0xF_0000, 1 << 20..68 << 18]);
+        println!("words of storage written: 16 MiB {small}, 1 GiB {large}, 64 GiB {huge}");
+        assert!(small < 100 && large < 150 && huge < 200, "{small} {large} {huge}");
+    }
+
+    #[test]
+    fn sets_of_every_size_know_their_members() {
+        for bits in [0, 1, 63, 64, 65, 4096, 4097, 262_145] {
+            let mut words = vec![u64::MAX; Bits::words(bits)];
+            let mut set = Bits::new(bits, &mut words);
+            assert_eq!(set.first(), None);
+            assert!(!set.has(0) && !set.has(bits));
+            let members: Vec<usize> = (0..bits).rev().step_by(1 + bits / 7).collect();
+            for &member in &members {
+                set.set(member);
+                assert_eq!(set.first(), Some(member));
+            }
+            for &member in &members {
+                assert!(set.has(member) && (members.contains(&(member + 1)) || !set.has(member + 1)));
+                set.clear(member);
+                assert!(!set.has(member));
+            }
+            assert_eq!(set.first(), None);
+        }
     }
 
     proptest! {
