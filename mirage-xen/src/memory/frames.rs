@@ -152,99 +152,111 @@ fn blocks(frames: usize, order: usize) -> usize {
     frames >> order
 }
 
-/// A set of small numbers that finds its smallest member quickly: a bit for each number, and above them levels with a bit for
-/// every word below that is not zero, up to a single word at the front.
+/// A set of small numbers that finds its smallest member quickly: a tree of words. Each bit of a word says that the word below
+/// it is not zero; the words of the lowest level have a bit for each number. The word below bit b of word w is word 64w + b + 1.
 ///
 /// A word is looked at only where the bit above it is set; all others count as zero, whatever they hold. So only the first
 /// word is ever cleared, and the storage of a large machine is not touched before it is needed.
 struct Bits<'m> {
     words: &'m mut [u64],
     bits: usize,
+    /// What a number is shifted by to be one of the bits of the first word.
+    top: u32,
 }
 
-/// The bits of a word select among 2^6.
-const SHIFT: u32 = 6;
+/// A word's bits are told apart by so many bits of a number.
+const LEVEL: u32 = 6;
 
 impl<'m> Bits<'m> {
+    fn top(bits: usize) -> u32 {
+        let mut shift = 0;
+        while bits > 64 << shift {
+            shift += LEVEL;
+        }
+        shift
+    }
+
     fn words(bits: usize) -> usize {
-        Self::levels(bits).map(|shift| Self::length(bits, shift)).sum()
+        let above = (0..Self::top(bits) / LEVEL).fold(0, |words, _| words * 64 + 1);
+        above + bits.div_ceil(64)
     }
 
     /// An empty set of numbers below `bits`, in as many words as [`words`](Self::words) says.
     fn new(bits: usize, words: &'m mut [u64]) -> Self {
-        if let Some(top) = words.first_mut() {
-            *top = 0;
+        if let Some(first) = words.first_mut() {
+            *first = 0;
         }
-        Self { words, bits }
-    }
-
-    /// By how much a number is shifted to be a number of each level, from the top on.
-    fn levels(bits: usize) -> impl Iterator<Item = u32> {
-        let levels = bits.checked_sub(1).map_or(0, |last| last.checked_ilog2().unwrap_or(0) / SHIFT + 1);
-        (0..levels).rev().map(|level| level * SHIFT)
-    }
-
-    /// Words of a level.
-    fn length(bits: usize, shift: u32) -> usize {
-        ((bits - 1) >> shift >> SHIFT) + 1
+        Self { words, bits, top: Self::top(bits) }
     }
 
     fn has(&self, bit: usize) -> bool {
-        let mut base = 0;
-        for shift in Self::levels(self.bits) {
-            let index = bit >> shift;
-            let inside = bit < self.bits && self.words[base + (index >> SHIFT)] & mask(index) != 0;
-            if !inside {
-                return false;
+        let (mut word, mut shift) = (0, self.top);
+        while bit < self.bits && self.words[word] & mask(bit >> shift) != 0 {
+            if shift == 0 {
+                return true;
             }
-            base += Self::length(self.bits, shift);
+            word = below(word, bit >> shift);
+            shift -= LEVEL;
         }
-        self.bits > 0
+        false
     }
 
     fn set(&mut self, bit: usize) {
-        let (mut base, mut known) = (0, true);
-        for shift in Self::levels(self.bits) {
-            let index = bit >> shift;
-            let word = &mut self.words[base + (index >> SHIFT)];
-            let before = if known { *word } else { 0 };
-            *word = before | mask(index);
-            known = before & mask(index) != 0;
-            base += Self::length(self.bits, shift);
+        let (mut word, mut shift, mut known) = (0, self.top, true);
+        loop {
+            let before = if known { self.words[word] } else { 0 };
+            let mask = mask(bit >> shift);
+            self.words[word] = before | mask;
+            if shift == 0 {
+                return;
+            }
+            known = before & mask != 0;
+            word = below(word, bit >> shift);
+            shift -= LEVEL;
         }
     }
 
     /// Takes out a member. Below the lowest word with other members in it, everything counts as zero then.
     fn clear(&mut self, bit: usize) {
-        let (mut base, mut place) = (0, (0, 0));
-        for shift in Self::levels(self.bits) {
-            let index = bit >> shift;
-            let word = base + (index >> SHIFT);
-            if base == 0 || self.words[word] != mask(index) {
-                place = (word, mask(index));
+        let (mut word, mut shift, mut lowest) = (0, self.top, (0, self.top));
+        loop {
+            if self.words[word] != mask(bit >> shift) {
+                lowest = (word, shift);
             }
-            base += Self::length(self.bits, shift);
+            if shift == 0 {
+                break;
+            }
+            word = below(word, bit >> shift);
+            shift -= LEVEL;
         }
-        self.words[place.0] &= !place.1;
+        self.words[lowest.0] &= !mask(bit >> lowest.1);
     }
 
     fn first(&self) -> Option<usize> {
-        let (mut base, mut index) = (0, 0);
-        for shift in Self::levels(self.bits) {
-            let word = self.words[base + index];
-            if word == 0 {
+        let (mut word, mut shift, mut number) = (0, self.top, 0);
+        loop {
+            let found = self.words.get(word)?.trailing_zeros();
+            if found == u64::BITS {
                 return None;
             }
-            index = index << SHIFT | word.trailing_zeros() as usize;
-            base += Self::length(self.bits, shift);
+            number = number << LEVEL | found as usize;
+            if shift == 0 {
+                return Some(number);
+            }
+            word = below(word, found as usize);
+            shift -= LEVEL;
         }
-        (self.bits > 0).then_some(index)
     }
 }
 
 /// The bit of `index` in its word.
 fn mask(index: usize) -> u64 {
     1 << (index % 64)
+}
+
+/// The word below the bit of `index` in `word`.
+fn below(word: usize, index: usize) -> usize {
+    word * 64 + index % 64 + 1
 }
 
 #[cfg(test)]
