@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use crate::config::{Config, DeviceKind};
-use crate::diagnostic::{Diagnostic, KeyMistake, MAX_NAME, MAX_NETWORKS};
+use crate::config::{Config, DeviceDeclaration, DeviceKind};
+use crate::diagnostic::{Diagnostic, KeyMistake, MAX_BLOCKS, MAX_NAME, MAX_NETWORKS};
 use crate::folder::{self, Limits};
 use crate::key::{KeyDeclaration, KeyKind};
-use crate::model::{Device, Key, Model, Network, library_keys};
+use crate::model::{Attached, Device, Key, Model, blocks, library_keys, networks};
 
 /// What every image needs besides its embedded content, MiB.
 const LEAST_MEMORY_MIB: u64 = 4;
@@ -23,17 +23,14 @@ pub(crate) fn check(config: &Config, name: &str, version: &str, package_dir: &Pa
         mistakes.push(Diagnostic::NoTarget);
     }
     let devices = devices(config, package_dir, &mut mistakes);
-    let networks: Vec<&Network> = devices
-        .iter()
-        .filter_map(|device| match device {
-            Device::Network(network) => Some(network),
-            Device::Folder { .. } => None,
-        })
-        .collect();
-    if networks.len() > MAX_NETWORKS {
-        mistakes.push(Diagnostic::TooManyNetworks(networks.len()));
+    let (network_count, block_count) = (networks(&devices).count(), blocks(&devices).count());
+    if network_count > MAX_NETWORKS {
+        mistakes.push(Diagnostic::TooManyNetworks(network_count));
     }
-    let library = library_keys(&networks);
+    if block_count > MAX_BLOCKS {
+        mistakes.push(Diagnostic::TooManyBlocks(block_count));
+    }
+    let library = library_keys(&devices);
     let mut keys = application_keys(&config.keys, &library, &mut mistakes);
     keys.extend(library);
     check_memory(config.memory_mib, &devices, &mut mistakes);
@@ -45,10 +42,8 @@ pub(crate) fn check(config: &Config, name: &str, version: &str, package_dir: &Pa
 }
 
 fn devices(config: &Config, package_dir: &Path, mistakes: &mut Vec<Diagnostic>) -> Vec<Device> {
-    let network_count = config.devices.iter().filter(|device| device.kind == DeviceKind::Network).count();
     let mut seen = HashSet::new();
     let mut devices = Vec::new();
-    let mut index = 0;
     for device in &config.devices {
         let name = device.name.clone();
         if !is_field(&name) {
@@ -58,10 +53,12 @@ fn devices(config: &Config, package_dir: &Path, mistakes: &mut Vec<Diagnostic>) 
         }
         match &device.kind {
             DeviceKind::Network => {
-                // With one network there is nothing to tell apart.
-                let prefix = if network_count == 1 { String::new() } else { format!("{}-", name.replace('_', "-")) };
-                devices.push(Device::Network(Network { name, index, key_prefix: prefix }));
-                index += 1;
+                let index = networks(&devices).count();
+                devices.push(Device::Network(attached(config, device, index)));
+            }
+            DeviceKind::Block => {
+                let index = blocks(&devices).count();
+                devices.push(Device::Block(attached(config, device, index)));
             }
             DeviceKind::Folder(path) => match folder::read(&name, &package_dir.join(path), Limits::DEFAULT) {
                 Ok(folder) => devices.push(Device::Folder { name, folder }),
@@ -70,6 +67,16 @@ fn devices(config: &Config, package_dir: &Path, mistakes: &mut Vec<Diagnostic>) 
         }
     }
     devices
+}
+
+/// The `index`th device of its kind.
+fn attached(config: &Config, device: &DeviceDeclaration, index: usize) -> Attached {
+    let name = device.name.clone();
+    // With one of a kind there is nothing to tell apart.
+    let alone = config.devices.iter().filter(|other| other.kind == device.kind).count() == 1;
+    let key_prefix = if alone { String::new() } else { format!("{}-", name.replace('_', "-")) };
+    // Beyond the most that is allowed, the number does not matter.
+    Attached { name, index: u16::try_from(index).unwrap_or(u16::MAX), key_prefix }
 }
 
 fn application_keys(declared: &[KeyDeclaration], library: &[Key], mistakes: &mut Vec<Diagnostic>) -> Vec<Key> {
@@ -123,7 +130,7 @@ fn check_memory(declared: u32, devices: &[Device], mistakes: &mut Vec<Diagnostic
     let embedded: u64 = devices
         .iter()
         .map(|device| match device {
-            Device::Network(_) => 0,
+            Device::Network(_) | Device::Block(_) => 0,
             Device::Folder { folder, .. } => folder.size,
         })
         .sum();

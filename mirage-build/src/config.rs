@@ -29,6 +29,7 @@ pub(crate) struct DeviceDeclaration {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DeviceKind {
     Network,
+    Block,
     Folder(PathBuf),
 }
 
@@ -66,6 +67,16 @@ impl Config {
     /// when `--interface` (`--NAME-interface` with several networks) names one.
     pub fn network(mut self, name: impl Into<String>) -> Self {
         self.devices.push(DeviceDeclaration { name: name.into(), kind: DeviceKind::Network });
+        self
+    }
+
+    /// A disk: `mirage_rt::block::Block` in `Devices`.
+    ///
+    /// On Xen the first one is the virtual disk xvda, the second xvdb and so on, up to 16. On Unix it is a file or block
+    /// device, `NAME.img` in the current folder unless `--disk` (`--NAME-disk` with several disks) names another one. The
+    /// file has to be there: it is never made.
+    pub fn block(mut self, name: impl Into<String>) -> Self {
+        self.devices.push(DeviceDeclaration { name: name.into(), kind: DeviceKind::Block });
         self
     }
 

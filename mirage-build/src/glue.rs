@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::folder::Folder;
 use crate::key::KeyKind;
-use crate::model::{Device, Key, Model};
+use crate::launch::virtual_disk;
+use crate::model::{Attached, Device, Key, Model};
 
 /// Which crate starts the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,11 @@ fn devices(out: &mut String, model: &Model) {
             Device::Network(network) => {
                 line(out, &format!("    /// Network `{}`: vif {} on Xen.", network.name, network.index));
                 line(out, &format!("    pub {}: ::mirage_rt::net::Network,", network.name));
+            }
+            Device::Block(block) => {
+                let disk = virtual_disk(block.index.into());
+                line(out, &format!("    /// Block device `{}`: virtual disk {disk} on Xen.", block.name));
+                line(out, &format!("    pub {}: ::mirage_rt::block::Block,", block.name));
             }
             Device::Folder { name, folder } => {
                 line(
@@ -144,7 +150,7 @@ fn reader(kind: KeyKind) -> &'static str {
 }
 
 fn unikernel(out: &mut String, model: &Model) {
-    line(out, "/// What this unikernel is: its name, its keys and its networks.");
+    line(out, "/// What this unikernel is: its name, its keys and its devices.");
     line(out, ALLOW);
     line(out, "pub static UNIKERNEL: ::mirage_rt::boot::Unikernel = ::mirage_rt::boot::Unikernel {");
     line(out, &format!("    name: {:?},", model.name));
@@ -165,15 +171,24 @@ fn unikernel(out: &mut String, model: &Model) {
     line(out, "    ],");
     line(out, "    networks: &[");
     for network in model.networks() {
-        line(out, "        ::mirage_rt::boot::NetworkSpec {");
-        line(out, &format!("            name: {:?},", network.name));
-        line(out, &format!("            index: {},", network.index));
-        line(out, &format!("            key_prefix: {:?},", network.key_prefix));
-        line(out, "        },");
+        attached(out, "NetworkSpec", network);
+    }
+    line(out, "    ],");
+    line(out, "    blocks: &[");
+    for block in model.blocks() {
+        attached(out, "BlockSpec", block);
     }
     line(out, "    ],");
     line(out, &format!("    memory_mib: {},", model.memory_mib));
     line(out, "};\n");
+}
+
+fn attached(out: &mut String, specification: &str, device: &Attached) {
+    line(out, &format!("        ::mirage_rt::boot::{specification} {{"));
+    line(out, &format!("            name: {:?},", device.name));
+    line(out, &format!("            index: {},", device.index));
+    line(out, &format!("            key_prefix: {:?},", device.key_prefix));
+    line(out, "        },");
 }
 
 fn embedded(out: &mut String, name: &str, folder: &Folder) {
@@ -223,6 +238,10 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
                 uses_boot = true;
                 line(out, &format!("                {}: boot.network({:?}).await?,", network.name, network.name));
             }
+            Device::Block(block) => {
+                uses_boot = true;
+                line(out, &format!("                {}: boot.block({:?}).await?,", block.name, block.name));
+            }
             Device::Folder { name, .. } => {
                 let source = folder_static(name);
                 line(out, &format!("                {name}: ::mirage_rt::kv::Embedded::new({source}),"));
@@ -236,9 +255,10 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
     line(out, "            $main(devices, keys).await?;");
     line(out, "            ::mirage_rt::Result::Ok(())");
     line(out, "        }");
-    // Without it, an image has no code for networks.
+    // An image has code only for the kinds of devices that are named here.
     let networks = if model.networks().next().is_some() { ", networks" } else { "" };
-    line(out, &format!("        ::{}::entry!(&UNIKERNEL, __mirage_start{networks});", platform.crate_name()));
+    let blocks = if model.blocks().next().is_some() { ", blocks" } else { "" };
+    line(out, &format!("        ::{}::entry!(&UNIKERNEL, __mirage_start{networks}{blocks});", platform.crate_name()));
     line(out, "    };");
     line(out, "}");
 }

@@ -14,6 +14,7 @@
 //! ```
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use crate::manifest::{Manifest, ManifestKey};
 
@@ -28,7 +29,8 @@ pub struct Launch {
     pub memory: String,
     /// One for each network, in order: the options of `xl-network-configuration`, such as `bridge=xenbr0`.
     pub vifs: Vec<String>,
-    /// The options of `xl-disk-configuration`.
+    /// One for each disk, in order: the options of `xl-disk-configuration`, such as `format=raw, vdev=xvda, access=rw,
+    /// target=/srv/data.img`. The program finds its disks by `vdev`, see [`virtual_disk`].
     pub disks: Vec<String>,
     /// The kernel's command line: boot keys, quoted as for a POSIX shell.
     pub command_line: String,
@@ -39,14 +41,23 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// A domain of the image at `kernel`: all of its networks on the default bridge, no boot keys.
+    /// A domain of the image at `kernel`: all of its networks on the default bridge, the disk NAME in the file NAME.img beside
+    /// the image, no boot keys.
     pub fn new(manifest: &Manifest, kernel: &str) -> Launch {
         Launch {
             name: manifest.name.clone(),
             kernel: kernel.to_owned(),
             memory: manifest.memory_mib.to_string(),
             vifs: manifest.networks.iter().map(|_| "bridge=xenbr0".to_owned()).collect(),
-            disks: Vec::new(),
+            disks: manifest
+                .blocks
+                .iter()
+                .enumerate()
+                .map(|(index, block)| {
+                    let file = Path::new(kernel).with_file_name(format!("{}.img", block.name));
+                    disk(index, &file.to_string_lossy())
+                })
+                .collect(),
             command_line: manifest
                 .keys
                 .iter()
@@ -59,13 +70,19 @@ impl Launch {
         }
     }
 
-    /// The same with `@NAME@`, `@KERNEL@`, `@MEMORY@`, `@VIF:network@` and `@EXTRA@` for tools to fill in.
+    /// The same with `@NAME@`, `@KERNEL@`, `@MEMORY@`, `@VIF:network@`, `@DISK:disk@` (a path) and `@EXTRA@` for tools to fill in.
     pub fn template(manifest: &Manifest) -> Launch {
         Launch {
             name: "@NAME@".to_owned(),
             kernel: "@KERNEL@".to_owned(),
             memory: "@MEMORY@".to_owned(),
             vifs: manifest.networks.iter().map(|network| format!("@VIF:{}@", network.name)).collect(),
+            disks: manifest
+                .blocks
+                .iter()
+                .enumerate()
+                .map(|(index, block)| disk(index, &format!("@DISK:{}@", block.name)))
+                .collect(),
             command_line: "@EXTRA@".to_owned(),
             ..Launch::new(manifest, "")
         }
@@ -96,10 +113,31 @@ impl Launch {
     }
 }
 
+/// The name of the disk that the `index`th `.block(..)` of build.rs is in a domain: `xvda` for 0.As in Xen's vbd naming, `xvdaa` follows `xvdz`.
+pub fn virtual_disk(index: usize) -> String {
+    let mut letters = Vec::new();
+    let mut rest = index + 1;
+    while rest > 0 {
+        rest -= 1;
+        letters.push(char::from(b'a' + (rest % 26) as u8));
+        rest /= 26;
+    }
+    format!("xvd{}", letters.iter().rev().collect::<String>())
+}
+
+/// The options of the `index`th disk. The target comes last: there it may have commas and spaces.
+fn disk(index: usize, target: &str) -> String {
+    format!("format=raw, vdev={}, access=rw, target={target}", virtual_disk(index))
+}
+
 fn comments(manifest: &Manifest) -> Vec<String> {
     let mut comments = vec![format!("{} {}: start it with `xl create -c FILE`.", manifest.name, manifest.version)];
     for (index, network) in manifest.networks.iter().enumerate() {
         comments.push(format!("vif {index}: network `{}`", network.name));
+    }
+    for (index, block) in manifest.blocks.iter().enumerate() {
+        let (disk, name) = (virtual_disk(index), &block.name);
+        comments.push(format!("{disk}: block device `{name}`; its file is made with `truncate -s 64M {name}.img`"));
     }
     comments.push("Boot keys for `extra`:".to_owned());
     for key in &manifest.keys {

@@ -2,7 +2,7 @@
 
 use crate::folder::Folder;
 use crate::key::KeyKind;
-use crate::manifest::{Manifest, ManifestKey, ManifestNetwork};
+use crate::manifest::{Manifest, ManifestBlock, ManifestKey, ManifestNetwork};
 
 /// What the glue, the manifest, the linker script and the launch files are made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,17 +19,18 @@ pub(crate) struct Model {
 /// A field of `Devices`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Device {
-    Network(Network),
+    Network(Attached),
+    Block(Attached),
     Folder { name: String, folder: Folder },
 }
 
-/// A network interface.
+/// A network interface or a disk: what whoever starts the program gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Network {
+pub(crate) struct Attached {
     pub(crate) name: String,
-    /// The vif's number on Xen.
+    /// Its number among those of its kind: the vif's on Xen, or the virtual disk's.
     pub(crate) index: u16,
-    /// What the names of the keys that configure it begin with: nothing for the only network.
+    /// What the names of the keys that configure it begin with: nothing for the only one of its kind.
     pub(crate) key_prefix: String,
 }
 
@@ -48,11 +49,12 @@ pub(crate) struct Key {
 }
 
 impl Model {
-    pub(crate) fn networks(&self) -> impl Iterator<Item = &Network> {
-        self.devices.iter().filter_map(|device| match device {
-            Device::Network(network) => Some(network),
-            Device::Folder { .. } => None,
-        })
+    pub(crate) fn networks(&self) -> impl Iterator<Item = &Attached> {
+        networks(&self.devices)
+    }
+
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = &Attached> {
+        blocks(&self.devices)
     }
 
     pub(crate) fn manifest(&self) -> Manifest {
@@ -63,6 +65,10 @@ impl Model {
             networks: self
                 .networks()
                 .map(|network| ManifestNetwork { name: network.name.clone(), key_prefix: network.key_prefix.clone() })
+                .collect(),
+            blocks: self
+                .blocks()
+                .map(|block| ManifestBlock { name: block.name.clone(), key_prefix: block.key_prefix.clone() })
                 .collect(),
             keys: self
                 .keys
@@ -80,8 +86,16 @@ impl Model {
     }
 }
 
-/// The keys that the runtime reads, of every unikernel with these networks. (`--help` is no key: it ends the parsing.)
-pub(crate) fn library_keys(networks: &[&Network]) -> Vec<Key> {
+pub(crate) fn networks(devices: &[Device]) -> impl Iterator<Item = &Attached> {
+    devices.iter().filter_map(|device| if let Device::Network(network) = device { Some(network) } else { None })
+}
+
+pub(crate) fn blocks(devices: &[Device]) -> impl Iterator<Item = &Attached> {
+    devices.iter().filter_map(|device| if let Device::Block(block) = device { Some(block) } else { None })
+}
+
+/// The keys that the runtime reads, of every unikernel with these devices. (`--help` is no key: it ends the parsing.)
+pub(crate) fn library_keys(devices: &[Device]) -> Vec<Key> {
     let key = |name: String, kind, default: Option<&str>, doc: String| Key {
         name,
         kind,
@@ -91,15 +105,20 @@ pub(crate) fn library_keys(networks: &[&Network]) -> Vec<Key> {
         doc,
     };
     let mut keys = Vec::new();
-    for network in networks {
+    for network in networks(devices) {
         let prefix = &network.key_prefix;
-        let of = if networks.len() == 1 { String::new() } else { format!(" of the network {}", network.name) };
+        let of = if prefix.is_empty() { String::new() } else { format!(" of the network {}", network.name) };
         let doc = format!("IPv4 address and prefix length{of}");
         keys.push(key(format!("{prefix}ipv4"), KeyKind::Cidr, None, doc));
         let doc = format!("IPv4 address of the router{of}");
         keys.push(key(format!("{prefix}ipv4-gateway"), KeyKind::Ipv4, None, doc));
         let doc = format!("On Unix, the tap interface{of}; without it the host's sockets serve");
         keys.push(key(format!("{prefix}interface"), KeyKind::Text, None, doc));
+    }
+    for block in blocks(devices) {
+        let name = &block.name;
+        let doc = format!("File or block device that is the disk {name} (xl takes it from its configuration)");
+        keys.push(key(format!("{}disk", block.key_prefix), KeyKind::Text, Some(&format!("{name}.img")), doc));
     }
     let doc = "Least important log messages to print".to_owned();
     keys.push(key("log".to_owned(), KeyKind::LogLevel, Some("info"), doc));

@@ -41,6 +41,18 @@ fn two_networks() {
 }
 
 #[test]
+fn a_disk_beside_a_network() {
+    let config = Config::new().network("service").block("data").unix().xen();
+    check("disk-unix.txt", &config, &unix(&fixture("site")));
+}
+
+#[test]
+fn two_disks() {
+    let config = Config::new().block("data").block("write_log").unix().xen();
+    check("two-disks.txt", &config, &xen(&fixture("site")));
+}
+
+#[test]
 fn nothing_at_all() {
     check("nothing.txt", &Config::new().unix(), &unix(&fixture("site")));
 }

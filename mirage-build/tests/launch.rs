@@ -1,8 +1,8 @@
 //! Launch files, as text.
 
 use mirage_build::KeyKind;
-use mirage_build::launch::Launch;
-use mirage_build::manifest::{Manifest, ManifestKey, ManifestNetwork};
+use mirage_build::launch::{Launch, virtual_disk};
+use mirage_build::manifest::{Manifest, ManifestBlock, ManifestKey, ManifestNetwork};
 
 fn manifest() -> Manifest {
     let key = |name: &str, default: Option<&str>, required| ManifestKey {
@@ -18,6 +18,10 @@ fn manifest() -> Manifest {
         version: "0.1.0".into(),
         memory_mib: 8,
         networks: vec![ManifestNetwork { name: "service".into(), key_prefix: String::new() }],
+        blocks: vec![
+            ManifestBlock { name: "data".into(), key_prefix: "data-".into() },
+            ManifestBlock { name: "log".into(), key_prefix: "log-".into() },
+        ],
         keys: vec![key("greeting", Some("Moin"), false), key("owner", None, true), key("peer", None, false)],
     }
 }
@@ -28,6 +32,8 @@ fn what_the_manifest_says() {
         Launch::new(&manifest(), "/srv/site").xl(),
         r#"# site 0.1.0: start it with `xl create -c FILE`.
 # vif 0: network `service`
+# xvda: block device `data`; its file is made with `truncate -s 64M data.img`
+# xvdb: block device `log`; its file is made with `truncate -s 64M log.img`
 # Boot keys for `extra`:
 #   --greeting TEXT  About it (default Moin)
 #   --owner TEXT  About it (required)
@@ -39,6 +45,7 @@ memory = 8
 vcpus = 1
 extra = "--owner TEXT"
 vif = [ "bridge=xenbr0" ]
+disk = [ "format=raw, vdev=xvda, access=rw, target=/srv/data.img", "format=raw, vdev=xvdb, access=rw, target=/srv/log.img" ]
 on_poweroff = "destroy"
 on_reboot = "restart"
 on_crash = "destroy"
@@ -69,4 +76,20 @@ on_reboot = "restart"
 on_crash = "preserve"
 "#
     );
+}
+
+#[test]
+fn disks_are_named_as_xen_does() {
+    let names = [(0, "xvda"), (1, "xvdb"), (15, "xvdp"), (25, "xvdz"), (26, "xvdaa"), (51, "xvdaz"), (52, "xvdba")];
+    for (index, name) in names.into_iter().chain([(701, "xvdzz"), (702, "xvdaaa")]) {
+        assert_eq!(virtual_disk(index), name);
+    }
+}
+
+#[test]
+fn a_template_leaves_the_disks_files_open() {
+    let text = Launch::template(&manifest()).xl();
+    let line = "disk = [ \"format=raw, vdev=xvda, access=rw, target=@DISK:data@\", \
+                \"format=raw, vdev=xvdb, access=rw, target=@DISK:log@\" ]\n";
+    assert!(text.contains(line), "{text}");
 }

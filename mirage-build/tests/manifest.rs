@@ -2,7 +2,7 @@
 
 use mirage_build::KeyKind;
 use mirage_build::launch::Launch;
-use mirage_build::manifest::{DecodeError, Manifest, ManifestKey, ManifestNetwork, ReadError, read_elf};
+use mirage_build::manifest::{DecodeError, Manifest, ManifestBlock, ManifestKey, ManifestNetwork, ReadError, read_elf};
 use proptest::prelude::*;
 
 fn kind() -> impl Strategy<Value = Option<KeyKind>> {
@@ -32,8 +32,18 @@ fn key() -> impl Strategy<Value = ManifestKey> {
 fn manifest() -> impl Strategy<Value = Manifest> {
     let network = (text(), text()).prop_map(|(name, key_prefix)| ManifestNetwork { name, key_prefix });
     let networks = prop::collection::vec(network, 0..4);
-    (text(), text(), any::<u32>(), networks, prop::collection::vec(key(), 0..6))
-        .prop_map(|(name, version, memory_mib, networks, keys)| Manifest { name, version, memory_mib, networks, keys })
+    let block = (text(), text()).prop_map(|(name, key_prefix)| ManifestBlock { name, key_prefix });
+    let blocks = prop::collection::vec(block, 0..4);
+    (text(), text(), any::<u32>(), networks, blocks, prop::collection::vec(key(), 0..6)).prop_map(
+        |(name, version, memory_mib, networks, blocks, keys)| Manifest {
+            name,
+            version,
+            memory_mib,
+            networks,
+            blocks,
+            keys,
+        },
+    )
 }
 
 /// An ELF file with one segment of notes: a foreign one, then the manifest's.
@@ -78,7 +88,8 @@ proptest! {
         let cut = cut.index(bytes.len());
         if let Ok(read) = Manifest::decode(&bytes[..cut]) {
             // Only between two records, and then what follows is missing.
-            prop_assert!(read.networks.len() < manifest.networks.len() || read.keys.len() < manifest.keys.len());
+            let records = |manifest: &Manifest| manifest.networks.len() + manifest.blocks.len() + manifest.keys.len();
+            prop_assert!(records(&read) < records(&manifest));
         }
     }
 
@@ -112,7 +123,14 @@ proptest! {
 }
 
 fn small() -> Manifest {
-    Manifest { name: "a".into(), version: "1".into(), memory_mib: 4, networks: Vec::new(), keys: Vec::new() }
+    Manifest {
+        name: "a".into(),
+        version: "1".into(),
+        memory_mib: 4,
+        networks: Vec::new(),
+        blocks: Vec::new(),
+        keys: Vec::new(),
+    }
 }
 
 #[test]

@@ -64,23 +64,27 @@ fn the_unikernels_name() {
 fn names_of_devices() {
     let long = "x".repeat(49);
     for name in ["", "a-b", "A", "1a", "_a", "ä", "type", "self", "gen", "a b", &long] {
-        assert_eq!(
-            found(base().network(name)),
-            [format!(
-                "`{name}` can not be a device's name: it becomes a field of Devices, so it must start with a lower \
-                 case letter, go on with lower case letters, digits and `_`, be no Rust keyword and at most 48 bytes \
-                 long"
-            )]
-        );
+        for config in [base().network(name), base().block(name)] {
+            assert_eq!(
+                found(config),
+                [format!(
+                    "`{name}` can not be a device's name: it becomes a field of Devices, so it must start with a lower \
+                     case letter, go on with lower case letters, digits and `_`, be no Rust keyword and at most 48 \
+                     bytes long"
+                )]
+            );
+        }
     }
 }
 
 #[test]
 fn two_devices_of_one_name() {
-    assert_eq!(
-        found(base().network("service").kv_ro("service", "htdocs")),
-        ["two devices have the name `service`: give one of them another name in build.rs"]
-    );
+    for config in [base().kv_ro("service", "htdocs"), base().block("service")] {
+        assert_eq!(
+            found(config.network("service")),
+            ["two devices have the name `service`: give one of them another name in build.rs"]
+        );
+    }
 }
 
 #[test]
@@ -90,6 +94,16 @@ fn too_many_networks() {
         found(config),
         ["9 networks are declared, and a unikernel can have 8: remove some `.network(..)` from build.rs"]
     );
+}
+
+#[test]
+fn too_many_disks() {
+    let disks = |count| (0..count).fold(base(), |config, index| config.block(format!("d{index}")));
+    assert_eq!(
+        found(disks(17)),
+        ["17 block devices are declared, and a unikernel can have 16: remove some `.block(..)` from build.rs"]
+    );
+    assert!(mirage_build::plan(&disks(16), &unix(&fixture("site"))).is_ok());
 }
 
 #[test]
@@ -126,6 +140,9 @@ fn keys_that_the_libraries_have() {
     }
     let two = base().network("a_b").network("c").key(Key::<String>::new("a-b-ipv4"));
     assert_eq!(found(two), [text("a-b-ipv4")]);
+    assert_eq!(found(base().block("data").key(Key::<String>::new("disk"))), [text("disk")]);
+    let two = base().block("a_b").block("c").key(Key::<String>::new("a-b-disk"));
+    assert_eq!(found(two), [text("a-b-disk")]);
 }
 
 #[test]

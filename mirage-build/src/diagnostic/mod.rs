@@ -15,6 +15,8 @@ pub use project::ProjectMistake;
 pub(crate) const MAX_NAME: usize = 48;
 /// The most networks of one unikernel.
 pub(crate) const MAX_NETWORKS: usize = 8;
+/// The most disks of one unikernel: xvda to xvdp, which have numbers of one kind.
+pub(crate) const MAX_BLOCKS: usize = 16;
 
 /// One mistake in a declaration or in the project around it. Its text names the thing and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub enum Diagnostic {
     DuplicateDevice(String),
     /// More networks than a domain may have.
     TooManyNetworks(usize),
+    /// More disks than a domain may have.
+    TooManyBlocks(usize),
     /// Less memory than any image needs, MiB.
     MemoryTooSmall {
         /// What was declared.
@@ -100,6 +104,11 @@ impl fmt::Display for Diagnostic {
             Diagnostic::TooManyNetworks(count) => write!(
                 f,
                 "{count} networks are declared, and a unikernel can have {MAX_NETWORKS}: remove some `.network(..)` \
+                 from build.rs"
+            ),
+            Diagnostic::TooManyBlocks(count) => write!(
+                f,
+                "{count} block devices are declared, and a unikernel can have {MAX_BLOCKS}: remove some `.block(..)` \
                  from build.rs"
             ),
             Diagnostic::MemoryTooSmall { declared, least } => write!(

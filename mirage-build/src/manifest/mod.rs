@@ -10,6 +10,7 @@
 //!     3 memory, MiB      u32
 //!     4 network          fields: name, key prefix
 //!     5 key              fields: name, kind, presence (bit 0: required, bit 1: a library's), doc, default if there is one
+//!     6 disk             fields: name, key prefix
 //! ```
 //!
 //! where text is UTF-8 and a field is `length: u32, payload`. Readers skip tags that they do not know and fields behind
@@ -34,6 +35,8 @@ pub struct Manifest {
     pub memory_mib: u32,
     /// Its networks: the first is vif 0.
     pub networks: Vec<ManifestNetwork>,
+    /// Its disks: the first is xvda. [`launch::virtual_disk`](crate::launch::virtual_disk) gives their names.
+    pub blocks: Vec<ManifestBlock>,
     /// Its boot keys, the application's first.
     pub keys: Vec<ManifestKey>,
 }
@@ -45,6 +48,16 @@ pub struct ManifestNetwork {
     pub name: String,
     /// What the names of its keys begin with: nothing when it is the only network. `{key_prefix}ipv4` is the key for its
     /// address, `{key_prefix}ipv4-gateway` that for its router.
+    pub key_prefix: String,
+}
+
+/// A disk of a [`Manifest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestBlock {
+    /// Its name in build.rs.
+    pub name: String,
+    /// What the name of its key begins with: nothing when it is the only disk. `{key_prefix}disk` is the key for the file
+    /// that is the disk of a Unix process.
     pub key_prefix: String,
 }
 

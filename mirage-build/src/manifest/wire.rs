@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Manifest, ManifestKey, ManifestNetwork};
+use super::{Manifest, ManifestBlock, ManifestKey, ManifestNetwork};
 use crate::key::KeyKind;
 
 const VERSION: u8 = 1;
@@ -12,6 +12,7 @@ const PACKAGE_VERSION: u8 = 2;
 const MEMORY: u8 = 3;
 const NETWORK: u8 = 4;
 const KEY: u8 = 5;
+const BLOCK: u8 = 6;
 
 const REQUIRED: u8 = 1;
 const LIBRARY: u8 = 2;
@@ -56,6 +57,9 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
     record(&mut out, MEMORY, &manifest.memory_mib.to_le_bytes());
     for network in &manifest.networks {
         record(&mut out, NETWORK, &fields(&[network.name.as_bytes(), network.key_prefix.as_bytes()]));
+    }
+    for block in &manifest.blocks {
+        record(&mut out, BLOCK, &fields(&[block.name.as_bytes(), block.key_prefix.as_bytes()]));
     }
     for key in &manifest.keys {
         let presence = u8::from(key.required) * REQUIRED + u8::from(key.library) * LIBRARY;
@@ -113,7 +117,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
         other => return Err(DecodeError::Version(other)),
     }
     let (mut name, mut version, mut memory_mib) = (None, None, None);
-    let (mut networks, mut keys) = (Vec::new(), Vec::new());
+    let (mut networks, mut blocks, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     while !reader.rest.is_empty() {
         let tag = reader.byte()?;
         let mut payload = Reader { rest: reader.field()? };
@@ -122,6 +126,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
             PACKAGE_VERSION => version = Some(payload.rest_text()?),
             MEMORY => memory_mib = Some(u32::from_le_bytes(payload.array()?)),
             NETWORK => networks.push(ManifestNetwork { name: payload.text()?, key_prefix: payload.text()? }),
+            BLOCK => blocks.push(ManifestBlock { name: payload.text()?, key_prefix: payload.text()? }),
             KEY => keys.push(decode_key(&mut payload)?),
             _ => {}
         }
@@ -131,6 +136,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
         version: version.ok_or(DecodeError::Missing("version"))?,
         memory_mib: memory_mib.ok_or(DecodeError::Missing("memory"))?,
         networks,
+        blocks,
         keys,
     })
 }

@@ -129,6 +129,7 @@ mod tests {
             version: "1".into(),
             memory_mib: 16,
             networks: networks.collect(),
+            blocks: Vec::new(),
             keys: keys.collect(),
         }
     }
