@@ -1,7 +1,7 @@
 //! From words to main: what every platform does the same way.
 //!
-//! The generated glue describes the program ([`Unikernel`]); the platform gives the words, a [`Connector`] for its devices,
-//! and a future that is ready when somebody asks the program to stop; [`run`] does the rest and says how it ended.
+//! The generated glue describes the program ([`Unikernel`]); the platform gives the words, [`Connectors`] for its
+//! devices, and a future that is ready when somebody asks the program to stop; [`run`] does the rest and says how it ended.
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -11,6 +11,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::Poll;
 
+use crate::block::Block;
 use crate::console::{install_logger, print_on};
 use crate::error::{Error, Result};
 use crate::keys::{FromValue, Help, KeySpec, Parsed, Values, parse};
@@ -26,6 +27,8 @@ pub struct Unikernel {
     pub keys: &'static [KeySpec],
     /// Its networks, in the order of their declaration.
     pub networks: &'static [NetworkSpec],
+    /// Its disks, in the order of their declaration.
+    pub blocks: &'static [BlockSpec],
     /// Memory that launch files give it, in MiB.
     pub memory_mib: u32,
 }
@@ -45,22 +48,60 @@ pub struct NetworkSpec {
 impl NetworkSpec {
     /// The value of the network's key `name`, as `ipv4`.
     pub fn key<T: FromValue>(&self, values: &Values, name: &str) -> Option<T> {
-        if self.key_prefix.is_empty() {
-            return values.get(name);
-        }
-        let mut key = String::from(self.key_prefix);
-        key.push_str(name);
-        values.get(&key)
+        key_of(self.key_prefix, values, name)
     }
 }
 
-/// The future of [`Connector::network`].
-pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Network>> + 'a>>;
+/// A disk that build.rs declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// Its place in the order of declaration: 0 is the virtual disk xvda on Xen, 1 is xvdb.
+    pub index: u16,
+    /// What stands in front of `disk` in the name of its key: nothing when it is the only disk, else its name and a dash.
+    pub key_prefix: &'static str,
+}
 
-/// A platform's way to its devices.
-pub trait Connector {
+impl BlockSpec {
+    /// The value of the disk's key `name`, as `disk`.
+    pub fn key<T: FromValue>(&self, values: &Values, name: &str) -> Option<T> {
+        key_of(self.key_prefix, values, name)
+    }
+}
+
+fn key_of<T: FromValue>(prefix: &str, values: &Values, name: &str) -> Option<T> {
+    if prefix.is_empty() {
+        return values.get(name);
+    }
+    let mut key = String::from(prefix);
+    key.push_str(name);
+    values.get(&key)
+}
+
+/// The future of a device that is being connected.
+pub type Connecting<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
+
+/// A platform's way to its network devices.
+pub trait NetworkConnector {
     /// Connects the network `spec`, configured by its keys in `values`. It is ready when the device works.
-    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a>;
+    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a, Network>;
+}
+
+/// A platform's way to its disks.
+pub trait BlockConnector {
+    /// Connects the disk `spec`, configured by its keys in `values`. It is ready when the device works.
+    fn block<'a>(&'a self, spec: &'static BlockSpec, values: &'a Values) -> Connecting<'a, Block>;
+}
+
+/// A platform's ways to its devices, one for each kind. A kind that the program does not declare needs none; then an image
+/// has no code for it.
+#[derive(Clone, Default)]
+pub struct Connectors {
+    /// To networks.
+    pub networks: Option<Rc<dyn NetworkConnector>>,
+    /// To disks.
+    pub blocks: Option<Rc<dyn BlockConnector>>,
 }
 
 /// The application's main, under way.
@@ -76,7 +117,7 @@ pub fn boxed(main: impl Future<Output = Result> + 'static) -> MainFuture {
 pub struct Boot {
     unikernel: &'static Unikernel,
     values: Rc<Values>,
-    connector: Option<Rc<dyn Connector>>,
+    connectors: Connectors,
 }
 
 impl Boot {
@@ -102,8 +143,19 @@ impl Boot {
     /// to change.
     pub async fn network(&self, name: &'static str) -> Result<Network> {
         let spec = self.unikernel.networks.iter().find(|spec| spec.name == name).ok_or(NoSuchKey { name })?;
-        let connector = self.connector.as_ref().ok_or(NoSuchKey { name })?;
+        let connector = self.connectors.networks.as_ref().ok_or(NoSuchKey { name })?;
         connector.network(spec, &self.values).await
+    }
+
+    /// Connects the disk `name`.
+    ///
+    /// # Errors
+    ///
+    /// As [`network`](Boot::network); and on Unix that the disk's file can't be used.
+    pub async fn block(&self, name: &'static str) -> Result<Block> {
+        let spec = self.unikernel.blocks.iter().find(|spec| spec.name == name).ok_or(NoSuchKey { name })?;
+        let connector = self.connectors.blocks.as_ref().ok_or(NoSuchKey { name })?;
+        connector.block(spec, &self.values).await
     }
 }
 
@@ -144,14 +196,14 @@ impl ExitCode {
 /// Runs a program on `runtime`: reads `words`, prints help or mistakes, connects devices and runs `main` until it returns or
 /// `shutdown` is ready, whichever is first. Tasks that main spawned end with it.
 ///
-/// A program that declares no network needs no `connector`.
+/// Of `connectors` only those for the kinds of devices are needed that the program declares.
 // Inline, as is what it calls, so that it is compiled with the platform, which favours size: it happens once.
 #[inline]
 pub fn run(
     runtime: &Runtime,
     unikernel: &'static Unikernel,
     words: &[String],
-    connector: Option<Rc<dyn Connector>>,
+    connectors: Connectors,
     mut shutdown: Pin<&mut dyn Future<Output = ()>>,
     main: &dyn Fn(Boot) -> MainFuture,
 ) -> ExitCode {
@@ -169,7 +221,7 @@ pub fn run(
         }
     };
     install_logger(values.get("log").unwrap_or(log::LevelFilter::Info));
-    let boot = Boot { unikernel, values: Rc::new(values), connector };
+    let boot = Boot { unikernel, values: Rc::new(values), connectors };
     let _entered = runtime.enter();
     let mut main = main(boot);
     let either = core::future::poll_fn(|context| match shutdown.as_mut().poll(context) {

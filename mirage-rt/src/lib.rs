@@ -24,6 +24,7 @@
 
 extern crate alloc;
 
+pub mod block;
 pub mod boot;
 pub mod console;
 mod deadlines;

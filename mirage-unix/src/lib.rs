@@ -18,6 +18,18 @@
 //!
 //! With `--ipv4-gateway 10.0.2.2` the program also reaches what the host forwards for it.
 //!
+//! # Disks
+//!
+//! A declared disk is a file or a block device: `NAME.img` in the current folder, or what `--disk` names. It is never made
+//! silently:
+//!
+//! ```text
+//! truncate -s 64M data.img
+//! cargo run
+//! ```
+//!
+//! One that can't be written is read-only. It may grow while the program runs.
+//!
 //! # Tests
 //!
 //! For tests, [`testing::run`] runs a future on a runtime of its own, in real time and with the host's sockets.
@@ -26,6 +38,7 @@
 
 mod connector;
 mod current;
+mod disk;
 mod platform;
 pub mod process;
 mod reactor;
@@ -34,6 +47,7 @@ mod sockets;
 mod tap;
 pub mod testing;
 
+pub use disk::{Disk, DiskError};
 pub use platform::{StartError, UnixPlatform};
 pub use sockets::{HostAddressError, HostRefusal, HostSockets};
 pub use tap::{Tap, TapError};

@@ -8,17 +8,16 @@ pub use mirage_rt::boot::boxed;
 use mirage_rt::boot::{Boot, ExitCode, MainFuture, Unikernel, run};
 use mirage_rt::platform::Platform;
 
-use crate::connector::UnixConnector;
-use crate::{UnixPlatform, signals};
+use crate::{UnixPlatform, connector, signals};
 
 /// Defines the process's `main`, which runs an application: `entry!(&UNIKERNEL, main)`, or
-/// `entry!(&UNIKERNEL, main, networks)` for one that declares networks, which makes no difference here.
+/// `entry!(&UNIKERNEL, main, networks, blocks)` with the kinds of devices that it declares, which makes no difference here.
 ///
 /// Called once, by the glue that build.rs generates. It exports the C function `main`, so the program is `#![no_main]` and
 /// needs neither `std` nor unsafe code itself.
 #[macro_export]
 macro_rules! entry {
-    ($unikernel:expr, $main:expr $(, networks)?) => {
+    ($unikernel:expr, $main:expr $(, $kind:ident)*) => {
         const _: () = {
             // SAFETY: the one definition of the C function `main` in a program that is no_main, with the return type that C's
             // start code expects. It may be defined without parameters (C11, 5.1.2.2.1).
@@ -65,9 +64,9 @@ fn run_process(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture) -> E
             return ExitCode::FAILURE;
         }
     };
-    let connector = Rc::new(UnixConnector::new(&platform));
+    let connectors = connector::connectors(&platform);
     let runtime = Runtime::new(platform as Rc<dyn Platform>);
-    run(&runtime, unikernel, &words, Some(connector), pin!(stop), &main)
+    run(&runtime, unikernel, &words, connectors, pin!(stop), &main)
 }
 
 /// The same status for a panic as on Xen, whether the program unwinds or aborts.

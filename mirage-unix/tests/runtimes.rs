@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::rc::Rc;
 
-use mirage_rt::boot::{Boot, Connecting, Connector, ExitCode, NetworkSpec, Unikernel, boxed, run};
+use mirage_rt::boot::{Boot, Connecting, Connectors, ExitCode, NetworkConnector, NetworkSpec, Unikernel, boxed, run};
 use mirage_rt::keys::{KeyKind, KeySpec, Values};
 use mirage_rt::net::Network;
 use mirage_rt::platform::Platform;
@@ -25,12 +25,12 @@ static KEYS: [KeySpec; 1] = [KeySpec {
 
 static NETWORKS: [NetworkSpec; 1] = [NetworkSpec { name: "service", index: 0, key_prefix: "" }];
 
-static UNIKERNEL: Unikernel = Unikernel { name: "echo", keys: &KEYS, networks: &NETWORKS, memory_mib: 16 };
+static UNIKERNEL: Unikernel = Unikernel { name: "echo", keys: &KEYS, networks: &NETWORKS, blocks: &[], memory_mib: 16 };
 
 struct Sockets(Rc<UnixPlatform>);
 
-impl Connector for Sockets {
-    fn network<'a>(&'a self, _: &'static NetworkSpec, _: &'a Values) -> Connecting<'a> {
+impl NetworkConnector for Sockets {
+    fn network<'a>(&'a self, _: &'static NetworkSpec, _: &'a Values) -> Connecting<'a, Network> {
         Box::pin(async { Ok(Network::host(Rc::new(HostSockets::new(&self.0, Ipv4Addr::LOCALHOST)))) })
     }
 }
@@ -74,7 +74,8 @@ fn eight_on_eight_threads() {
                 echo(boot.network("service").await?, number, 20).await
             })
         };
-        run(&runtime, &UNIKERNEL, &words, Some(Rc::new(Sockets(platform))), pin!(std::future::pending()), &main)
+        let connectors = Connectors { networks: Some(Rc::new(Sockets(platform))), ..Connectors::default() };
+        run(&runtime, &UNIKERNEL, &words, connectors, pin!(std::future::pending()), &main)
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|number| scope.spawn(move || unikernel(number))).collect();

@@ -8,7 +8,7 @@ use core::pin::pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use mirage_rt::Result;
-use mirage_rt::boot::{Boot, Connector, ExitCode, MainFuture, Unikernel};
+use mirage_rt::boot::{Boot, Connectors, ExitCode, MainFuture, Unikernel};
 use mirage_rt::platform::{Hooks, Platform, Unpark};
 use mirage_rt::runtime::Runtime;
 use mirage_rt::time::{Instant, UnixTime};
@@ -104,16 +104,17 @@ impl Platform for XenPlatform {
     }
 }
 
-/// What gives a program its networks: [`networks`](crate::connector::networks).
-pub type Networks = fn(&Attachment) -> Rc<dyn Connector>;
+/// What gives a program the devices of one kind: [`connector::networks`](crate::connector::networks) and its like.
+pub type Connect = fn(&Attachment, &mut Connectors);
 
-/// Runs an application on this domain until it ends, then ends the domain. One that declares networks gives `networks`.
+/// Runs an application on this domain until it ends, then ends the domain. `connect` has one entry for each kind of devices
+/// that it declares.
 ///
 /// # Panics
 ///
 /// When the machine was not booted by [`boot::start`], as on a host.
 #[inline]
-pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, networks: Option<Networks>) -> ! {
+pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, connect: &[Connect]) -> ! {
     let Some(xen) = boot::xen() else { panic!("only an image that has booted can run on Xen") };
     // SAFETY: whoever gets here was booted, and main runs on the program's stack.
     unsafe { boot::forget_early_memory() };
@@ -130,12 +131,13 @@ pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, networks
     let code = match mirage_rt::keys::split(boot::command_line()) {
         Ok(words) => {
             let shutdown = pin!(power::Requested::new(attachment.xenstore(), &reason));
-            let connector = networks.map(|networks| networks(&attachment));
+            let mut connectors = Connectors::default();
+            connect.iter().for_each(|connect| connect(&attachment, &mut connectors));
             let main = |boot| {
                 log::debug!("boot: {} ticks from entry to main", boot::ticks_since_entry());
                 main(boot)
             };
-            mirage_rt::boot::run(&runtime, unikernel, &words, connector, shutdown, &main)
+            mirage_rt::boot::run(&runtime, unikernel, &words, connectors, shutdown, &main)
         }
         Err(error) => {
             let _ = writeln!(Output, "{}: {error}", unikernel.name);

@@ -16,13 +16,14 @@ static UNIKERNEL: Unikernel = Unikernel {
         doc: "What to say.",
     }],
     networks: &[NetworkSpec { name: "service", index: 0, key_prefix: "" }],
+    blocks: &[BlockSpec { name: "data", index: 0, key_prefix: "" }],
     memory_mib: 4,
 };
 
 struct NoDevices;
 
-impl Connector for NoDevices {
-    fn network<'a>(&'a self, spec: &'static NetworkSpec, _: &'a Values) -> Connecting<'a> {
+impl NetworkConnector for NoDevices {
+    fn network<'a>(&'a self, spec: &'static NetworkSpec, _: &'a Values) -> Connecting<'a, Network> {
         Box::pin(async move { Err(Error::message(alloc::format!("network \"{}\" has no vif", spec.name))) })
     }
 }
@@ -36,8 +37,9 @@ where
     let platform = VirtualPlatform::new(1);
     let runtime = Runtime::new(platform.clone());
     let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+    let connectors = Connectors { networks: Some(Rc::new(NoDevices)), ..Connectors::default() };
     let shutdown = core::pin::pin!(shutdown);
-    let code = run(&runtime, &UNIKERNEL, &words, Some(Rc::new(NoDevices)), shutdown, &|boot| boxed(main(boot)));
+    let code = run(&runtime, &UNIKERNEL, &words, connectors, shutdown, &|boot| boxed(main(boot)));
     (code, platform.console())
 }
 
@@ -72,6 +74,11 @@ fn a_device_that_is_not_there_ends_with_its_message() {
         run_main(&[], core::future::pending(), |boot| async move { boot.network("service").await.map(drop) });
     assert_eq!(code, ExitCode::FAILURE);
     assert_eq!(console, "hello: error: network \"service\" has no vif\n");
+    // The glue names a kind of devices that the platform was not asked for.
+    let (code, console) =
+        run_main(&[], core::future::pending(), |boot| async move { boot.block("data").await.map(drop) });
+    assert_eq!(code, ExitCode::FAILURE);
+    assert!(console.contains("\"data\": build.rs and the generated glue do not match"), "{console}");
 }
 
 #[test]

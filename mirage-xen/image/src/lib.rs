@@ -18,14 +18,14 @@ mod libc;
 mod panic;
 
 use mirage_rt::boot::{Boot, MainFuture};
-use mirage_xen::platform::Networks;
+use mirage_xen::platform::Connect;
 
 pub use mirage_rt::boot::{Unikernel, boxed};
-pub use mirage_xen::connector::networks;
+pub use mirage_xen::connector;
 
 /// Runs an application; see [`mirage_xen::platform::run`], which is compiled here, where size is favoured.
-pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, networks: Option<Networks>) -> ! {
-    mirage_xen::platform::run(unikernel, main, networks)
+pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, connect: &[Connect]) -> ! {
+    mirage_xen::platform::run(unikernel, main, connect)
 }
 
 #[cfg(not(test))]
@@ -33,17 +33,15 @@ pub use panic::panicked;
 
 /// Makes `$main` the program of this image: `entry!(&UNIKERNEL, main)`, once in a crate that is `no_main`.
 ///
-/// `$main` takes the [`Boot`](mirage_rt::boot::Boot) and returns a future of [`mirage_rt::Result`]. A program that declares
-/// networks says `entry!(&UNIKERNEL, main, networks)`; the image of any other has no code for them.
+/// `$main` takes the [`Boot`](mirage_rt::boot::Boot) and returns a future of [`mirage_rt::Result`]. After it come the kinds of
+/// devices that the program declares, functions of [`connector`]: `entry!(&UNIKERNEL, main, networks, blocks)`. An image has no
+/// code for other kinds.
 #[macro_export]
 macro_rules! entry {
-    ($unikernel:expr, $main:expr) => {
-        $crate::entry!(@define $unikernel, $main, ::core::option::Option::None);
+    ($unikernel:expr, $main:expr $(, $kind:ident)*) => {
+        $crate::entry!(@define $unikernel, $main, &[$($crate::connector::$kind),*]);
     };
-    ($unikernel:expr, $main:expr, networks) => {
-        $crate::entry!(@define $unikernel, $main, ::core::option::Option::Some($crate::networks));
-    };
-    (@define $unikernel:expr, $main:expr, $networks:expr) => {
+    (@define $unikernel:expr, $main:expr, $connect:expr) => {
         const _: () = {
             // SAFETY: the one definition of this name in an image, of the type that this crate declares it with.
             #[unsafe(export_name = "_mirage_unikernel")]
@@ -52,7 +50,7 @@ macro_rules! entry {
             // SAFETY: as above.
             #[unsafe(export_name = "_mirage_main")]
             extern "C" fn main(_: u64) -> ! {
-                $crate::run(PROGRAM, |boot| $crate::boxed($main(boot)), $networks)
+                $crate::run(PROGRAM, |boot| $crate::boxed($main(boot)), $connect)
             }
 
             #[panic_handler]

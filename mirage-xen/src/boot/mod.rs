@@ -4,7 +4,6 @@
 //! first line on the console, takes over all memory, installs handlers for exceptions, and goes on with the image's main on
 //! the program's own stack. Main calls [`run`](crate::platform::run).
 
-mod plan;
 #[allow(unsafe_code)]
 mod start;
 pub mod start_info;
@@ -13,7 +12,7 @@ use core::ops::Range;
 
 use crate::memory::ImageLayout;
 
-pub use start::{STACK_SIZE, modules, start};
+pub use start::{STACK_SIZE, start};
 pub(crate) use start::{command_line, forget_early_memory, ticks_since_entry, xen};
 
 /// What the image tells about itself.

@@ -217,29 +217,18 @@ const fn index(address: u64, level: u32) -> usize {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     /// Table number n has the physical address n * 4096.
-    pub(crate) struct Tables {
+    struct Tables {
         tables: Vec<[u64; ENTRIES]>,
         limit: usize,
-        written: usize,
     }
 
     impl Tables {
-        pub(crate) fn new() -> Self {
-            Self { tables: Vec::new(), limit: usize::MAX, written: 0 }
-        }
-
-        /// How many tables there are.
-        pub(crate) fn count(&self) -> usize {
-            self.tables.len()
-        }
-
-        /// How often an entry was written.
-        pub(crate) fn written(&self) -> usize {
-            self.written
+        fn new() -> Self {
+            Self { tables: Vec::new(), limit: usize::MAX }
         }
     }
 
@@ -257,7 +246,6 @@ pub(crate) mod tests {
 
         fn set_entry(&mut self, table: u64, index: usize, value: u64) {
             self.tables[table as usize / 4096][index] = value;
-            self.written += 1;
         }
     }
 

@@ -8,6 +8,8 @@ use core::fmt;
 pub enum BlockError {
     /// The range is not on the device; nothing was done.
     OutOfRange,
+    /// The length is not one of whole pages; nothing was done.
+    Length,
     /// The device is read-only; nothing was done.
     ReadOnly,
     /// The device does not know this operation; nothing was done.
@@ -28,6 +30,7 @@ impl fmt::Display for BlockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             BlockError::OutOfRange => "the range reaches beyond the end of the disk",
+            BlockError::Length => "the length is not a multiple of 4096 bytes, which is what a disk moves",
             BlockError::ReadOnly => "the disk is read-only: attach it with mode 'w' to write",
             BlockError::Unsupported => "the disk does not know this operation: see its BlockInfo",
             BlockError::Io => "the disk reported an error: see the log of the domain that serves it",

@@ -5,8 +5,9 @@ use alloc::rc::Rc;
 use core::future::poll_fn;
 use core::net::Ipv4Addr;
 
-use mirage_rt::boot::{Boot, Connecting, Connector, NetworkSpec};
+use mirage_rt::boot::{Boot, Connecting, Connectors, NetworkConnector, NetworkSpec};
 use mirage_rt::keys::{Cidr, Values};
+use mirage_rt::net::Network;
 use mirage_rt::packet::PacketMut;
 use mirage_rt::types::network::NetworkDevice;
 use mirage_xen::attachment::Attachment;
@@ -16,23 +17,23 @@ use mirage_xen::netfront::{Netfront, Options};
 use crate::frame::{self, Kind};
 use crate::tcp::Ports;
 
-mirage_xen_image::entry!(@define &crate::UNIKERNEL, start, ::core::option::Option::Some(networks));
+mirage_xen_image::entry!(@define &crate::UNIKERNEL, start, &[networks]);
 
 async fn start(boot: Boot) -> mirage_rt::Result {
     // Connecting it is the whole program.
     boot.network("service").await.map(drop)
 }
 
-fn networks(attachment: &Attachment) -> Rc<dyn Connector> {
-    Rc::new(Frames { attachment: attachment.clone() })
+fn networks(attachment: &Attachment, connectors: &mut Connectors) {
+    connectors.networks = Some(Rc::new(Frames { attachment: attachment.clone() }));
 }
 
 struct Frames {
     attachment: Attachment,
 }
 
-impl Connector for Frames {
-    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a> {
+impl NetworkConnector for Frames {
+    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a, Network> {
         let address = spec.key::<Cidr>(values, "ipv4").map(Cidr::address);
         Box::pin(async move {
             let address = address.ok_or_else(|| mirage_rt::Error::message("give --ipv4 ADDRESS/PREFIX"))?;

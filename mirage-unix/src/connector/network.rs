@@ -1,10 +1,10 @@
-//! From what build.rs declared to the host's devices.
+//! Networks: the host's sockets, or a tap device.
 
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use mirage_rt::boot::{Connecting, Connector, NetworkSpec};
+use mirage_rt::boot::{Connecting, NetworkConnector, NetworkSpec};
 use mirage_rt::keys::{Cidr, Values};
 use mirage_rt::log::warn;
 use mirage_rt::net::{Config, ConfigError, Network};
@@ -18,13 +18,13 @@ use crate::tap::{Tap, TapError};
 const SEND_PAGES: usize = 256;
 
 /// Connects networks to the host's sockets, or to tap devices where the key `interface` names one.
-pub(crate) struct UnixConnector {
+pub(super) struct Networks {
     platform: Rc<UnixPlatform>,
 }
 
-impl UnixConnector {
-    pub(crate) fn new(platform: &Rc<UnixPlatform>) -> UnixConnector {
-        UnixConnector { platform: Rc::clone(platform) }
+impl Networks {
+    pub(super) fn new(platform: &Rc<UnixPlatform>) -> Networks {
+        Networks { platform: Rc::clone(platform) }
     }
 
     fn connect(&self, spec: &'static NetworkSpec, values: &Values) -> Result<Network, Reason> {
@@ -57,8 +57,8 @@ impl UnixConnector {
     }
 }
 
-impl Connector for UnixConnector {
-    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a> {
+impl NetworkConnector for Networks {
+    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a, Network> {
         Box::pin(async move { Ok(self.connect(spec, values).map_err(|reason| ConnectError { spec, reason })?) })
     }
 }
@@ -152,7 +152,7 @@ mod tests {
         let words: Vec<_> = words.iter().map(ToString::to_string).collect();
         let Ok(Parsed::Values(values)) = parse(&KEYS, &words) else { panic!("these words are right: {words:?}") };
         let platform = UnixPlatform::new().expect("a test may open descriptors");
-        let connector = UnixConnector::new(&platform);
+        let connector = Networks::new(&platform);
         Runtime::new(platform).run(connector.network(&NETWORKS[network], &values))
     }
 

@@ -1,10 +1,10 @@
-//! The way from a declared device to the domain's virtual one.
+//! Networks: netfront below a stack.
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::fmt;
 
-use mirage_rt::boot::{Connecting, Connector, NetworkSpec};
+use mirage_rt::boot::{Connecting, Connectors, NetworkConnector, NetworkSpec};
 use mirage_rt::keys::Values;
 use mirage_rt::net::{Config, ConfigError, Network};
 
@@ -20,16 +20,16 @@ const IO_PAGES: usize = 1024;
 
 /// The way to the networks that a program declares. A program without any is linked without this, and so without all
 /// that networks need.
-pub fn networks(attachment: &Attachment) -> Rc<dyn Connector> {
-    Rc::new(XenConnector { attachment: attachment.clone() })
+pub fn networks(attachment: &Attachment, connectors: &mut Connectors) {
+    connectors.networks = Some(Rc::new(Networks { attachment: attachment.clone() }));
 }
 
-/// Connects the devices of this domain.
-struct XenConnector {
+/// Connects the network devices of this domain.
+struct Networks {
     attachment: Attachment,
 }
 
-impl XenConnector {
+impl Networks {
     async fn connect(&self, spec: &'static NetworkSpec, values: &Values) -> Result<Network, Reason> {
         let config = Config::from_keys(spec.key(values, "ipv4"), spec.key(values, "ipv4-gateway"));
         let memory = Memory::machine().ok_or(Reason::NoMachine)?;
@@ -44,8 +44,8 @@ impl XenConnector {
     }
 }
 
-impl Connector for XenConnector {
-    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a> {
+impl NetworkConnector for Networks {
+    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a, Network> {
         Box::pin(async move { Ok(self.connect(spec, values).await.map_err(|reason| NotConnected { spec, reason })?) })
     }
 }

@@ -1,0 +1,15 @@
+//! From what build.rs declared to the host's devices.
+
+mod block;
+mod network;
+
+use std::rc::Rc;
+
+use mirage_rt::boot::Connectors;
+
+use crate::UnixPlatform;
+
+/// The ways to devices of every kind. In a process there is no reason to leave one out.
+pub(crate) fn connectors(platform: &Rc<UnixPlatform>) -> Connectors {
+    Connectors { networks: Some(Rc::new(network::Networks::new(platform))), blocks: Some(Rc::new(block::Blocks)) }
+}

@@ -1,0 +1,10 @@
+//! The way from declared devices to the domain's virtual ones.
+//!
+//! One function for each kind of devices. The glue of a program names those that it declares, and so an image has no code for
+//! the others.
+
+mod block;
+mod network;
+
+pub use block::blocks;
+pub use network::networks;
