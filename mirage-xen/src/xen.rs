@@ -1,7 +1,6 @@
 //! The hypervisor itself: [`Hypervisor`] by hypercalls.
 
 use core::mem::offset_of;
-use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -119,8 +118,8 @@ pub(crate) fn parameter(index: u32) -> Result<u64, HypercallError> {
     }
 }
 
-/// The memory map that Xen keeps for the domain: what the start info of version 0 does not have.
-pub(crate) fn memory_map() -> Result<MemoryMap, HypercallError> {
+/// Adds the memory map that Xen keeps for the domain to `map`: what the start info of version 0 does not have.
+pub(crate) fn memory_map(map: &mut MemoryMap) -> Result<(), HypercallError> {
     let mut entries = [E820::default(); MAX_REGIONS];
     let mut request = abi::xen_memory_map {
         nr_entries: entries.len() as u32,
@@ -128,12 +127,11 @@ pub(crate) fn memory_map() -> Result<MemoryMap, HypercallError> {
     };
     // SAFETY: Xen writes at most `nr_entries` entries to the buffer.
     unsafe { operate("XENMEM_memory_map", abi::__HYPERVISOR_memory_op, abi::XENMEM_memory_map, &mut request) }?;
-    let mut map = MemoryMap::new();
     for entry in entries.iter().take(request.nr_entries as usize) {
         let kind = if entry.kind == abi::XEN_HVM_MEMMAP_TYPE_RAM { Kind::Ram } else { Kind::Other };
         map.add(Region { start: entry.start, end: entry.start.saturating_add(entry.size), kind });
     }
-    Ok(map)
+    Ok(())
 }
 
 /// An entry of the map in the layout of the BIOS call that it is named for.
@@ -298,12 +296,4 @@ unsafe impl Hypervisor for Xen {
     fn shutdown(&self, reason: ShutdownReason) {
         end(reason);
     }
-}
-
-/// Guest-physical addresses behind all memory and below no other use, for [`Memory::window`].
-pub(crate) fn free_window(end_of_map: u64) -> Range<u64> {
-    const SIZE: u64 = 2 << 20;
-    const ABOVE_DEVICES: u64 = 1 << 32;
-    let start = end_of_map.max(ABOVE_DEVICES).next_multiple_of(SIZE);
-    start..start + SIZE
 }

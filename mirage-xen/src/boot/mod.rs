@@ -4,6 +4,7 @@
 //! first line on the console, takes over all memory, installs handlers for exceptions, and goes on with the image's main on
 //! the program's own stack. Main calls [`run`](crate::platform::run).
 
+mod plan;
 #[allow(unsafe_code)]
 mod start;
 pub mod start_info;
@@ -12,7 +13,7 @@ use core::ops::Range;
 
 use crate::memory::ImageLayout;
 
-pub use start::{STACK_SIZE, start};
+pub use start::{STACK_SIZE, modules, start};
 pub(crate) use start::{command_line, forget_early_memory, ticks_since_entry, xen};
 
 /// What the image tells about itself.

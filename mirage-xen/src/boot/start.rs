@@ -6,26 +6,24 @@ use core::ops::Range;
 
 use crate::abi;
 use crate::boot::Image;
-use crate::boot::start_info::{self, CommandLine, Physical};
+use crate::boot::plan::{EARLY_LIMIT, Plan, WINDOW};
+use crate::boot::start_info::{self, Modules, Physical, StartInfo};
 use crate::cpu;
 use crate::entropy;
 use crate::hypercall;
 use crate::hypervisor::{Hypervisor, PAGE_SIZE};
 use crate::memory::machine::{FrameTables, Memory, Parts, pointer};
 use crate::memory::tables::map_all;
-use crate::memory::{Access, Frames, Kind, MemoryMap, PageTables, Ranges, Region};
+use crate::memory::{Access, Frames, PageTables, Ranges};
 use crate::platform;
 use crate::power::refuse;
 use crate::single::Single;
 use crate::terminal::{self, Output};
 use crate::traps;
-use crate::xen::{self, Xen, free_window};
+use crate::xen::{self, Xen};
 
 /// Bytes of the program's stack. The page below it is not mapped, so that an overflow is a fault and not a corruption.
 pub const STACK_SIZE: usize = 256 * 1024;
-
-/// What the entry code maps.
-const EARLY_LIMIT: u64 = 1 << 32;
 
 /// Memory that must be left for heap and devices when boot is done.
 const SMALLEST_HEAP: u64 = 2 << 20;
@@ -34,6 +32,7 @@ const PAGE: u64 = PAGE_SIZE as u64;
 const MIB: u64 = 1 << 20;
 
 static COMMAND_LINE: Single<Vec<u8>> = Single::empty();
+static MODULES: Single<Modules> = Single::empty();
 static XEN: Single<Xen> = Single::empty();
 static ENTRY_TICKS: Single<u64> = Single::empty();
 static EARLY: Single<Range<u64>> = Single::empty();
@@ -41,6 +40,17 @@ static EARLY: Single<Range<u64>> = Single::empty();
 /// The words for the program, not yet split.
 pub(crate) fn command_line() -> &'static [u8] {
     COMMAND_LINE.get().map_or(&[], Vec::as_slice)
+}
+
+/// The files that the domain's builder has put into memory beside the image (with xl: the `ramdisk` of the configuration), in
+/// its order. Nothing on a host.
+pub fn modules() -> impl Iterator<Item = &'static [u8]> {
+    MODULES.get().into_iter().flat_map(Modules::iter).map(|module| {
+        let length = (module.end - module.start) as usize;
+        // SAFETY: boot has found the range in RAM and outside of the image, and gives its frames to nobody. So it is mapped and
+        // nothing writes it, for ever.
+        unsafe { core::slice::from_raw_parts(pointer(module.start), length) }
+    })
 }
 
 /// Ticks of the time stamp counter since the entry point, without those that boot gave to others.
@@ -92,28 +102,29 @@ pub unsafe fn start(image: &'static Image, start_info: u64) -> ! {
     // SAFETY: ring 0, and the processor has it.
     unsafe { cpu::enable_no_execute() };
 
-    let mut line = CommandLine::new();
-    let map = match start_info::read(&Early, start_info, &mut line) {
-        Ok(map) => map,
-        Err(error) => refuse(format_args!("{error}")),
-    };
-    let mut map = match map.map_or_else(xen::memory_map, Ok) {
-        Ok(map) => map,
-        Err(error) => refuse(format_args!("the domain has no memory map: {error}")),
-    };
+    let mut info = StartInfo::default();
+    if let Err(error) = start_info::read(&Early, start_info, &mut info) {
+        refuse(format_args!("{error}"));
+    }
+    if info.map.regions().is_empty()
+        && let Err(error) = xen::memory_map(&mut info.map)
+    {
+        refuse(format_args!("the domain has no memory map: {error}"));
+    }
     // The rings of console and xenstore usually lie outside of RAM. Where they do not, they are still not ours to use.
     for ring in [abi::HVM_PARAM_CONSOLE_PFN, abi::HVM_PARAM_STORE_PFN] {
         if let Ok(frame) = xen::parameter(ring) {
             let start = frame.saturating_mul(PAGE);
-            map.add(Region { start, end: start.saturating_add(PAGE), kind: Kind::Other });
+            info.map.withdraw(start..start.saturating_add(PAGE));
         }
     }
     // SAFETY: promised by the caller.
-    let memory = unsafe { take_memory(image, &map) };
+    let memory = unsafe { take_memory(image, &info) };
     // The heap works from here on.
     // SAFETY: the caller promises one processor, and that this is the first and only call.
     unsafe {
-        COMMAND_LINE.set(line.bytes().to_vec());
+        COMMAND_LINE.set(info.line.bytes().to_vec());
+        MODULES.set(info.modules);
         ENTRY_TICKS.set(image.entry_ticks.wrapping_add(given_away));
         EARLY.set(image.early.clone());
         entropy::prepare();
@@ -151,48 +162,45 @@ impl Physical for Early {
 /// # Safety
 ///
 /// As for [`start`].
-unsafe fn take_memory(image: &'static Image, map: &MemoryMap) -> &'static Memory {
-    let all = map.ram(u64::MAX);
-    require(image, &all);
-    // SAFETY: promised by the caller.
-    let Some(mut frames) = (unsafe { early_frames(image, map) }) else { too_small(image, &all) };
+unsafe fn take_memory(image: &'static Image, info: &StartInfo) -> &'static Memory {
+    let plan = match Plan::new(&info.map, image.layout.whole(), &info.modules) {
+        Ok(Some(plan)) => plan,
+        Ok(None) => too_small(image, &info.map.ram(EARLY_LIMIT)),
+        Err(error) => refuse(format_args!("{error}")),
+    };
+    require(image, &plan.ram);
+    // SAFETY: the plan's storage is RAM that nothing uses, mapped and aligned.
+    let mut frames = unsafe { early_frames(&plan) };
     // A frame more than the stack: the guard.
-    let Some(stack) = frames.take(1 + STACK_SIZE / PAGE_SIZE) else { too_small(image, &all) };
+    let Some(stack) = frames.take(1 + STACK_SIZE / PAGE_SIZE) else { too_small(image, &plan.ram) };
     let guard = stack.start as u64 * PAGE..(stack.start as u64 + 1) * PAGE;
     let stack = guard.end..stack.end as u64 * PAGE;
-    let Some(tables) = build_tables(image, &mut frames, &all, guard) else { too_small(image, &all) };
+    let Some(tables) = build_tables(image, &mut frames, &plan.ram, guard) else { too_small(image, &plan.ram) };
     // SAFETY: all RAM but the guard is mapped as it is used, and so are the image, the early stack within it, and the console.
     unsafe { cpu::set_page_tables(tables.root()) };
-    for range in all.iter().filter(|range| range.end > EARLY_LIMIT) {
-        frames.put(numbers(range.start.max(EARLY_LIMIT)..range.end));
+    for range in plan.free(false) {
+        frames.put(numbers(range));
     }
-    let total = (all.total() / PAGE) as usize;
-    let window = free_window(map.end());
+    let window = plan.window..plan.window + WINDOW;
+    let total = (plan.ram.total() / PAGE) as usize;
     // SAFETY: promised by the caller; the tables are those set above, and all free frames are unused RAM.
     unsafe { Memory::install(Parts { frames, tables, window, stack, total }) }
 }
 
-/// An allocator with all free frames below 4 GiB, whose storage lies in the first of them.
+/// An allocator with all free frames below 4 GiB.
 ///
 /// # Safety
 ///
-/// As for [`start`].
-unsafe fn early_frames(image: &'static Image, map: &MemoryMap) -> Option<Frames<'static>> {
-    let mut free = map.ram(EARLY_LIMIT);
-    free.remove(0..PAGE);
-    free.remove(image.layout.whole());
-    let count = numbers(0..map.ram(u64::MAX).iter().last()?.end).end;
-    let words = Frames::storage(count);
-    let bytes = (words as u64 * 8).next_multiple_of(PAGE);
-    let place = free.iter().find(|range| range.end - range.start >= bytes)?.start;
-    free.remove(place..place + bytes);
-    // SAFETY: the range is RAM that nothing uses, taken out of what is free, mapped and aligned; any bytes are numbers.
-    let storage = unsafe { core::slice::from_raw_parts_mut(pointer(place).cast(), words) };
-    let mut frames = Frames::new(count, storage);
-    for range in free.iter() {
+/// The plan's storage is RAM that nothing uses, and mapped.
+unsafe fn early_frames(plan: &Plan) -> Frames<'static> {
+    let words = Frames::storage(plan.frames);
+    // SAFETY: promised by the caller; a plan's storage has room for the words and starts at a page; any bytes are numbers.
+    let storage = unsafe { core::slice::from_raw_parts_mut(pointer(plan.storage.start).cast(), words) };
+    let mut frames = Frames::new(plan.frames, storage);
+    for range in plan.free(true) {
         frames.put(numbers(range));
     }
-    Some(frames)
+    frames
 }
 
 fn build_tables(image: &Image, frames: &mut Frames<'static>, ram: &Ranges, guard: Range<u64>) -> Option<PageTables> {

@@ -1,8 +1,8 @@
 //! The buddy allocator that owns all frames of memory.
 //!
 //! What is free is kept in bitmaps outside of the frames, one for each order with summaries above it: free memory is
-//! never touched, so nothing has to be mapped or cleared before it is needed. All of this file is safe code over a slice
-//! of words, and is tested on the host.
+//! never touched, and neither are the bitmaps of what nobody has used, so nothing has to be mapped or cleared before it is
+//! needed. All of this file is safe code over a slice of words, and is tested on the host.
 
 use core::ops::Range;
 
@@ -22,18 +22,18 @@ impl<'m> Frames<'m> {
         (0..ORDERS).map(|order| Bits::words(blocks(frames, order))).sum()
     }
 
-    /// An allocator without free frames.
+    /// An allocator without free frames. What `storage` holds does not matter; one word of each order is written.
     ///
     /// # Panics
     ///
     /// When `storage` is shorter than [`Frames::storage`] says.
     pub fn new(frames: usize, storage: &'m mut [u64]) -> Self {
-        storage.fill(0);
         let mut rest = storage;
         let orders = core::array::from_fn(|order| {
-            let (words, more) = core::mem::take(&mut rest).split_at_mut(Bits::words(blocks(frames, order)));
+            let bits = blocks(frames, order);
+            let (words, more) = core::mem::take(&mut rest).split_at_mut(Bits::words(bits));
             rest = more;
-            Bits { words, bits: blocks(frames, order) }
+            Bits::new(bits, words)
         });
         Self { orders, frames, free: 0 }
     }
@@ -152,80 +152,111 @@ fn blocks(frames: usize, order: usize) -> usize {
     frames >> order
 }
 
-/// A set of small numbers that finds its smallest member quickly: each level above has a bit for every word below that is
-/// not zero.
+/// A set of small numbers that finds its smallest member quickly: a tree of words. Each bit of a word says that the word below
+/// it is not zero; the words of the lowest level have a bit for each number. The word below bit b of word w is word 64w + b + 1.
+///
+/// A word is looked at only where the bit above it is set; all others count as zero, whatever they hold. So only the first
+/// word is ever cleared, and the storage of a large machine is not touched before it is needed.
 struct Bits<'m> {
     words: &'m mut [u64],
     bits: usize,
+    /// What a number is shifted by to be one of the bits of the first word.
+    top: u32,
 }
 
-impl Bits<'_> {
-    fn words(bits: usize) -> usize {
-        let mut level = bits.div_ceil(64);
-        let mut total = level;
-        while level > 1 {
-            level = level.div_ceil(64);
-            total += level;
+/// A word's bits are told apart by so many bits of a number.
+const LEVEL: u32 = 6;
+
+impl<'m> Bits<'m> {
+    fn top(bits: usize) -> u32 {
+        let mut shift = 0;
+        while bits > 64 << shift {
+            shift += LEVEL;
         }
-        total
+        shift
+    }
+
+    fn words(bits: usize) -> usize {
+        let above = (0..Self::top(bits) / LEVEL).fold(0, |words, _| words * 64 + 1);
+        above + bits.div_ceil(64)
+    }
+
+    /// An empty set of numbers below `bits`, in as many words as [`words`](Self::words) says.
+    fn new(bits: usize, words: &'m mut [u64]) -> Self {
+        if let Some(first) = words.first_mut() {
+            *first = 0;
+        }
+        Self { words, bits, top: Self::top(bits) }
     }
 
     fn has(&self, bit: usize) -> bool {
-        bit < self.bits && self.words[bit / 64] & (1 << (bit % 64)) != 0
+        let (mut word, mut shift) = (0, self.top);
+        while bit < self.bits && self.words[word] & mask(bit >> shift) != 0 {
+            if shift == 0 {
+                return true;
+            }
+            word = below(word, bit >> shift);
+            shift -= LEVEL;
+        }
+        false
     }
 
     fn set(&mut self, bit: usize) {
-        self.update(bit, |word, mask| *word |= mask, |before, _| before != 0);
-    }
-
-    fn clear(&mut self, bit: usize) {
-        self.update(bit, |word, mask| *word &= !mask, |_, after| after != 0);
-    }
-
-    /// Changes a bit and, up to the level where nothing more changes, the bits above it.
-    fn update(&mut self, bit: usize, change: fn(&mut u64, u64), stop: fn(u64, u64) -> bool) {
-        let (mut base, mut length, mut index) = (0, self.bits.div_ceil(64), bit);
+        let (mut word, mut shift, mut known) = (0, self.top, true);
         loop {
-            let word = &mut self.words[base + index / 64];
-            let before = *word;
-            change(word, 1 << (index % 64));
-            if length == 1 || stop(before, *word) {
+            let before = if known { self.words[word] } else { 0 };
+            let mask = mask(bit >> shift);
+            self.words[word] = before | mask;
+            if shift == 0 {
                 return;
             }
-            base += length;
-            length = length.div_ceil(64);
-            index /= 64;
+            known = before & mask != 0;
+            word = below(word, bit >> shift);
+            shift -= LEVEL;
         }
+    }
+
+    /// Takes out a member. Below the lowest word with other members in it, everything counts as zero then.
+    fn clear(&mut self, bit: usize) {
+        let (mut word, mut shift, mut lowest) = (0, self.top, (0, self.top));
+        loop {
+            if self.words[word] != mask(bit >> shift) {
+                lowest = (word, shift);
+            }
+            if shift == 0 {
+                break;
+            }
+            word = below(word, bit >> shift);
+            shift -= LEVEL;
+        }
+        self.words[lowest.0] &= !mask(bit >> lowest.1);
     }
 
     fn first(&self) -> Option<usize> {
-        if self.words.is_empty() {
-            return None;
-        }
-        // The levels lie in the words from the widest to the single word at the end.
-        let mut lengths = [0; 12];
-        let mut levels = 0;
-        let mut length = self.bits.div_ceil(64);
+        let (mut word, mut shift, mut number) = (0, self.top, 0);
         loop {
-            lengths[levels] = length;
-            levels += 1;
-            if length == 1 {
-                break;
-            }
-            length = length.div_ceil(64);
-        }
-        let mut base = self.words.len();
-        let mut index = 0;
-        for &length in lengths[..levels].iter().rev() {
-            base -= length;
-            let word = self.words[base + index];
-            if word == 0 {
+            let found = self.words.get(word)?.trailing_zeros();
+            if found == u64::BITS {
                 return None;
             }
-            index = index * 64 + word.trailing_zeros() as usize;
+            number = number << LEVEL | found as usize;
+            if shift == 0 {
+                return Some(number);
+            }
+            word = below(word, found as usize);
+            shift -= LEVEL;
         }
-        Some(index)
     }
+}
+
+/// The bit of `index` in its word.
+fn mask(index: usize) -> u64 {
+    1 << (index % 64)
+}
+
+/// The word below the bit of `index` in `word`.
+fn below(word: usize, index: usize) -> usize {
+    word * 64 + index % 64 + 1
 }
 
 #[cfg(test)]
@@ -283,6 +314,51 @@ mod tests {
     fn large_machines_need_little_storage() {
         // 1 GiB: 64 KiB for the bits and a little more for the summaries.
         assert!(Frames::storage(1 << 18) * 8 < 68 << 10);
+    }
+
+    /// The words of storage that are written until the frames of `ram` are free.
+    fn words_written(frames: usize, ram: Range<usize>, above: Range<usize>) -> usize {
+        // Bytes that no step would leave by chance.
+        const BEFORE: u64 = 0xA5A5_5A5A_C33C_3CC3;
+        let mut storage = vec![BEFORE; Frames::storage(frames)];
+        let mut allocator = Frames::new(frames, &mut storage);
+        let total = ram.len() + above.len();
+        allocator.put(ram);
+        allocator.put(above);
+        assert_eq!(allocator.free_frames(), total);
+        storage.iter().filter(|&&word| word != BEFORE).count()
+    }
+
+    #[test]
+    fn storage_is_not_cleared_in_proportion_to_memory() {
+        const MIB: usize = 256;
+        let small = words_written(16 * MIB, 1..16 * MIB, 0..0);
+        let large = words_written(1024 * MIB, 1..1024 * MIB, 0..0);
+        // A hole below 4 GiB, 64 GiB above it.
+        let huge = words_written(68 << 18, 1..0xF_0000, 1 << 20..68 << 18);
+        println!("words of storage written: 16 MiB {small}, 1 GiB {large}, 64 GiB {huge}");
+        assert!(small < 100 && large < 150 && huge < 200, "{small} {large} {huge}");
+    }
+
+    #[test]
+    fn sets_of_every_size_know_their_members() {
+        for bits in [0, 1, 63, 64, 65, 4096, 4097, 262_145] {
+            let mut words = vec![u64::MAX; Bits::words(bits)];
+            let mut set = Bits::new(bits, &mut words);
+            assert_eq!(set.first(), None);
+            assert!(!set.has(0) && !set.has(bits));
+            let members: Vec<usize> = (0..bits).rev().step_by(1 + bits / 7).collect();
+            for &member in &members {
+                set.set(member);
+                assert_eq!(set.first(), Some(member));
+            }
+            for &member in &members {
+                assert!(set.has(member) && (members.contains(&(member + 1)) || !set.has(member + 1)));
+                set.clear(member);
+                assert!(!set.has(member));
+            }
+            assert_eq!(set.first(), None);
+        }
     }
 
     proptest! {

@@ -4,8 +4,14 @@ use core::ops::Range;
 
 use crate::hypervisor::PAGE_SIZE;
 
-/// Most regions of a map that are kept; Xen's maps have fewer than ten.
-pub const MAX_REGIONS: usize = 32;
+/// Most regions of a builder's map, as many as Xen itself keeps for a domain (`E820MAX`). Most maps have fewer than ten.
+pub const MAX_REGIONS: usize = 128;
+
+/// Places for regions that the builder's map does not have: see [`MemoryMap::withdraw`].
+const WITHDRAWN: usize = 4;
+
+/// Most ranges of a set.
+const MAX_RANGES: usize = 32;
 
 /// What a region is good for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,22 +35,35 @@ pub struct Region {
 
 /// A memory map, in any order; what is not RAM wins where regions overlap.
 pub struct MemoryMap {
-    regions: [Region; MAX_REGIONS],
+    regions: [Region; MAX_REGIONS + WITHDRAWN],
     length: usize,
 }
 
 impl MemoryMap {
     /// A map without regions.
     pub const fn new() -> Self {
-        Self { regions: [Region { start: 0, end: 0, kind: Kind::Other }; MAX_REGIONS], length: 0 }
+        Self { regions: [Region { start: 0, end: 0, kind: Kind::Other }; MAX_REGIONS + WITHDRAWN], length: 0 }
     }
 
-    /// Adds a region; false when the map is full.
+    /// Adds a region; false when the map has [`MAX_REGIONS`].
     pub fn add(&mut self, region: Region) -> bool {
-        let Some(free) = self.regions.get_mut(self.length) else { return false };
-        *free = region;
-        self.length += 1;
-        true
+        let room = self.length < MAX_REGIONS;
+        if room {
+            self.place(region);
+        }
+        room
+    }
+
+    /// Adds a region that is not RAM, whatever the builder says. There is room for four, also in a full map.
+    pub fn withdraw(&mut self, range: Range<u64>) {
+        self.place(Region { start: range.start, end: range.end, kind: Kind::Other });
+    }
+
+    fn place(&mut self, region: Region) {
+        if let Some(free) = self.regions.get_mut(self.length) {
+            *free = region;
+            self.length += 1;
+        }
     }
 
     /// The regions as they were added.
@@ -80,18 +99,18 @@ impl Default for MemoryMap {
     }
 }
 
-/// A set of addresses as sorted ranges that neither touch nor overlap. It holds [`MAX_REGIONS`] of them; what would need
-/// more is left out, so that the set is at most too small.
+/// A set of addresses as sorted ranges that neither touch nor overlap. It holds 32 of them; what would need more is left out,
+/// so that the set is at most too small.
 #[derive(Clone)]
 pub struct Ranges {
-    ranges: [(u64, u64); MAX_REGIONS],
+    ranges: [(u64, u64); MAX_RANGES],
     length: usize,
 }
 
 impl Ranges {
     /// The empty set.
     pub const fn new() -> Self {
-        Self { ranges: [(0, 0); MAX_REGIONS], length: 0 }
+        Self { ranges: [(0, 0); MAX_RANGES], length: 0 }
     }
 
     /// The ranges, in order.
@@ -104,7 +123,13 @@ impl Ranges {
         self.iter().map(|range| range.end - range.start).sum()
     }
 
+    /// Whether all of `range` is in the set; an empty range is.
+    pub fn covers(&self, range: &Range<u64>) -> bool {
+        range.is_empty() || self.iter().any(|own| own.start <= range.start && range.end <= own.end)
+    }
+
     /// Adds a range.
+    #[inline(never)]
     pub fn insert(&mut self, range: Range<u64>) {
         if range.start >= range.end {
             return;
@@ -200,6 +225,16 @@ mod tests {
         assert!((0..MAX_REGIONS).all(|_| map.add(region)));
         assert!(!map.add(region));
         assert_eq!(map.ram(u64::MAX).total(), 0);
+    }
+
+    #[test]
+    fn what_is_withdrawn_finds_room_in_a_full_map() {
+        let mut map = MemoryMap::new();
+        while map.add(Region { start: 0, end: 0x10_0000, kind: Kind::Ram }) {}
+        for page in 1..=4 {
+            map.withdraw(page * 0x2000..page * 0x2000 + 1);
+        }
+        assert_eq!(map.ram(u64::MAX).total(), 0x10_0000 - 4 * 0x1000);
     }
 
     proptest! {

@@ -217,18 +217,29 @@ const fn index(address: u64, level: u32) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Table number n has the physical address n * 4096.
-    struct Tables {
+    pub(crate) struct Tables {
         tables: Vec<[u64; ENTRIES]>,
         limit: usize,
+        written: usize,
     }
 
     impl Tables {
-        fn new() -> Self {
-            Self { tables: Vec::new(), limit: usize::MAX }
+        pub(crate) fn new() -> Self {
+            Self { tables: Vec::new(), limit: usize::MAX, written: 0 }
+        }
+
+        /// How many tables there are.
+        pub(crate) fn count(&self) -> usize {
+            self.tables.len()
+        }
+
+        /// How often an entry was written.
+        pub(crate) fn written(&self) -> usize {
+            self.written
         }
     }
 
@@ -246,6 +257,7 @@ mod tests {
 
         fn set_entry(&mut self, table: u64, index: usize, value: u64) {
             self.tables[table as usize / 4096][index] = value;
+            self.written += 1;
         }
     }
 
