@@ -93,6 +93,9 @@ impl fmt::Display for State {
 /// them would have its own copy of the code otherwise.
 pub type Step<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
+/// A backend's state, and the values of other nodes of its, as far as they have one.
+pub type StateAndValues = (State, Vec<Option<String>>);
+
 /// A device's frontend in xenstore.
 #[derive(Clone, Debug)]
 pub struct Frontend {
@@ -287,7 +290,20 @@ impl Frontend {
     ///
     /// When there is no connection to xenstore.
     pub fn backend_state(&self) -> Step<'_, Result<State, XenstoreError>> {
-        Box::pin(async move { Ok(state_of(&mut self.backend_values(&["state"]).await?.into_iter())) })
+        Box::pin(async move { Ok(self.backend_state_and(&[]).await?.0) })
+    }
+
+    /// As [`backend_state`](Self::backend_state), and in the same go the values of `more` of its nodes.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection to xenstore.
+    pub fn backend_state_and<'a>(&'a self, more: &'a [&'a str]) -> Step<'a, Result<StateAndValues, XenstoreError>> {
+        Box::pin(async move {
+            let names: Vec<_> = core::iter::once(&"state").chain(more).copied().collect();
+            let mut values = self.backend_values(&names).await?.into_iter();
+            Ok((state_of(&mut values), values.collect()))
+        })
     }
 
     /// Starts to watch the backend's state and reads it and the values of `more` of its nodes, in one go.
@@ -333,6 +349,11 @@ impl Frontend {
     pub async fn watch_backend(&self) -> Result<BackendWatch, XenstoreError> {
         let watch = self.store.watch(&self.backend_node("state")).await?;
         Ok(BackendWatch { watch, frontend: self.clone() })
+    }
+
+    /// Watches one of the backend's nodes. The first event comes at once, or is the error for which it can't be watched.
+    pub fn watch_backend_node(&self, name: &str) -> Watch {
+        self.store.start_watch(&self.backend_node(name))
     }
 
     /// Leaves a message for whoever looks after the host, in the node that the tools read.

@@ -32,6 +32,7 @@ use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::future::poll_fn;
 use core::net::{IpAddr, Ipv4Addr};
 
 pub use address::ListenAddr;
@@ -102,6 +103,27 @@ impl Network {
         }
     }
 
+    /// The state of the link now.
+    pub fn link(&self) -> Link {
+        match &self.stack {
+            Stack::Direct(direct) => direct.link(),
+            Stack::Host(_) => Link { up: true, mtu: None, changes: 0 },
+        }
+    }
+
+    /// Waits until the link has changed since it was as in `since`, and returns how it is then: an earlier state that has
+    /// passed is seen by its [`changes`](Link::changes) only. Host sockets never change.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing happens but waiting.
+    pub async fn link_changed(&self, since: Link) -> Link {
+        match &self.stack {
+            Stack::Direct(direct) => poll_fn(|context| direct.poll_link_changed(context, since)).await,
+            Stack::Host(_) => core::future::pending().await,
+        }
+    }
+
     /// The addresses by which others reach this network, as far as they are known.
     pub fn addresses(&self) -> Vec<IpAddr> {
         match &self.stack {
@@ -115,6 +137,18 @@ impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Network").field("addresses", &self.addresses()).finish()
     }
+}
+
+/// The state of a network's link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Link {
+    /// Frames can be sent and received. While they can't, connections wait, and repeat what was lost when it is up again.
+    pub up: bool,
+    /// The most bytes of an IP packet, the last known while the link is down; unknown for the host's sockets.
+    pub mtu: Option<u16>,
+    /// How often the other two have changed since the network was made.
+    pub changes: u64,
 }
 
 /// How a network on a device of its own is set up.

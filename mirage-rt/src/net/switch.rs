@@ -84,6 +84,8 @@ struct Inner {
 
 struct PortState {
     mac: [u8; 6],
+    /// When it is not that of the start any more.
+    mtu: Option<u16>,
     queue: VecDeque<PacketMut>,
     receiver: Option<Waker>,
     connected: bool,
@@ -118,8 +120,15 @@ impl Switch {
         let index = self.inner.borrow().ports.len();
         let [.., high, low] = (index as u16 + 1).to_be_bytes();
         let mac = [0x02, 0, 0, 0, high, low];
-        let state =
-            PortState { mac, queue: VecDeque::new(), receiver: None, connected: true, told: false, broken: false };
+        let state = PortState {
+            mac,
+            mtu: None,
+            queue: VecDeque::new(),
+            receiver: None,
+            connected: true,
+            told: false,
+            broken: false,
+        };
         self.inner.borrow_mut().ports.push(state);
         Port { switch: self.clone(), index, info: NetworkInfo::new(mac, 1500), pending: Vec::new() }
     }
@@ -152,6 +161,13 @@ impl Switch {
     /// Brings the device at `port` back.
     pub fn plug(&self, port: usize) {
         self.set_connected(port, true);
+    }
+
+    /// Gives the port another MTU. Who uses it looks when the device has been away.
+    pub fn set_mtu(&self, port: usize, mtu: u16) {
+        if let Some(port) = self.inner.borrow_mut().ports.get_mut(port) {
+            port.mtu = Some(mtu);
+        }
     }
 
     fn set_connected(&self, port: usize, connected: bool) {
@@ -323,7 +339,9 @@ impl Drop for Port {
 
 impl NetworkDevice for Port {
     fn info(&self) -> NetworkInfo {
-        self.info
+        let inner = self.switch.inner.borrow();
+        let mtu = inner.ports.get(self.index).and_then(|port| port.mtu).unwrap_or(self.info.mtu);
+        NetworkInfo { mtu, ..self.info }
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<PacketMut, NetworkError>> {
@@ -359,7 +377,7 @@ impl NetworkDevice for Port {
     fn transmit(&mut self, packet: Packet) -> Result<(), TransmitError> {
         let kind = if self.pending.len() == PORT_ROOM {
             Some(TransmitErrorKind::Full)
-        } else if packet.len() < 14 || packet.len() > usize::from(self.info.mtu) + 14 {
+        } else if packet.len() < 14 || packet.len() > usize::from(self.info().mtu) + 14 {
             Some(TransmitErrorKind::Size)
         } else if packet.checksum() != Checksum::None && !self.info.checksum_ipv4 {
             Some(TransmitErrorKind::Offload)

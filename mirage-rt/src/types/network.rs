@@ -66,7 +66,50 @@ pub trait NetworkDevice {
 
     /// Tells the other side of all packets queued since the last call: one notification for a burst.
     fn flush(&mut self);
+
+    /// From now on frames for `group`, the Ethernet address of a group of stations, are to be received. A device that filters
+    /// hands on none for groups that were not joined; one that does not filter, as by default, hands on all there are.
+    /// A group that was joined already stays joined, and all stay when the device has been away.
+    ///
+    /// # Errors
+    ///
+    /// See [`GroupError`].
+    fn join(&mut self, group: [u8; 6]) -> Result<(), GroupError> {
+        if is_group(group) { Ok(()) } else { Err(GroupError::NotAGroup) }
+    }
+
+    /// Frames for `group` are not needed any more. Nothing happens when it was not joined.
+    fn leave(&mut self, group: [u8; 6]) {
+        let _ = group;
+    }
 }
+
+/// Whether `mac` is the address of a group of stations, but not of all (IEEE 802, section 8.4: the lowest bit of the first
+/// byte).
+pub fn is_group(mac: [u8; 6]) -> bool {
+    mac[0] & 1 == 1 && mac != [0xff; 6]
+}
+
+/// A group was not joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// The address is that of one station, or of all.
+    NotAGroup,
+    /// The device can't keep more groups apart.
+    TooMany,
+}
+
+impl fmt::Display for GroupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            GroupError::NotAGroup => "this is not the Ethernet address of a group: its first byte must be odd",
+            GroupError::TooMany => "the network device keeps no more groups apart: leave one first",
+        })
+    }
+}
+
+impl core::error::Error for GroupError {}
 
 /// A network device does not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

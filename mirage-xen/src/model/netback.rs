@@ -16,6 +16,7 @@ use core::cell::RefCell;
 use core::fmt;
 
 use mirage_rt::packet::Gso;
+use mirage_rt::types::network::is_group;
 
 pub use hostile::Mischief;
 use link::Link;
@@ -38,6 +39,8 @@ pub struct Features {
     pub checksum_ipv6: bool,
     /// `feature-split-event-channels`.
     pub split_channels: bool,
+    /// `feature-multicast-control`.
+    pub groups: bool,
 }
 
 impl Default for Features {
@@ -50,6 +53,7 @@ impl Default for Features {
             checksum_ipv4: true,
             checksum_ipv6: true,
             split_channels: true,
+            groups: true,
         }
     }
 }
@@ -91,6 +95,8 @@ struct Shared {
     connections: usize,
     notifications: u64,
     refused: usize,
+    /// The groups the guest has joined; `None` when it gets what is for any.
+    groups: Option<Vec<[u8; 6]>>,
 }
 
 struct Backend {
@@ -133,9 +139,15 @@ impl Netback {
         Self { shared, store: store.clone(), path }
     }
 
-    /// Sends a frame to the guest.
+    /// Sends a frame to the guest, unless it is for a group that the guest has not joined.
     pub fn send(&self, frame: Frame) {
         let mut shared = self.shared.borrow_mut();
+        if let (Some(groups), Some(destination)) = (&shared.groups, frame.bytes.first_chunk::<6>())
+            && is_group(*destination)
+            && !groups.contains(destination)
+        {
+            return;
+        }
         shared.outgoing.push_back(frame);
         shared.kicked = true;
     }
@@ -165,6 +177,16 @@ impl Netback {
         let mut shared = self.shared.borrow_mut();
         shared.mischief = Some(mischief);
         shared.kicked = true;
+    }
+
+    /// Says whether it has a link to its network.
+    pub fn set_carrier(&self, carrier: bool) {
+        self.store.write(&format!("{}/carrier", self.path), if carrier { "1" } else { "0" });
+    }
+
+    /// The groups the guest has joined; `None` when it gets what is for any.
+    pub fn groups(&self) -> Option<Vec<[u8; 6]>> {
+        self.shared.borrow().groups.clone()
     }
 
     /// Starts to close, as a backend does that is about to go.
@@ -222,7 +244,7 @@ impl Backend {
     }
 
     fn offer(&mut self) {
-        let Features { receive_copy, scatter_gather, gso, checksum_ipv4, checksum_ipv6, split_channels } =
+        let Features { receive_copy, scatter_gather, gso, checksum_ipv4, checksum_ipv6, split_channels, groups } =
             self.features;
         for (name, on) in [
             ("feature-rx-copy", receive_copy),
@@ -232,6 +254,7 @@ impl Backend {
             ("feature-no-csum-offload", !checksum_ipv4),
             ("feature-ipv6-csum-offload", checksum_ipv6),
             ("feature-split-event-channels", split_channels),
+            ("feature-multicast-control", groups),
         ] {
             self.store.write(&format!("{}/{name}", self.path), if on { "1" } else { "0" });
         }
@@ -251,6 +274,8 @@ impl Backend {
                 (world.bind(self.number("event-channel-tx")?)?, Some(world.bind(self.number("event-channel-rx")?)?))
             }
         };
+        let only_groups = self.features.groups && self.number("request-multicast-control") == Some(1);
+        self.shared.borrow_mut().groups = only_groups.then(Vec::new);
         Some(Link {
             transmit: BackRing::new(transmit),
             receive: BackRing::new(receive),

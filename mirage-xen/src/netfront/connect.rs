@@ -143,6 +143,7 @@ impl Setup {
             ("feature-sg", Some(1)),
             ("feature-gso-tcpv4", Some(gso)),
             ("feature-gso-tcpv6", Some(gso)),
+            ("request-multicast-control", Some(u32::from(options.only_groups))),
             ("feature-no-csum-offload", Some(1 - partial)),
             ("feature-ipv6-csum-offload", Some(partial)),
         ];

@@ -1,6 +1,7 @@
 //! The state of a network device: what its user, its supervisor and its events share.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -40,6 +41,9 @@ pub(super) struct State {
     pub(super) statistics: Statistics,
     pub(super) receive: Side,
     pub(super) ready: Side,
+    /// The backend has a link to its network.
+    pub(super) carrier: bool,
+    pub(super) groups: Groups,
     /// The backend may still use queues of before.
     pub(super) parting: bool,
     /// Why the last attempt to connect failed.
@@ -47,10 +51,18 @@ pub(super) struct State {
 }
 
 /// One of the two things a task waits for.
-#[derive(Default)]
 pub(super) struct Side {
     pub(super) waker: Option<Waker>,
+    /// The task knows that the device was away.
     pub(super) told: bool,
+}
+
+/// The groups whose frames are wanted, and what the backend does not know of them yet.
+#[derive(Default)]
+pub(super) struct Groups {
+    pub(super) joined: Vec<[u8; 6]>,
+    /// In order: a group and whether it is wanted.
+    pub(super) untold: VecDeque<([u8; 6], bool)>,
 }
 
 pub(super) enum Link {
@@ -104,11 +116,27 @@ impl Channels {
     }
 }
 
+impl Default for Side {
+    fn default() -> Self {
+        Self { waker: None, told: true }
+    }
+}
+
 impl Side {
     pub(super) fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// The error once, when the device has been away in the meantime.
+    pub(super) fn been_away(&mut self, context: &Context<'_>) -> Result<(), NetworkError> {
+        if core::mem::replace(&mut self.told, true) {
+            return Ok(());
+        }
+        // Whoever goes to sleep on it must come back at once.
+        context.waker().wake_by_ref();
+        Err(NetworkError::Disconnected)
     }
 
     /// What a device that is away answers: the error once, then nothing until it is back.
@@ -167,16 +195,24 @@ impl Device {
     pub(super) fn set_link(&self, link: Link) -> Option<Box<Queues>> {
         let before = {
             let mut state = self.state.borrow_mut();
-            state.receive.told = false;
-            state.ready.told = false;
-            state.receive.wake();
-            state.ready.wake();
+            // One that has not been up has no users to be told.
+            let goes = !matches!(state.link, Link::Down);
+            state.change(goes);
             core::mem::replace(&mut state.link, link)
         };
         self.wake_watchers();
         match before {
             Link::Up(queues) | Link::Broken(_, Some(queues)) => Some(queues),
             Link::Down | Link::Broken(_, None) => None,
+        }
+    }
+
+    /// Takes down whether the backend has a link.
+    pub(super) fn set_carrier(&self, carrier: bool) {
+        let mut state = self.state.borrow_mut();
+        if core::mem::replace(&mut state.carrier, carrier) != carrier {
+            log::info!("{}: link {}", self.name, if carrier { "up" } else { "down" });
+            state.change(!carrier);
         }
     }
 
@@ -197,6 +233,19 @@ impl Device {
         NetworkError::Broken
     }
 
+    /// Tells the backend of a change of the groups, now or when it is there and has room.
+    pub(super) fn change_group(&self, state: &mut State, group: [u8; 6], wanted: bool) {
+        // What is outdated need not be said. So at most what was joined is untold, and what was left of that.
+        let before = state.groups.untold.len();
+        state.groups.untold.retain(|(untold, _)| *untold != group);
+        if wanted || state.groups.untold.len() == before {
+            state.groups.untold.push_back((group, wanted));
+        }
+        if let Err(reason) = state.tell_groups() {
+            self.break_down(state, reason);
+        }
+    }
+
     /// Does something with the queues; a backend found to be broken ends the device.
     pub(super) fn with<T>(
         &self,
@@ -204,11 +253,53 @@ impl Device {
         act: impl FnOnce(&mut Queues, &mut Statistics) -> Result<T, Broken>,
     ) -> Result<T, NetworkError> {
         let result = match &mut state.link {
-            Link::Up(queues) => act(queues, &mut state.statistics),
+            Link::Up(queues) if state.carrier => act(queues, &mut state.statistics),
+            Link::Up(_) => return Err(NetworkError::Disconnected),
             Link::Down => return Err(NetworkError::Disconnected),
             Link::Broken(..) => return Err(NetworkError::Broken),
         };
         result.map_err(|reason| self.break_down(state, reason))
+    }
+}
+
+impl State {
+    /// The device comes or goes: who uses it shall look.
+    fn change(&mut self, goes: bool) {
+        self.receive.told &= !goes;
+        self.ready.told &= !goes;
+        self.receive.wake();
+        self.ready.wake();
+    }
+
+    /// Whether packets can be moved.
+    pub(super) fn is_usable(&self) -> bool {
+        matches!(self.link, Link::Up(_)) && self.carrier
+    }
+
+    /// Tells the backend of groups as far as there is room.
+    pub(super) fn tell_groups(&mut self) -> Result<(), Broken> {
+        let Link::Up(queues) = &mut self.link else {
+            // The next one is told of all.
+            self.groups.untold.clear();
+            return Ok(());
+        };
+        while let Some((group, wanted)) = self.groups.untold.front() {
+            if !queues.transmit.push_group(*group, *wanted) {
+                break;
+            }
+            self.groups.untold.pop_front();
+        }
+        if queues.transmit.publish() {
+            self.statistics.notifications += queues.channels.notify(true, false)?;
+        }
+        Ok(())
+    }
+}
+
+impl Groups {
+    /// A new backend knows of none.
+    pub(super) fn tell_all(&mut self) {
+        self.untold = self.joined.iter().map(|group| (*group, true)).collect();
     }
 }
 
@@ -223,6 +314,11 @@ impl EventHandler for Handler {
         if self.transmit {
             // Here, not when the next packet is sent: its pages are somebody else's memory.
             let _ = device.with(&mut state, reap);
+            if !state.groups.untold.is_empty()
+                && let Err(reason) = state.tell_groups()
+            {
+                device.break_down(&mut state, reason);
+            }
             state.ready.wake();
         }
     }

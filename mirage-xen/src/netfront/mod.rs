@@ -1,8 +1,13 @@
 //! The network frontend: a [`NetworkDevice`] over the rings it shares with a backend, usually Linux's xen-netback.
 //!
 //! What is supported: receiving by copy, packets of many pages both ways, blank and validated checksums both ways (IPv4
-//! and IPv6), TCP segmentation offload both ways, one or two event channels, MTUs other than 1500, backends that go away
-//! and come back. A burst of packets causes one notification.
+//! and IPv6), TCP segmentation offload both ways, one or two event channels, MTUs other than 1500, groups of stations that
+//! the backend filters by, backends that go away and come back or lose their link. A burst of packets causes one
+//! notification.
+//!
+//! What is not: several queues, because a domain here has one processor, and a queue serves no other purpose than to let
+//! another one work; the control ring and with it the hash of packets, which choose among queues; room in front of
+//! received data for XDP, which nobody here would use; receiving by flipping pages, which no backend has done since 2008.
 //!
 //! The backend is not trusted. What it writes is copied once and checked; the first thing that makes no sense ends the
 //! device ([`Broken`] lists what that can be), with a line in the log and without a panic. Nothing is read from a page
@@ -24,7 +29,9 @@ use core::task::{Context, Poll};
 use mirage_rt::packet::{Packet, PacketMut};
 use mirage_rt::page::PagePool;
 use mirage_rt::time::Duration;
-use mirage_rt::types::network::{NetworkDevice, NetworkError, NetworkInfo, TransmitError, TransmitErrorKind};
+use mirage_rt::types::network::{
+    GroupError, NetworkDevice, NetworkError, NetworkInfo, TransmitError, TransmitErrorKind, is_group,
+};
 
 use crate::attachment::Attachment;
 pub use error::{Broken, ConnectError};
@@ -32,6 +39,8 @@ pub use error::{Broken, ConnectError};
 use device::{Device, Link, State, Wish, reap, receive};
 
 const ETHERNET_HEADER: usize = 14;
+/// Groups that Linux's backend keeps apart for each device.
+const MOST_GROUPS: usize = 64;
 
 /// How a network device is to be connected.
 #[derive(Clone, Copy, Debug)]
@@ -44,13 +53,22 @@ pub struct Options {
     /// Whether the user takes packets with [`Checksum::Partial`](mirage_rt::packet::Checksum::Partial). If not, the backend
     /// is told to complete all checksums itself.
     pub receive_partial_checksum: bool,
+    /// Whether the backend, if it can, keeps all frames for groups of stations away but those for groups that were
+    /// [joined](NetworkDevice::join). If not, it sends them all.
+    pub only_groups: bool,
     /// How long the backend has for each step of connecting and parting.
     pub limit: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { receive_pages: 256, receive_gso: false, receive_partial_checksum: true, limit: Duration::from_secs(20) }
+        Self {
+            receive_pages: 256,
+            receive_gso: false,
+            receive_partial_checksum: true,
+            only_groups: true,
+            limit: Duration::from_secs(20),
+        }
     }
 }
 
@@ -82,9 +100,9 @@ pub struct Statistics {
 
 /// A network device of this domain.
 ///
-/// While the backend is away, [`poll_receive`](NetworkDevice::poll_receive) and
+/// While the backend is away, or has no link, [`poll_receive`](NetworkDevice::poll_receive) and
 /// [`poll_ready`](NetworkDevice::poll_ready) each say [`NetworkError::Disconnected`] once and are then pending until it is
-/// back. Dropping the device parts from the backend, in the background.
+/// back. They say it also when it is back already: what [`info`](NetworkDevice::info) says may have changed. Dropping the device parts from the backend, in the background.
 pub struct Netfront {
     control: Control,
 }
@@ -157,9 +175,15 @@ impl Control {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Whether packets can be moved now.
+    /// Whether the device is connected to its backend.
     pub fn is_connected(&self) -> bool {
         matches!(self.device.state.borrow().link, Link::Up(_))
+    }
+
+    /// Whether packets can be moved now: the device is connected, and its backend has a link to the network (it may say
+    /// otherwise in its node `carrier`).
+    pub fn has_link(&self) -> bool {
+        self.device.state.borrow().is_usable()
     }
 
     /// Whether the device was given up.
@@ -199,6 +223,9 @@ impl NetworkDevice for Netfront {
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<PacketMut, NetworkError>> {
         let device = &self.control.device;
         let mut state = device.state.borrow_mut();
+        if state.is_usable() {
+            state.receive.been_away(context)?;
+        }
         match device.with(&mut state, receive) {
             Ok(Some(packet)) => Poll::Ready(Ok(packet)),
             Ok(None) => {
@@ -213,6 +240,9 @@ impl NetworkDevice for Netfront {
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, NetworkError>> {
         let device = &self.control.device;
         let mut state = device.state.borrow_mut();
+        if state.is_usable() {
+            state.ready.been_away(context)?;
+        }
         let room = device.with(&mut state, |queues, statistics| {
             if queues.transmit.room() == 0 {
                 reap(queues, statistics)?;
@@ -236,6 +266,7 @@ impl NetworkDevice for Netfront {
         let state = &mut *state;
         let kind = match &mut state.link {
             Link::Down => TransmitErrorKind::Device(NetworkError::Disconnected),
+            Link::Up(_) if !state.carrier => TransmitErrorKind::Device(NetworkError::Disconnected),
             Link::Broken(..) => TransmitErrorKind::Device(NetworkError::Broken),
             Link::Up(queues) => {
                 let length = packet.len() as u64;
@@ -261,6 +292,32 @@ impl NetworkDevice for Netfront {
             statistics.notifications += queues.channels.notify(transmit, receive)?;
             if transmit { reap(queues, statistics) } else { Ok(()) }
         });
+    }
+
+    fn join(&mut self, group: [u8; 6]) -> Result<(), GroupError> {
+        if !is_group(group) {
+            return Err(GroupError::NotAGroup);
+        }
+        let device = &self.control.device;
+        let mut state = device.state.borrow_mut();
+        if state.groups.joined.contains(&group) {
+            return Ok(());
+        }
+        if state.groups.joined.len() == MOST_GROUPS {
+            return Err(GroupError::TooMany);
+        }
+        state.groups.joined.push(group);
+        device.change_group(&mut state, group, true);
+        Ok(())
+    }
+
+    fn leave(&mut self, group: [u8; 6]) {
+        let device = &self.control.device;
+        let mut state = device.state.borrow_mut();
+        if let Some(place) = state.groups.joined.iter().position(|joined| *joined == group) {
+            state.groups.joined.swap_remove(place);
+            device.change_group(&mut state, group, false);
+        }
     }
 }
 

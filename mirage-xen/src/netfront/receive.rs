@@ -287,7 +287,9 @@ impl ReceiveQueue {
             (Extra::Gso(gso), Some(packet)) if self.gso => packet.set_gso(gso),
             // Not offered, so not understood further up.
             (Extra::Gso(_), _) => assembly.doom = assembly.doom.or(Some(Doom::Error)),
-            (Extra::Unknown { .. }, _) => {}
+            // A frontend's to say.
+            (Extra::Group { .. }, _) => return Err(Broken::ReceiveExtra { kind: raw[0] }),
+            (Extra::Other { .. }, _) => {}
         }
         if another {
             return Ok(false);

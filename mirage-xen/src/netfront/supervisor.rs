@@ -10,10 +10,11 @@ use mirage_rt::page::PagePool;
 use mirage_rt::runtime::spawn;
 
 use super::connect::{Connection, Setup};
-use super::device::{Device, Link, Queues, Side, State, Wish};
+use super::device::{Device, Groups, Link, Queues, Side, State, Wish};
 use super::{ConnectError, Control, Netfront, Options, Statistics};
 use crate::attachment::Attachment;
 use crate::xenbus::{self, BackendWatch, Frontend};
+use crate::xenstore::{Watch, XenstoreError};
 
 impl Queues {
     /// The references of the transmit and the receive ring.
@@ -37,6 +38,8 @@ pub(super) async fn start(
         statistics: Statistics::default(),
         receive: Side::default(),
         ready: Side::default(),
+        carrier: true,
+        groups: Groups::default(),
         failure: None,
         parting: false,
     };
@@ -48,7 +51,7 @@ pub(super) async fn start(
         watchers: RefCell::default(),
     });
     let connection = setup.connect(&Rc::downgrade(&device)).await?;
-    let supervisor = Supervisor { device: Rc::clone(&device), setup, backend: None };
+    let supervisor = Supervisor { device: Rc::clone(&device), setup, backend: None, carrier: None };
     spawn(supervisor.run(connection));
     // `run` brings the link up before it does anything else.
     device.until(|link| !matches!(link, Link::Down)).await;
@@ -60,6 +63,8 @@ struct Supervisor {
     setup: Setup,
     /// The backend's watch and the frontend's nodes, of the latest connection.
     backend: Option<(BackendWatch, Frontend)>,
+    /// The backend's node about its link, likewise.
+    carrier: Option<Watch>,
 }
 
 impl Supervisor {
@@ -95,7 +100,7 @@ impl Supervisor {
             return Need::Part;
         }
         match &self.backend {
-            Some((_, frontend)) => match frontend.backend_state().await {
+            Some((_, frontend)) => match self.look(frontend).await {
                 Ok(xenbus::State::Connected | xenbus::State::Reconfiguring | xenbus::State::Reconfigured) => {
                     Need::Nothing
                 }
@@ -109,15 +114,33 @@ impl Supervisor {
         }
     }
 
+    /// The backend's state; and takes down whether it has a link.
+    async fn look(&self, frontend: &Frontend) -> Result<xenbus::State, XenstoreError> {
+        let (state, values) = frontend.backend_state_and(&["carrier"]).await?;
+        // Most backends do not say.
+        self.device.set_carrier(values.first().and_then(Option::as_deref).map(str::trim) != Some("0"));
+        Ok(state)
+    }
+
     /// Waits until the backend, the wish or the device itself may ask for something.
     async fn change(&mut self, wish: Wish) {
-        let (device, backend) = (&self.device, &mut self.backend);
+        let (device, backend, carrier) = (&self.device, &mut self.backend, &mut self.carrier);
         let broken = |device: &Device| matches!(device.state.borrow().link, Link::Broken(_, Some(_)));
         poll_fn(|context| {
             *device.supervisor.borrow_mut() = Some(context.waker().clone());
             if device.wish.get() != wish || broken(device) || device.lost_generation(self.setup.attachment.generation())
             {
                 return Poll::Ready(());
+            }
+            if let Some(watch) = carrier {
+                match watch.poll_next(context) {
+                    Poll::Ready(Ok(_)) => return Poll::Ready(()),
+                    Poll::Ready(Err(error)) => {
+                        log::warn!("{}: changes of the link are not noticed: {error}", device.name);
+                        *carrier = None;
+                    }
+                    Poll::Pending => {}
+                }
             }
             match backend {
                 // With or without an error: look at the state.
@@ -130,14 +153,21 @@ impl Supervisor {
 
     fn up(&mut self, connection: Connection) {
         let Connection { watch, frontend, queues, info } = connection;
+        self.carrier = Some(frontend.watch_backend_node("carrier"));
         self.backend = Some((watch, frontend));
         {
             let mut state = self.device.state.borrow_mut();
             state.info = info;
+            state.carrier = true;
+            state.groups.tell_all();
             state.failure = None;
             state.statistics.connections += 1;
         }
         self.device.set_link(Link::Up(queues));
+        let mut state = self.device.state.borrow_mut();
+        if let Err(reason) = state.tell_groups() {
+            self.device.break_down(&mut state, reason);
+        }
     }
 
     async fn connect(&mut self) {
@@ -161,6 +191,7 @@ impl Supervisor {
             Link::Broken(reason, _) => Some(reason),
             Link::Up(_) | Link::Down => None,
         };
+        self.carrier = None;
         // The queues are kept aside until the backend does not use them any more.
         self.device.state.borrow_mut().parting = true;
         let queues = self.device.set_link(broken.map_or(Link::Down, |reason| Link::Broken(reason, None)));

@@ -12,8 +12,10 @@ use mirage_rt::runtime::{spawn, yield_now};
 use super::*;
 use crate::model::{Features, Frame, Machine, Mischief, Netback};
 
+/// A frame of `length` bytes that is for one station.
 fn bytes(length: usize, seed: usize) -> Vec<u8> {
-    (0..length).map(|index| (index * 31 + seed * 7 + index / 251) as u8).collect()
+    let byte = |index: usize| (index * 31 + seed * 7 + index / 251) as u8;
+    (0..length).map(|index| if index == 0 { byte(index) & !1 } else { byte(index) }).collect()
 }
 
 /// An Ethernet frame of `length` bytes that says it is IPv4 and TCP.
@@ -278,6 +280,108 @@ fn a_burst_is_one_notification_each_way() {
         let after = (device.control().statistics().notifications, netback.notifications());
         assert_eq!(after.0 - before.0, 1, "one event for ten packets");
         assert!(after.1 - before.1 <= 2, "one for the answers, one for the packets");
+    });
+}
+
+#[test]
+fn only_joined_groups_arrive_also_from_the_next_backend() {
+    let (machine, netback) = machine(Features::default());
+    machine.run(async {
+        let mut device = connect(&machine, Options::default()).await;
+        let group = |number: u8| [0x33, 0x33, 0, 0, 0, number];
+        let to = |destination: [u8; 6]| plain([&destination[..], &bytes(60, usize::from(destination[5]))].concat());
+        let all = [0xff; 6];
+        let one = [2, 0, 0, 0, 0, 9];
+        let arriving = async |device: &mut Netfront| {
+            for destination in [group(1), group(2), group(3), all, one] {
+                netback.send(to(destination));
+            }
+            settle(&machine).await;
+            let mut numbers = Vec::new();
+            while let Poll::Ready(Ok(packet)) = poll_fn(|context| Poll::Ready(device.poll_receive(context))).await {
+                numbers.push(packet.head()[5]);
+            }
+            numbers
+        };
+        assert_eq!(arriving(&mut device).await, [0xff, 9]);
+        assert_eq!(device.join(one), Err(GroupError::NotAGroup));
+        assert_eq!(device.join(all), Err(GroupError::NotAGroup));
+        assert_eq!((device.join(group(1)), device.join(group(1)), device.join(group(2))), (Ok(()), Ok(()), Ok(())));
+        settle(&machine).await;
+        assert_eq!(arriving(&mut device).await, [1, 2, 0xff, 9]);
+        device.leave(group(1));
+        device.leave(group(3));
+        settle(&machine).await;
+        assert_eq!(arriving(&mut device).await, [2, 0xff, 9]);
+        assert_eq!(netback.received(), [], "what tells of groups is no packet");
+        let control = device.control();
+        control.quiesce().await;
+        assert_eq!(device.join(group(3)), Ok(()));
+        control.connect(&machine.attachment).await.expect("the backend is there");
+        settle(&machine).await;
+        assert_eq!(receive(&mut device).await.err(), Some(NetworkError::Disconnected));
+        assert_eq!(arriving(&mut device).await, [2, 3, 0xff, 9]);
+        // As many as there are: the changes wait until the backend answers, and the device goes on.
+        netback.hold(true);
+        for number in 4..66 {
+            assert_eq!(device.join(group(number)), Ok(()), "{number}");
+        }
+        assert_eq!(device.join(group(66)), Err(GroupError::TooMany));
+        settle(&machine).await;
+        netback.hold(false);
+        machine.store.write("/local/domain/1/data/x", "");
+        settle(&machine).await;
+        assert_eq!(netback.groups().map(|groups| groups.len()), Some(64));
+        assert_eq!(ready(&mut device).await.err(), Some(NetworkError::Disconnected), "before that");
+        send(&mut device, PacketMut::copy_of(&machine.pool(), &bytes(60, 1)).expect("pages")).await;
+    });
+    let (machine, netback) = self::machine(Features { groups: false, ..Features::default() });
+    machine.run(async {
+        let mut device = connect(&machine, Options::default()).await;
+        netback.send(plain([&[0x33; 6][..], &bytes(60, 1)].concat()));
+        assert_eq!(receive(&mut device).await.expect("connected").len(), 66, "a backend that can't filter");
+    });
+}
+
+#[test]
+fn a_backend_without_a_link_is_as_one_that_is_away() {
+    let (machine, netback) = machine(Features::default());
+    machine.run(async {
+        let mut device = connect(&machine, Options::default()).await;
+        let control = device.control();
+        assert!(control.has_link());
+        netback.set_carrier(false);
+        let error = poll_fn(|context| device.poll_receive(context)).await.expect_err("no link");
+        assert_eq!(error, NetworkError::Disconnected);
+        assert!(control.is_connected() && !control.has_link());
+        assert_eq!(ready(&mut device).await.err(), Some(NetworkError::Disconnected));
+        let packet = PacketMut::copy_of(&machine.pool(), &bytes(60, 1)).expect("pages").freeze();
+        let error = device.transmit(packet).expect_err("no link");
+        assert_eq!(error.kind, TransmitErrorKind::Device(NetworkError::Disconnected));
+        netback.set_carrier(true);
+        assert!(ready(&mut device).await.expect("the link is back") > 0);
+        netback.send(plain(bytes(61, 1)));
+        assert_eq!(receive(&mut device).await.expect("the link is back").len(), 61);
+        assert_eq!(netback.connections(), 1);
+    });
+}
+
+#[test]
+fn who_did_not_look_learns_of_an_absence_too() {
+    let (machine, netback) = machine(Features::default());
+    machine.run(async {
+        let mut device = connect(&machine, Options::default()).await;
+        let control = device.control();
+        control.quiesce().await;
+        machine.store.write_for_guest("/local/domain/1/device/vif/0/mtu", "1400");
+        control.connect(&machine.attachment).await.expect("the backend is there");
+        netback.send(plain(bytes(61, 1)));
+        settle(&machine).await;
+        assert_eq!(receive(&mut device).await.err(), Some(NetworkError::Disconnected));
+        assert_eq!(device.info().mtu, 1400);
+        assert_eq!(receive(&mut device).await.expect("connected").len(), 61);
+        assert_eq!(ready(&mut device).await.err(), Some(NetworkError::Disconnected));
+        assert!(ready(&mut device).await.expect("connected") > 0);
     });
 }
 
@@ -585,6 +689,10 @@ fn nonsense_breaks_the_device_and_nothing_else() {
         (Mischief::ReceiveInUse, "receive ring: a page is still used"),
         (Mischief::ReceiveExtra([0; 8]), "extra information of type 0"),
         (Mischief::ReceiveExtra([1, 0, 0, 0, 1, 0, 0, 0]), "extra information of type 1"),
+        (Mischief::ReceiveExtra([2, 0, 1, 0, 0x5E, 0, 0, 1]), "extra information of type 2"),
+        (Mischief::ReceiveExtra([3, 1, 1, 0, 0x5E, 0, 0, 1]), "extra information of type 3"),
+        (Mischief::ReceiveExtra([6, 0, 0, 0, 0, 0, 0, 0]), "extra information of type 6"),
+        (Mischief::ReceiveExtra([0xFF; 8]), "extra information of type 255"),
         (Mischief::ReceiveExtras, "extra information without end"),
     ];
     let transmitting = [

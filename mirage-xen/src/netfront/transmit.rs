@@ -36,7 +36,7 @@ pub(super) struct Offloads {
 pub(super) struct TransmitQueue {
     ring: FrontRing<Transmit>,
     /// By request id.
-    slots: Box<[Option<ReadGrant<Packet>>]>,
+    slots: Box<[Slot]>,
     free: Vec<u16>,
     spare: Vec<Reference>,
     /// Extra slots that were not answered: as many responses may carry no id.
@@ -45,6 +45,15 @@ pub(super) struct TransmitQueue {
     backend: DomainId,
     offloads: Offloads,
     max_length: usize,
+}
+
+/// What a request waits for.
+enum Slot {
+    Free,
+    /// A part of a packet was read.
+    Part(ReadGrant<Packet>),
+    /// A group was noted.
+    Group,
 }
 
 /// What [`TransmitQueue::reap`] found.
@@ -67,7 +76,7 @@ impl TransmitQueue {
         let count = slots::<Transmit>() as u16;
         Self {
             ring,
-            slots: (0..count).map(|_| None).collect(),
+            slots: (0..count).map(|_| Slot::Free).collect(),
             free: (0..count).rev().collect(),
             spare: Vec::with_capacity(usize::from(count)),
             extras: 0,
@@ -113,13 +122,12 @@ impl TransmitQueue {
             if range.is_empty() {
                 continue;
             }
-            let Some(id) = self.lend(&packet, number) else {
+            let Some((id, grant)) = self.lend(&packet, number) else {
                 self.take_back(mark, &ids[..done]);
                 return Err((TransmitErrorKind::Memory, packet));
             };
             ids[done] = id;
             done += 1;
-            let grant = self.slots[usize::from(id)].as_ref().map_or(0, ReadGrant::number);
             let more = if done < parts { transmit_flags::MORE_DATA } else { 0 };
             let size = if done == 1 { length } else { range.len() };
             // Both fit in 16 bits: `check` saw to the one, a page to the other.
@@ -133,6 +141,21 @@ impl TransmitQueue {
         }
         self.extras += u32::from(extra.is_some());
         Ok(())
+    }
+
+    /// Tells the backend that frames for a group are wanted, or not any more; `false` when there is no room for it.
+    pub(super) fn push_group(&mut self, group: [u8; 6], wanted: bool) -> bool {
+        if self.ring.free() < 2 {
+            return false;
+        }
+        let Some(id) = self.free.pop() else { return false };
+        self.slots[usize::from(id)] = Slot::Group;
+        // A packet that is none: nobody looks at its page.
+        let data = TransmitData { grant: 0, offset: 0, flags: transmit_flags::EXTRA_INFO, id, size: 0 };
+        self.ring.push(&TransmitRequest::Data(data).emit());
+        self.ring.push(&TransmitRequest::Extra(Extra::Group { group, wanted }).emit());
+        self.extras += 1;
+        true
     }
 
     /// The number of parts and of bytes of a packet that the backend takes.
@@ -167,8 +190,8 @@ impl TransmitQueue {
         if cuts && sums { Ok((parts, length)) } else { Err(TransmitErrorKind::Offload) }
     }
 
-    /// Grants a part of `packet`; the id of the slot that keeps it, or `None` when that is impossible.
-    fn lend(&mut self, packet: &Packet, number: usize) -> Option<u16> {
+    /// Grants a part of `packet`; the id of the slot that keeps it and the grant's number, or `None` when that is impossible.
+    fn lend(&mut self, packet: &Packet, number: usize) -> Option<(u16, u32)> {
         let reference = match self.spare.pop() {
             Some(reference) => reference,
             None => self.grants.reference().ok()?,
@@ -176,8 +199,9 @@ impl TransmitQueue {
         match reference.lend_read_only(packet.clone(), |packet| part(packet, number).page(), self.backend) {
             Ok(grant) => {
                 let id = self.free.pop()?;
-                self.slots[usize::from(id)] = Some(grant);
-                Some(id)
+                let number = grant.number();
+                self.slots[usize::from(id)] = Slot::Part(grant);
+                Some((id, number))
             }
             Err((error, reference, _packet)) => {
                 log::warn!("netfront: a packet is not sent: {error}");
@@ -191,11 +215,18 @@ impl TransmitQueue {
     fn take_back(&mut self, mark: u32, ids: &[u16]) {
         self.ring.rewind(mark);
         for id in ids {
-            if let Some(Ok((reference, _packet))) = self.slots[usize::from(*id)].take().map(ReadGrant::end) {
+            if let Slot::Part(grant) = self.take(*id)
+                && let Ok((reference, _packet)) = grant.end()
+            {
                 self.spare.push(reference);
             }
             self.free.push(*id);
         }
+    }
+
+    /// What a request waited for.
+    fn take(&mut self, id: u16) -> Slot {
+        self.slots.get_mut(usize::from(id)).map_or(Slot::Free, |slot| core::mem::replace(slot, Slot::Free))
     }
 
     /// The reference the ring is granted by.
@@ -220,12 +251,18 @@ impl TransmitQueue {
                 self.extras = self.extras.checked_sub(1).ok_or(Broken::TransmitNull)?;
                 continue;
             }
-            let grant = self.slots.get_mut(usize::from(response.id)).and_then(Option::take);
-            let grant = grant.ok_or(Broken::TransmitId { id: response.id })?;
-            let (reference, _packet) = grant.end().map_err(|_| Broken::TransmitInUse)?;
-            self.spare.push(reference);
+            let refused = response.status != STATUS_OKAY;
+            match self.take(response.id) {
+                Slot::Free => return Err(Broken::TransmitId { id: response.id }),
+                Slot::Part(grant) => {
+                    let (reference, _packet) = grant.end().map_err(|_| Broken::TransmitInUse)?;
+                    self.spare.push(reference);
+                }
+                Slot::Group if refused => log::warn!("netfront: the backend has no room for another group"),
+                Slot::Group => {}
+            }
             self.free.push(response.id);
-            reaped.refused += u32::from(response.status != STATUS_OKAY);
+            reaped.refused += u32::from(refused);
         }
         Ok(reaped)
     }

@@ -59,8 +59,15 @@ pub struct TransmitData {
 pub enum Extra {
     /// It is to be cut, or was put together.
     Gso(Gso),
-    /// Something this version does not know. Never sent.
-    Unknown {
+    /// There is no packet: frames for a group of stations are wanted, or not any more. A frontend sends this only.
+    Group {
+        /// The Ethernet address of the group.
+        group: [u8; 6],
+        /// Whether they are wanted.
+        wanted: bool,
+    },
+    /// Something that has no meaning here: a packet's hash, or room in front of its data. Never sent.
+    Other {
         /// Its type.
         kind: u8,
     },
@@ -69,6 +76,11 @@ pub enum Extra {
 /// Another extra slot follows.
 const EXTRA_MORE: u8 = 1;
 const EXTRA_GSO: u8 = 1;
+const EXTRA_GROUP_ADD: u8 = 2;
+const EXTRA_GROUP_DELETE: u8 = 3;
+const EXTRA_HASH: u8 = 4;
+/// Linux's: it has no entry in Xen's header.
+const EXTRA_XDP: u8 = 5;
 const GSO_TCP_IPV4: u8 = 1;
 const GSO_TCP_IPV6: u8 = 2;
 
@@ -79,7 +91,10 @@ impl Extra {
             Self::Gso(Gso::Ipv4 { mss }) => (EXTRA_GSO, mss, GSO_TCP_IPV4),
             Self::Gso(Gso::Ipv6 { mss }) => (EXTRA_GSO, mss, GSO_TCP_IPV6),
             Self::Gso(Gso::None) => (EXTRA_GSO, 0, 0),
-            Self::Unknown { kind } => (kind, 0, 0),
+            Self::Group { group: [a, b, c, d, e, f], wanted } => {
+                return [if wanted { EXTRA_GROUP_ADD } else { EXTRA_GROUP_DELETE }, 0, a, b, c, d, e, f];
+            }
+            Self::Other { kind } => (kind, 0, 0),
         };
         let [low, high] = size.to_le_bytes();
         [kind, 0, low, high, protocol, 0, 0, 0]
@@ -87,14 +102,16 @@ impl Extra {
 
     /// What the slot says and whether another one follows; `None` when it says nonsense.
     pub fn parse(bytes: &[u8; 8]) -> Option<(Self, bool)> {
-        let [kind, flags, low, high, protocol, ..] = *bytes;
+        let [kind, flags, low, high, protocol, d, e, f] = *bytes;
         let mss = u16::from_le_bytes([low, high]);
         let extra = match (kind, protocol) {
-            (0, _) => return None,
             (EXTRA_GSO, GSO_TCP_IPV4) if mss > 0 => Self::Gso(Gso::Ipv4 { mss }),
             (EXTRA_GSO, GSO_TCP_IPV6) if mss > 0 => Self::Gso(Gso::Ipv6 { mss }),
-            (EXTRA_GSO, _) => return None,
-            (kind, _) => Self::Unknown { kind },
+            (EXTRA_GROUP_ADD | EXTRA_GROUP_DELETE, _) => {
+                Self::Group { group: [low, high, protocol, d, e, f], wanted: kind == EXTRA_GROUP_ADD }
+            }
+            (EXTRA_HASH | EXTRA_XDP, _) => Self::Other { kind },
+            _ => return None,
         };
         Some((extra, flags & EXTRA_MORE != 0))
     }
@@ -274,8 +291,13 @@ mod tests {
         let raw = TransmitRequest::Extra(Extra::Gso(Gso::Ipv6 { mss: 0x05A0 })).emit();
         assert_eq!(raw, [1, 0, 0xA0, 5, 2, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(Transmit::extra(&raw), Some((Extra::Gso(Gso::Ipv6 { mss: 0x05A0 }), false)));
-        assert_eq!(Extra::parse(&[4, 1, 0, 0, 0, 0, 0, 0]), Some((Extra::Unknown { kind: 4 }, true)));
+        let group = Extra::Group { group: [1, 0, 0x5E, 4, 5, 6], wanted: true };
+        assert_eq!(group.emit(), [2, 0, 1, 0, 0x5E, 4, 5, 6]);
+        assert_eq!(Extra::parse(&[3, 0, 1, 0, 0x5E, 4, 5, 6]).map(|(extra, _)| extra.emit()[0]), Some(3));
+        assert_eq!(Extra::parse(&group.emit()), Some((group, false)));
+        assert_eq!(Extra::parse(&[4, 1, 0, 0, 0, 0, 0, 0]), Some((Extra::Other { kind: 4 }, true)));
         assert_eq!(Extra::parse(&[0, 0, 0, 0, 0, 0, 0, 0]), None, "no type");
+        assert_eq!(Extra::parse(&[6, 0, 0, 0, 0, 0, 0, 0]), None, "a type that nobody knows");
         assert_eq!(Extra::parse(&[1, 0, 0, 0, 1, 0, 0, 0]), None, "segments of nothing");
         assert_eq!(Extra::parse(&[1, 0, 9, 9, 3, 0, 0, 0]), None, "no protocol");
     }

@@ -64,6 +64,7 @@ fn turn<D: NetworkDevice>(device: &mut D, shared: &Shared, away: &mut bool, cont
             }
             Poll::Ready(Err(NetworkError::Disconnected)) => {
                 *away = true;
+                stack.link.set_down();
                 break;
             }
             Poll::Ready(Err(_)) => return give_up(stack),
@@ -74,13 +75,14 @@ fn turn<D: NetworkDevice>(device: &mut D, shared: &Shared, away: &mut bool, cont
         Poll::Ready(Ok(room)) => {
             stack.ip.set_room(room);
             if core::mem::take(away) {
-                stack.ip.set_device(&device.info());
+                stack.set_device(&device.info());
                 stack.ip.announce();
             }
             room
         }
         Poll::Ready(Err(NetworkError::Disconnected)) => {
             *away = true;
+            stack.link.set_down();
             // The network may lose packets; connections repeat what matters when the device is back.
             stack.ip.drop_frames();
             0

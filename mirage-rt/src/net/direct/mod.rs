@@ -13,6 +13,7 @@ mod icmp;
 mod ip;
 mod ipv4;
 mod limit;
+mod link;
 mod neighbours;
 mod stack;
 mod tcp;
@@ -24,13 +25,14 @@ mod wakers;
 use alloc::rc::Rc;
 use core::cell::RefCell;
 use core::net::{IpAddr, Ipv4Addr};
+use core::task::{Context, Poll};
 
 pub use handles::{Connection, Listener, Socket};
 
 use super::address::ListenAddr;
 use super::error::{BindError, ConfigError, ConnectError};
 use crate::keys::Cidr;
-use crate::net::Config;
+use crate::net::{Config, Link};
 use crate::page::PagePool;
 use crate::runtime::Runtime;
 use crate::types::network::NetworkDevice;
@@ -79,6 +81,14 @@ impl Direct {
 
     pub fn mac(&self) -> [u8; 6] {
         self.shared.mac
+    }
+
+    pub fn link(&self) -> Link {
+        self.shared.stack.borrow().link.get()
+    }
+
+    pub fn poll_link_changed(&self, context: &mut Context<'_>, since: Link) -> Poll<Link> {
+        self.shared.stack.borrow_mut().link.poll_changed(context, since)
     }
 
     pub fn address(&self) -> IpAddr {

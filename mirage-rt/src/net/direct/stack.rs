@@ -12,6 +12,7 @@ use super::icmp::{self, Meaning};
 use super::ip::{Ip, IpOut};
 use super::ipv4::{self, Ipv4};
 use super::limit::Limit;
+use super::link::LinkState;
 use super::tcp::Tcp;
 use super::tcp::segment::Segment;
 use super::tcp::smol::{Buffers, SmolSets};
@@ -45,6 +46,7 @@ pub struct Stack {
     /// For packets in several pieces.
     scratch: Vec<u8>,
     driver: WakerSlot,
+    pub link: LinkState,
     /// Received packets that were parts of a whole; they are not put together.
     fragments: u64,
 }
@@ -66,6 +68,7 @@ impl Stack {
             unreachable: Limit::per_second(100),
             scratch: Vec::new(),
             driver: WakerSlot::default(),
+            link: LinkState::new(info.mtu),
             fragments: 0,
         }
     }
@@ -78,6 +81,14 @@ impl Stack {
     /// There is something to be sent.
     pub fn kick(&mut self) {
         self.driver.wake();
+    }
+
+    /// The device is there, for the first time or again: what it is like may have changed. Open connections go on with
+    /// the new MTU.
+    pub fn set_device(&mut self, info: &NetworkInfo) {
+        self.ip.set_device(info);
+        self.tcp.set_mtu(self.ip.mtu());
+        self.link.set_up(info.mtu);
     }
 
     /// A frame came in.
@@ -216,6 +227,7 @@ impl Stack {
     /// The device was given up.
     pub fn down(&mut self) {
         self.ip.drop_frames();
+        self.link.set_down();
         self.tcp.down();
         self.udp.down();
     }

@@ -88,7 +88,7 @@ impl Link {
             }
             Mischief::ReceiveExtras => {
                 while self.receive.take().is_some() {
-                    self.receive.push(&[2, 1, 0, 0, 0, 0, 0, 0]);
+                    self.receive.push(&[4, 1, 0, 0, 0, 0, 0, 0]);
                 }
             }
             _ => {}

@@ -10,7 +10,8 @@ use super::{Frame, Shared};
 use crate::hypervisor::PAGE_SIZE;
 use crate::model::{BackRing, BackendPort, Mapping, World};
 use crate::netfront::wire::{
-    Extra, Receive, ReceiveData, STATUS_NULL, STATUS_OKAY, Transmit, TransmitResponse, receive_flags, transmit_flags,
+    Extra, Receive, ReceiveData, STATUS_ERROR, STATUS_NULL, STATUS_OKAY, Transmit, TransmitResponse, receive_flags,
+    transmit_flags,
 };
 use crate::ring::slots;
 
@@ -27,6 +28,22 @@ pub(super) struct Link {
     pub(super) kept: Vec<Mapping>,
     /// It only scribbles from now on.
     pub(super) scribbles: bool,
+}
+
+/// Groups that a backend keeps apart, as Linux's does.
+const MOST_GROUPS: usize = 64;
+
+/// Takes down a group; whether there was room for it.
+fn note_group(shared: &mut Shared, group: [u8; 6], wanted: bool) -> bool {
+    let groups = shared.groups.get_or_insert_default();
+    groups.retain(|known| *known != group);
+    if wanted {
+        if groups.len() == MOST_GROUPS {
+            return false;
+        }
+        groups.push(group);
+    }
+    true
 }
 
 impl Link {
@@ -54,15 +71,24 @@ impl Link {
             ..Frame::default()
         };
         let mut extra_follows = first.flags & transmit_flags::EXTRA_INFO != 0;
-        let mut extras = 0;
+        let (mut extras, mut changed) = (0, None);
         while extra_follows {
             let (_, raw) = self.transmit.take().expect("a packet is published whole");
             let (extra, more) = Transmit::extra(&raw).expect("the frontend sends what the protocol knows");
-            if let Extra::Gso(gso) = extra {
-                frame.gso = gso;
+            match extra {
+                Extra::Gso(gso) => frame.gso = gso,
+                Extra::Group { group, wanted } => changed = Some(note_group(shared, group, wanted)),
+                Extra::Other { kind } => panic!("a frontend has no reason to send extra information of type {kind}"),
             }
             extras += 1;
             extra_follows = more;
+        }
+        if let Some(done) = changed {
+            assert_eq!((first.size, first.flags), (0, transmit_flags::EXTRA_INFO), "there is no packet with it");
+            let status = if done { STATUS_OKAY } else { STATUS_ERROR };
+            self.held.push((TransmitResponse { id: first.id, status }, None));
+            self.held.push((TransmitResponse { id: 0, status: STATUS_NULL }, None));
+            return Some(());
         }
         let mut parts = Vec::from([first]);
         while parts.last().is_some_and(|part| part.flags & transmit_flags::MORE_DATA != 0) {

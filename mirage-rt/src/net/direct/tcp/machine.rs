@@ -96,6 +96,9 @@ pub trait TcpMachine {
     /// The window that a new connection offers, before it is shifted.
     fn initial_window(&self) -> u16;
 
+    /// Packets have at most `mtu` bytes from now on, those of open connections too.
+    fn set_mtu(&mut self, mtu: usize);
+
     /// Whether there is memory for another connection.
     fn has_room(&self) -> bool;
 

@@ -155,6 +155,12 @@ impl<M: TcpMachine> Tcp<M> {
         }
     }
 
+    /// The interface has another MTU from now on.
+    pub fn set_mtu(&mut self, mtu: usize) {
+        self.mss = mss(mtu);
+        self.machine.set_mtu(mtu);
+    }
+
     /// How many connections are half open.
     #[cfg(test)]
     pub fn half_open(&self) -> usize {

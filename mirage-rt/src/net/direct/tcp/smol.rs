@@ -51,6 +51,7 @@ pub struct Buffers {
 pub struct SmolSets {
     interface: Interface,
     address: IpAddr,
+    prefix: u8,
     mtu: usize,
     buffers: Buffers,
     connections: Vec<Option<Box<Connection>>>,
@@ -62,7 +63,7 @@ pub struct SmolSets {
 impl SmolSets {
     pub fn new(address: IpAddr, prefix: u8, mtu: usize, buffers: Buffers) -> SmolSets {
         let interface = interface(address, prefix, mtu, 0);
-        SmolSets { interface, address, mtu, buffers, connections: Vec::new(), memory: 0, scratch: Vec::new() }
+        SmolSets { interface, address, prefix, mtu, buffers, connections: Vec::new(), memory: 0, scratch: Vec::new() }
     }
 
     fn get(&self, id: ConnId) -> Option<&Connection> {
@@ -129,6 +130,14 @@ impl TcpMachine for SmolSets {
 
     fn initial_window(&self) -> u16 {
         u16::try_from(self.buffers.receive).unwrap_or(u16::MAX)
+    }
+
+    fn set_mtu(&mut self, mtu: usize) {
+        if mtu != self.mtu {
+            // smoltcp asks the device once. Nothing of a connection is in the interface.
+            self.mtu = mtu;
+            self.interface = interface(self.address, self.prefix, mtu, 0);
+        }
     }
 
     fn has_room(&self) -> bool {

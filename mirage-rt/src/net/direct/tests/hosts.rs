@@ -1,6 +1,8 @@
 //! Several hosts: ARP, gateways, datagrams.
 
+use alloc::rc::Rc;
 use alloc::string::ToString;
+use core::cell::Cell;
 use core::time::Duration;
 
 use super::raw::{Raw, STACK, stack};
@@ -206,6 +208,42 @@ fn connections_outlive_a_device_that_goes_and_comes_back() {
         assert_eq!(switch.frames(), before + 1);
         let again = client.tcp().connect(at(1, 80)).await.expect("the server listens");
         exchange(again, pattern(10, 1000)).await;
+    });
+}
+
+#[test]
+fn applications_see_the_link_and_connections_its_new_mtu() {
+    testing::run(100, async {
+        let switch = Switch::new(100, Impairments::NONE);
+        let (server, client) = (host(&switch, 1), host(&switch, 2));
+        let _echoing = echo_server(&server, 80).await;
+        let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+        let at_first = server.link();
+        assert_eq!((at_first.up, at_first.mtu, at_first.changes), (true, Some(1500), 0));
+        let nothing = timeout(Duration::from_secs(1), server.link_changed(at_first)).await;
+        assert!(nothing.is_err(), "{nothing:?}");
+        let watching = {
+            let server = server.clone();
+            spawn(async move { server.link_changed(at_first).await })
+        };
+        let longest = Rc::new(Cell::new(0));
+        let seen = Rc::clone(&longest);
+        switch.set_filter(Some(Rc::new(move |frame| {
+            // Those from the server only.
+            if frame[6..12] == STACK {
+                seen.set(frame.len().max(seen.get()));
+            }
+            true
+        })));
+        switch.unplug(0);
+        let down = watching.await.expect("not aborted");
+        assert!(!down.up && !server.link().up && down.mtu == Some(1500), "{down:?}");
+        switch.set_mtu(0, 1000);
+        switch.plug(0);
+        let up = server.link_changed(down).await;
+        assert!(up.up && up.mtu == Some(1000), "{up:?}");
+        exchange(stream, pattern(9, 50_000)).await;
+        assert_eq!(longest.get(), 1014, "an open connection sends packets of the new size");
     });
 }
 
