@@ -23,9 +23,25 @@ pub fn print(text: fmt::Arguments<'_>) {
 /// Prints to the console of `runtime`.
 pub fn print_on(runtime: &Runtime, text: fmt::Arguments<'_>) {
     let mut line = Line { runtime, buffer: [0; 256], used: 0 };
-    // A Display that fails leaves its text half printed; there is nobody to tell.
-    let _ = line.write_fmt(text);
+    pieces(text, &mut |piece| line.add(piece));
     line.flush();
+}
+
+/// Formats `text` and gives its pieces to `take`, in their order. One function, because each type with [`Write`] is half a KiB
+/// of code in an image.
+#[inline(never)]
+pub fn pieces(text: fmt::Arguments<'_>, take: &mut dyn FnMut(&str)) {
+    // A Display that fails leaves its text half written; there is nobody to tell.
+    let _ = Pieces(take).write_fmt(text);
+}
+
+struct Pieces<'a>(&'a mut dyn FnMut(&str));
+
+impl Write for Pieces<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        (self.0)(text);
+        Ok(())
+    }
 }
 
 /// Collects the pieces of a line, so that the console gets it in one write.
@@ -36,26 +52,25 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    #[inline(never)]
     fn flush(&mut self) {
         if self.used > 0 {
             self.runtime.write_console(&self.buffer[..self.used]);
             self.used = 0;
         }
     }
-}
 
-impl Write for Line<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
+    fn add(&mut self, text: &str) {
         if text.len() > self.buffer.len() - self.used {
             self.flush();
         }
-        if text.len() > self.buffer.len() {
-            self.runtime.write_console(text.as_bytes());
-        } else {
-            self.buffer[self.used..self.used + text.len()].copy_from_slice(text.as_bytes());
-            self.used += text.len();
+        match self.buffer.get_mut(self.used..self.used + text.len()) {
+            Some(room) => {
+                room.copy_from_slice(text.as_bytes());
+                self.used += text.len();
+            }
+            None => self.runtime.write_console(text.as_bytes()),
         }
-        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ pub const DOMAIN_SELF: DomainId = DomainId(0x7FF0);
 
 impl fmt::Display for DomainId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
+        u64::from(self.0).fmt(f)
     }
 }
 
@@ -28,7 +28,7 @@ pub struct Port(pub u32);
 
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
+        u64::from(self.0).fmt(f)
     }
 }
 
@@ -82,7 +82,7 @@ impl HypercallError {
 
 impl fmt::Display for HypercallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "hypercall {} failed: {} ({})", self.operation, self.name(), self.errno)
+        write!(f, "hypercall {} failed: {} ({})", self.operation, self.name(), u64::from(self.errno))
     }
 }
 

@@ -137,7 +137,7 @@ fn decimal(number: u8, text: &mut [u8; 3]) -> &[u8] {
 /// Says how the program ended, waits until that was read, and ends the domain.
 pub(crate) fn exit(code: ExitCode, reason: ShutdownReason) -> ! {
     terminal::end();
-    let _ = writeln!(Output, "mirage: exit {}", code.0);
+    let _ = writeln!(Output, "mirage: exit {}", u64::from(code.0));
     terminal::flush();
     xen::end(reason);
     traps::stop()

@@ -157,6 +157,11 @@ impl Write for Output {
         write(text.as_bytes());
         Ok(())
     }
+
+    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> fmt::Result {
+        mirage_rt::console::pieces(text, &mut |piece| write(piece.as_bytes()));
+        Ok(())
+    }
 }
 
 /// xenconsoled, and how long it is waited for from the first wait on.

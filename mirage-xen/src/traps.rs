@@ -246,7 +246,7 @@ fn finish(frame: &TrapFrame) -> ! {
     let mut out = Output;
     let _ = out.write_str("mirage: build id ");
     for byte in GROUND.get().map_or(&[][..], |ground| ground.build_id) {
-        let _ = write!(out, "{byte:02x}");
+        let _ = write!(out, "{:02x}", u64::from(*byte));
     }
     let _ = write!(out, "\n{frame}");
     if let Some(memory) = Memory::machine() {

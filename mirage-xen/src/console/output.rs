@@ -1,7 +1,7 @@
 //! Output that waits for room: a backlog in front of the ring, and what is said when that was too small.
 
 use alloc::vec::Vec;
-use core::fmt::{self, Write};
+use mirage_rt::console::pieces;
 
 use super::ring::Ring;
 
@@ -122,7 +122,9 @@ impl Output {
             return false;
         }
         let mut notice = Notice { text: [0; Notice::LONGEST], used: 0 };
-        let _ = write!(notice, "\r\n[{} bytes of console output were lost]\r\n", self.unsaid);
+        pieces(format_args!("\r\n[{} bytes of console output were lost]\r\n", self.unsaid), &mut |piece| {
+            notice.add(piece)
+        });
         self.unsaid = 0;
         let text = &notice.text[..notice.used];
         let written = if self.backlog.is_empty() { ring.put(text) } else { 0 };
@@ -139,13 +141,12 @@ struct Notice {
 
 impl Notice {
     const LONGEST: usize = 80;
-}
 
-impl Write for Notice {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
+    fn add(&mut self, text: &str) {
         let end = self.used + text.len();
-        self.text.get_mut(self.used..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.used = end;
-        Ok(())
+        if let Some(room) = self.text.get_mut(self.used..end) {
+            room.copy_from_slice(text.as_bytes());
+            self.used = end;
+        }
     }
 }

@@ -285,7 +285,7 @@ impl Connection {
         }
         let number = message.header.request;
         let Some(index) = state.requests.iter().position(|request| request.number == number) else {
-            return warn(format_args!("xenstore: an answer to request {number}, which was not made"));
+            return warn(format_args!("xenstore: an answer to request {}, which was not made", u64::from(number)));
         };
         let request = state.requests.swap_remove(index);
         let asked = request.operation;
