@@ -197,9 +197,22 @@ impl ExitCode {
 /// `shutdown` is ready, whichever is first. Tasks that main spawned end with it.
 ///
 /// Of `connectors` only those for the kinds of devices are needed that the program declares.
+pub fn run(
+    runtime: &Runtime,
+    unikernel: &'static Unikernel,
+    words: &[String],
+    connectors: Connectors,
+    shutdown: Pin<&mut dyn Future<Output = ()>>,
+    main: &dyn Fn(Boot) -> MainFuture,
+) -> ExitCode {
+    let _entered = runtime.enter();
+    run_entered(runtime, unikernel, words, connectors, shutdown, main)
+}
+
+/// As [`run`], for a platform that has made `runtime` the current one, by [`Runtime::enter`], and never makes it another.
 // Inline, as is what it calls, so that it is compiled with the platform, which favours size: it happens once.
 #[inline]
-pub fn run(
+pub fn run_entered(
     runtime: &Runtime,
     unikernel: &'static Unikernel,
     words: &[String],
@@ -222,13 +235,12 @@ pub fn run(
     };
     install_logger(values.get("log").unwrap_or(log::LevelFilter::Info));
     let boot = Boot { unikernel, values: Rc::new(values), connectors };
-    let _entered = runtime.enter();
     let mut main = main(boot);
     let either = core::future::poll_fn(|context| match shutdown.as_mut().poll(context) {
         Poll::Ready(()) => Poll::Ready(None),
         Poll::Pending => main.as_mut().poll(context).map(Some),
     });
-    match runtime.run(either) {
+    match runtime.run_entered(either) {
         None | Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(error)) => {
             print_error(runtime, unikernel, &error);

@@ -15,12 +15,11 @@ macro_rules! println {
 
 /// Prints to the console of the current runtime; see [`println!`](crate::println).
 pub fn print(text: fmt::Arguments<'_>) {
-    if let Some(runtime) = Runtime::try_current() {
-        print_on(&runtime, text);
-    }
+    Runtime::with_current(|runtime| print_on(runtime, text));
 }
 
 /// Prints to the console of `runtime`.
+#[inline(never)]
 pub fn print_on(runtime: &Runtime, text: fmt::Arguments<'_>) {
     let mut line = Line { runtime, buffer: [0; 256], used: 0 };
     pieces(text, &mut |piece| line.add(piece));
@@ -60,6 +59,8 @@ impl Line<'_> {
         }
     }
 
+    // Not inlined into the closure that calls it, which is compiled twice.
+    #[inline(never)]
     fn add(&mut self, text: &str) {
         if text.len() > self.buffer.len() - self.used {
             self.flush();
@@ -81,20 +82,23 @@ impl log::Log for ConsoleLogger {
         true
     }
 
+    #[inline]
     fn log(&self, record: &log::Record<'_>) {
-        let Some(runtime) = Runtime::try_current() else { return };
-        let now = runtime.now().as_nanos() / 1000;
-        let (seconds, micros) = (now / 1_000_000, now % 1_000_000);
-        print_on(
-            &runtime,
-            format_args!("[{seconds:5}.{micros:06} {:5} {}] {}\n", record.level(), record.target(), record.args()),
-        );
+        Runtime::with_current(|runtime| {
+            let now = runtime.now().as_nanos() / 1000;
+            let (seconds, micros) = (now / 1_000_000, now % 1_000_000);
+            print_on(
+                runtime,
+                format_args!("[{seconds:5}.{micros:06} {:5} {}] {}\n", record.level(), record.target(), record.args()),
+            );
+        });
     }
 
     fn flush(&self) {}
 }
 
 /// Sends `log`'s messages up to `level` to the console of the runtime that logs them. A logger that was set before stays.
+#[inline]
 pub fn install_logger(level: log::LevelFilter) {
     let _ = log::set_logger(&ConsoleLogger);
     log::set_max_level(level);

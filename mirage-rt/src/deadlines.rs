@@ -57,6 +57,8 @@ impl Deadlines {
     }
 
     /// Takes `index` out.
+    // As the two below not inlined: it would be in every image several times.
+    #[inline(never)]
     pub fn remove(&mut self, index: u32) {
         let Some(position) = self.positions.get_mut(index as usize) else { return };
         let hole = core::mem::replace(position, ABSENT);
@@ -78,6 +80,7 @@ impl Deadlines {
         self.positions[self.heap[b].1 as usize] = b as u32;
     }
 
+    #[inline(never)]
     fn rise(&mut self, mut at: usize) {
         while at > 0 {
             let parent = (at - 1) / 2;
@@ -89,6 +92,7 @@ impl Deadlines {
         }
     }
 
+    #[inline(never)]
     fn sink(&mut self, mut at: usize) {
         while let Some(child) = self.earlier_child(at) {
             if self.heap[at].0 <= self.heap[child].0 {

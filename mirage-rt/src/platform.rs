@@ -55,11 +55,15 @@ pub trait Unpark: Send + Sync {
     fn unpark(&self);
 }
 
+/// What [`Hooks::with`] shows the runtime to.
+pub type Look<'a> = &'a mut dyn FnMut(&Runtime);
+
 /// How [`Runtime::current`] is found: a thread-local on Unix, a static on Xen. The first one installed is kept.
 #[derive(Clone, Copy)]
 pub struct Hooks {
-    /// The runtime that was set last, if any.
-    pub get: fn() -> Option<Runtime>,
+    /// Shows the runtime that was set last, if any. No handle is made, so that code that only looks does not have all that
+    /// ends a runtime in its image.
+    pub with: fn(Look<'_>),
     /// Sets the current runtime and returns the one before.
     pub set: fn(Option<Runtime>) -> Option<Runtime>,
 }

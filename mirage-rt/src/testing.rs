@@ -13,7 +13,7 @@ use core::cell::{Cell, RefCell};
 use core::future::Future;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::platform::{Hooks, Platform, Unpark, install};
+use crate::platform::{Hooks, Look, Platform, Unpark, install};
 use crate::runtime::Runtime;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::types::random::RandomError;
@@ -22,8 +22,8 @@ std::thread_local! {
     static CURRENT: RefCell<Option<Runtime>> = const { RefCell::new(None) };
 }
 
-fn get() -> Option<Runtime> {
-    CURRENT.with(|current| current.borrow().clone())
+fn with(act: Look<'_>) {
+    CURRENT.with(|current| current.borrow().as_ref().map(act));
 }
 
 fn set(runtime: Option<Runtime>) -> Option<Runtime> {
@@ -50,7 +50,7 @@ impl Unpark for Woken {
 impl VirtualPlatform {
     /// A platform whose random numbers follow from `seed`.
     pub fn new(seed: u64) -> Rc<VirtualPlatform> {
-        install(Hooks { get, set });
+        install(Hooks { with, set });
         Rc::new(VirtualPlatform {
             now: Cell::new(Instant::ZERO),
             random: Cell::new(seed),

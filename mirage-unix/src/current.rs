@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use mirage_rt::Runtime;
-use mirage_rt::platform::{Hooks, install};
+use mirage_rt::platform::{Hooks, Look, install};
 
 thread_local! {
     static CURRENT: RefCell<Option<Runtime>> = const { RefCell::new(None) };
@@ -11,12 +11,12 @@ thread_local! {
 
 /// Tells mirage-rt to look here. More than once is fine.
 pub(crate) fn install_hooks() {
-    install(Hooks { get, set });
+    install(Hooks { with, set });
 }
 
-fn get() -> Option<Runtime> {
+fn with(act: Look<'_>) {
     // While the thread ends there is no current runtime any more.
-    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    let _ = CURRENT.try_with(|current| current.borrow().as_ref().map(act));
 }
 
 fn set(runtime: Option<Runtime>) -> Option<Runtime> {

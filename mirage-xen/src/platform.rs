@@ -1,5 +1,6 @@
 //! Xen as the ground of a runtime, and the way from boot to the application's main.
 
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use core::cell::{Cell, RefCell};
@@ -9,7 +10,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use mirage_rt::Result;
 use mirage_rt::boot::{Boot, Connectors, ExitCode, MainFuture, Unikernel};
-use mirage_rt::platform::{Hooks, Platform, Unpark};
+use mirage_rt::platform::{Hooks, Look, Platform, Unpark};
 use mirage_rt::runtime::Runtime;
 use mirage_rt::time::{Instant, UnixTime};
 use mirage_rt::types::random::RandomError;
@@ -25,12 +26,18 @@ use crate::terminal::{self, Output};
 
 static CURRENT: Single<RefCell<Option<Runtime>>> = Single::empty();
 
-fn get() -> Option<Runtime> {
-    CURRENT.get()?.borrow().clone()
+fn with(act: Look<'_>) {
+    if let Some(current) = CURRENT.get() {
+        current.borrow().as_ref().map(act);
+    }
 }
 
 fn set(runtime: Option<Runtime>) -> Option<Runtime> {
-    CURRENT.get()?.replace(runtime)
+    match CURRENT.get() {
+        Some(current) => current.replace(runtime),
+        // It has no place and comes back: dropping it here would bring the end of a runtime into every image.
+        None => runtime,
+    }
 }
 
 /// Prepares the place of the current runtime.
@@ -41,7 +48,7 @@ fn set(runtime: Option<Runtime>) -> Option<Runtime> {
 pub(crate) unsafe fn prepare() {
     // SAFETY: promised by the caller.
     unsafe { CURRENT.set(RefCell::new(None)) };
-    mirage_rt::platform::install(Hooks { get, set });
+    mirage_rt::platform::install(Hooks { with, set });
 }
 
 /// The domain below a runtime.
@@ -49,7 +56,8 @@ struct XenPlatform {
     clock: Clock,
     /// The last instant that was told: Xen corrects its clock, now and then backwards by a few nanoseconds.
     last: Cell<u64>,
-    attachment: Attachment,
+    /// Never dropped, as is all that lasts as long as the machine: an image has no code for what cannot happen.
+    attachment: &'static Attachment,
     woken: Arc<Woken>,
 }
 
@@ -119,31 +127,33 @@ pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, connect:
     // SAFETY: whoever gets here was booted, and main runs on the program's stack.
     unsafe { boot::forget_early_memory() };
     let attachment = match Attachment::establish(Rc::new(*xen)) {
-        Ok(attachment) => attachment,
+        Ok(attachment) => &*Box::leak(Box::new(attachment)),
         Err(error) => power::refuse(format_args!("{error}")),
     };
     terminal::run(attachment.console());
     let clock = xen.clock();
-    let platform =
-        Rc::new(XenPlatform { clock, last: Cell::new(0), attachment: attachment.clone(), woken: Arc::default() });
+    let platform = Rc::new(XenPlatform { clock, last: Cell::new(0), attachment, woken: Arc::default() });
     let runtime = Runtime::new(platform);
+    let _entered = runtime.enter();
     let reason = Cell::new(ShutdownReason::PowerOff);
-    let code = match mirage_rt::keys::split(boot::command_line()) {
+    // Both live to the end of the domain.
+    let shutdown = pin!(power::Requested::new(attachment.xenstore(), &reason));
+    let words = mirage_rt::keys::split(boot::command_line());
+    let code = match &words {
         Ok(words) => {
-            let shutdown = pin!(power::Requested::new(attachment.xenstore(), &reason));
             let mut connectors = Connectors::default();
-            connect.iter().for_each(|connect| connect(&attachment, &mut connectors));
+            connect.iter().for_each(|connect| connect(attachment, &mut connectors));
             let main = |boot| {
                 log::debug!("boot: {} ticks from entry to main", boot::ticks_since_entry());
                 main(boot)
             };
-            mirage_rt::boot::run(&runtime, unikernel, &words, connectors, shutdown, &main)
+            mirage_rt::boot::run_entered(&runtime, unikernel, words, connectors, shutdown, &main)
         }
         Err(error) => {
             let _ = writeln!(Output, "{}: {error}", unikernel.name);
             ExitCode::USAGE
         }
     };
-    power::record(&attachment, code);
+    power::record(attachment, code);
     power::exit(code, reason.get())
 }

@@ -62,7 +62,19 @@ impl Runtime {
 
     /// The runtime that runs this code, or `None` outside of one.
     pub fn try_current() -> Option<Runtime> {
-        platform::hooks().and_then(|hooks| (hooks.get)())
+        Runtime::with_current(Runtime::clone)
+    }
+
+    /// Shows the runtime that runs this code to `act`; `None` outside of one.
+    pub(crate) fn with_current<R>(act: impl FnOnce(&Runtime) -> R) -> Option<R> {
+        // Not inlined: a closure behind `dyn` is compiled twice, and so would be all that it does.
+        #[inline(never)]
+        fn show<R>(runtime: &Runtime, act: &mut Option<impl FnOnce(&Runtime) -> R>) -> Option<R> {
+            act.take().map(|act| act(runtime))
+        }
+        let (mut act, mut result) = (Some(act), None);
+        (platform::hooks()?.with)(&mut |runtime| result = show(runtime, &mut act));
+        result
     }
 
     /// Makes this the current runtime until the guard is dropped. Guards must be dropped in the reverse order.
@@ -83,6 +95,11 @@ impl Runtime {
     /// the next call.
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         let _entered = self.enter();
+        self.run_entered(future)
+    }
+
+    /// As [`run`](Self::run), where this is the current runtime.
+    pub(crate) fn run_entered<F: Future>(&self, future: F) -> F::Output {
         let main = self.main_waker();
         let waker = Waker::from(main.clone());
         let mut future = core::pin::pin!(future);

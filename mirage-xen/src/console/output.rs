@@ -142,6 +142,8 @@ struct Notice {
 impl Notice {
     const LONGEST: usize = 80;
 
+    // Not inlined into the closure that calls it, which is compiled twice.
+    #[inline(never)]
     fn add(&mut self, text: &str) {
         let end = self.used + text.len();
         if let Some(room) = self.text.get_mut(self.used..end) {
