@@ -8,10 +8,12 @@ use alloc::rc::Rc;
 use core::cell::Cell;
 use core::fmt;
 
+use crate::clock::Monotonic;
 use crate::console::Console;
 use crate::events::{EventError, Events};
 use crate::grants::Grants;
-use crate::hypervisor::{HypercallError, Hypervisor};
+use crate::hypervisor::{HypercallError, Hypervisor, Resumed};
+use crate::warning::warn;
 use crate::xenstore::Xenstore;
 
 /// The domain's connection to Xen. Cloning gives another handle to the same one.
@@ -94,6 +96,29 @@ impl Attachment {
         inner.events.reset(generation);
         inner.console.attach();
         inner.xenstore.attach(&*inner.hypervisor, &inner.events)
+    }
+
+    /// Lets the toolstack save the domain or move it, and goes on when it is done, attached anew if need be. `clock` stands
+    /// still meanwhile. No request to xenstore may be under way: see [`Xenstore::poll_quiet`].
+    ///
+    /// Devices need not be told: their ports and grants are of another generation then, and their watches fire.
+    ///
+    /// # Errors
+    ///
+    /// As [`establish`](Self::establish).
+    pub(crate) fn suspend(&self, clock: &Monotonic) -> Result<Resumed, AttachError> {
+        let hypervisor = self.hypervisor();
+        clock.stop(hypervisor.system_time());
+        let resumed = hypervisor.suspend().unwrap_or_else(|error| {
+            warn(format_args!("not suspended: {error}"));
+            Resumed::Same
+        });
+        match resumed {
+            Resumed::Same => self.xenstore().go_on(),
+            Resumed::New => self.reestablish()?,
+        }
+        clock.go_on(hypervisor.system_time());
+        Ok(resumed)
     }
 
     /// How often the domain was attached: 1 after boot.

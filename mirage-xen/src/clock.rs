@@ -3,6 +3,7 @@
 //! Both are written by Xen at any moment, under a version that is odd during the change (`xen.h`, `vcpu_time_info`).
 //! The counter is read with RDTSC, never RDTSCP, which not every processor has.
 
+use core::cell::Cell;
 use core::mem::offset_of;
 use core::sync::atomic::{Ordering, fence};
 
@@ -97,6 +98,43 @@ fn parse(words: &[u8; size_of::<vcpu_time_info>()]) -> TimeInfo {
     }
 }
 
+/// The clock of a runtime: counts system time on, never goes back, and stands still while the domain is suspended.
+#[derive(Default)]
+pub struct Monotonic {
+    /// The last instant that was told: Xen corrects its clock, now and then backwards by a few nanoseconds.
+    last: Cell<u64>,
+    /// System time minus instant.
+    ahead: Cell<i64>,
+    stopped: Cell<bool>,
+}
+
+impl Monotonic {
+    /// The instant at the system time `system`, both in nanoseconds.
+    pub fn instant(&self, system: u64) -> u64 {
+        if !self.stopped.get() {
+            self.last.set(system.wrapping_sub_signed(self.ahead.get()).max(self.last.get()));
+        }
+        self.last.get()
+    }
+
+    /// The system time at `instant`.
+    pub fn system(&self, instant: u64) -> u64 {
+        instant.saturating_add_signed(self.ahead.get())
+    }
+
+    /// Stands still from the system time `system` on.
+    pub fn stop(&self, system: u64) {
+        self.instant(system);
+        self.stopped.set(true);
+    }
+
+    /// Counts on from where it stood, as the system time, of another host perhaps, does from `system` on.
+    pub fn go_on(&self, system: u64) {
+        self.ahead.set(system.wrapping_sub(self.last.get()).cast_signed());
+        self.stopped.set(false);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +167,23 @@ mod tests {
     fn a_stamp_from_before_the_domain_was_made_is_negative() {
         let before = TimeInfo { stamp: 1_000u64.wrapping_neg(), ..INFO };
         assert_eq!(before.at(1_000), 6_000);
+    }
+
+    #[test]
+    fn the_monotonic_clock_stands_still_while_suspended() {
+        // Longer than before, and on a host that booted later.
+        for later in [5_000_000, 3] {
+            let clock = Monotonic::default();
+            assert_eq!(clock.instant(1_000), 1_000);
+            assert_eq!(clock.instant(990), 1_000, "never back");
+            clock.stop(2_000);
+            assert_eq!(clock.instant(later), 2_000);
+            clock.go_on(later);
+            assert_eq!(clock.instant(later), 2_000);
+            assert_eq!(clock.instant(later + 10), 2_010);
+            assert_eq!(clock.system(2_010), later + 10);
+            assert!(clock.system(u64::MAX) >= u64::MAX - 2_000, "an instant far away stays so");
+        }
     }
 
     #[test]

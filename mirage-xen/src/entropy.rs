@@ -84,6 +84,15 @@ pub fn fill(buffer: &mut [u8]) -> Result<(), RandomError> {
     Ok(())
 }
 
+/// Lets the next numbers come from a new seed: this domain may be one of several copies now, and each needs its own.
+pub(crate) fn reseed() {
+    if let Some(entropy) = ENTROPY.get()
+        && let Some(generator) = &mut *entropy.generator.borrow_mut()
+    {
+        generator.left = 0;
+    }
+}
+
 /// A seed from RDSEED, RDRAND or both; `None` without a source that works.
 fn hardware_seed() -> Option<Seed> {
     let (has_rdrand, has_rdseed) = cpu::has_random();

@@ -251,7 +251,8 @@ impl EventChannel {
         }
     }
 
-    fn is_current(&self) -> bool {
+    /// Whether the port still exists: it does not after a resume as a new domain.
+    pub(crate) fn is_current(&self) -> bool {
         self.generation == self.events.inner.generation.get()
     }
 }

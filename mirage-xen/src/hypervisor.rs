@@ -99,6 +99,15 @@ pub enum ShutdownReason {
     Crash,
 }
 
+/// As what a domain goes on after it was suspended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resumed {
+    /// As itself: the suspension was cancelled, or a copy was saved only. Ports and grants are what they were.
+    Same,
+    /// As a new domain with the memory of the old one. Xen and the backends know nothing of it.
+    New,
+}
+
 /// A page shared with a service that exists before any device does, and the event channel that goes with it.
 #[derive(Clone, Debug)]
 pub struct ServiceRing {
@@ -215,6 +224,14 @@ pub unsafe trait Hypervisor {
 
     /// Nanoseconds since the host booted, monotonic; the scale of [`poll`](Self::poll)'s deadline.
     fn system_time(&self) -> u64;
+
+    /// Stops until the toolstack lets the domain go on (`SCHEDOP_shutdown` with `SHUTDOWN_suspend`). After
+    /// [`Resumed::New`], [`attach`](Self::attach) must be the next call.
+    ///
+    /// # Errors
+    ///
+    /// The hypercall that Xen refused; the domain was not suspended.
+    fn suspend(&self) -> Result<Resumed, HypercallError>;
 
     /// Ends the domain (`SCHEDOP_shutdown`). On Xen this does not return; the model records the reason and does.
     fn shutdown(&self, reason: ShutdownReason);

@@ -17,9 +17,9 @@ use mirage_rt::types::random::RandomError;
 
 use crate::attachment::Attachment;
 use crate::boot;
-use crate::clock::Clock;
+use crate::clock::{Clock, Monotonic};
 use crate::entropy;
-use crate::hypervisor::ShutdownReason;
+use crate::hypervisor::{HypercallError, ShutdownReason};
 use crate::power;
 use crate::single::Single;
 use crate::terminal::{self, Output};
@@ -54,8 +54,7 @@ pub(crate) unsafe fn prepare() {
 /// The domain below a runtime.
 struct XenPlatform {
     clock: Clock,
-    /// The last instant that was told: Xen corrects its clock, now and then backwards by a few nanoseconds.
-    last: Cell<u64>,
+    monotonic: Monotonic,
     /// Never dropped, as is all that lasts as long as the machine: an image has no code for what cannot happen.
     attachment: &'static Attachment,
     woken: Arc<Woken>,
@@ -72,9 +71,7 @@ impl Unpark for Woken {
 
 impl Platform for XenPlatform {
     fn now(&self) -> Instant {
-        let now = self.clock.system_time().max(self.last.get());
-        self.last.set(now);
-        Instant::from_nanos(now)
+        Instant::from_nanos(self.monotonic.instant(self.clock.system_time()))
     }
 
     fn wall_clock(&self) -> Option<UnixTime> {
@@ -97,7 +94,7 @@ impl Platform for XenPlatform {
         // Nothing but this processor could wake us between the look and the sleep, except for events, which end it.
         if self.woken.0.swap(false, Ordering::Acquire) {
             self.poll_events();
-        } else if let Err(error) = self.attachment.events().wait(deadline.map(Instant::as_nanos)) {
+        } else if let Err(error) = self.wait(deadline) {
             panic!("the domain cannot sleep: {error}");
         }
     }
@@ -109,6 +106,22 @@ impl Platform for XenPlatform {
 
     fn unparker(&self) -> Arc<dyn Unpark> {
         self.woken.clone()
+    }
+}
+
+impl XenPlatform {
+    fn wait(&self, deadline: Option<Instant>) -> Result<bool, HypercallError> {
+        self.attachment.events().wait(deadline.map(|instant| self.monotonic.system(instant.as_nanos())))
+    }
+
+    /// Lets the toolstack save the domain or move it.
+    fn suspend(&self) {
+        // A new domain's console starts empty.
+        terminal::flush();
+        if let Err(error) = self.attachment.suspend(&self.monotonic) {
+            panic!("{error}");
+        }
+        entropy::reseed();
     }
 }
 
@@ -132,12 +145,13 @@ pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, connect:
     };
     terminal::run(attachment.console());
     let clock = xen.clock();
-    let platform = Rc::new(XenPlatform { clock, last: Cell::new(0), attachment, woken: Arc::default() });
-    let runtime = Runtime::new(platform);
+    let platform = Rc::new(XenPlatform { clock, monotonic: Monotonic::default(), attachment, woken: Arc::default() });
+    let runtime = Runtime::new(platform.clone());
     let _entered = runtime.enter();
+    let suspend = || platform.suspend();
     let reason = Cell::new(ShutdownReason::PowerOff);
     // Both live to the end of the domain.
-    let shutdown = pin!(power::Requested::new(attachment.xenstore(), &reason));
+    let shutdown = pin!(power::Requested::new(attachment.xenstore(), &suspend, &reason));
     let words = mirage_rt::keys::split(boot::command_line());
     let code = match &words {
         Ok(words) => {

@@ -1,4 +1,4 @@
-//! How a domain ends: by its program, or because the toolstack asks for it.
+//! How a domain ends, by its program or because the toolstack asks for it, and how it is suspended.
 
 use core::cell::Cell;
 use core::fmt::Write;
@@ -10,14 +10,24 @@ use mirage_rt::boot::ExitCode;
 
 use crate::attachment::Attachment;
 use crate::hypervisor::ShutdownReason;
+use crate::memory::machine::Memory;
 use crate::terminal::{self, Output};
 use crate::traps;
 use crate::warning::warn;
 use crate::xen;
 use crate::xenstore::{Code, Request, Watch, Xenstore, XenstoreError};
 
-/// Where the toolstack writes what it wants (`xl shutdown`, `xl reboot`), relative to the domain's directory.
-const CONTROL: &str = "control/shutdown";
+/// Where the toolstack writes what it wants, relative to the domain's directory.
+const CONTROL: &str = "control";
+
+/// What the domain is to do (`xl shutdown`, `xl reboot`, `xl save`, `xl migrate`).
+const SHUTDOWN: &str = "control/shutdown";
+
+/// A key for the system (`xl sysrq`).
+const SYSRQ: &str = "control/sysrq";
+
+/// What may be written to [`SHUTDOWN`], for the toolstack to know.
+const FEATURES: [&str; 3] = ["control/feature-poweroff", "control/feature-reboot", "control/feature-suspend"];
 
 /// Where the exit status goes, which outlives the console.
 const EXIT_CODE: &str = "data/mirage/exit-code";
@@ -25,11 +35,13 @@ const EXIT_CODE: &str = "data/mirage/exit-code";
 /// How many nanoseconds xenstored has to take the exit status. The domain ends without it then.
 const EXIT_CODE_PATIENCE: u64 = 2_000_000_000;
 
-/// Ready when the toolstack asks the domain to end; `reason` then says how. The request is acknowledged.
+/// Ready when the toolstack asks the domain to end; `reason` then says how. When it asks for a suspension, `suspend` does it,
+/// with no request to xenstore under way. Requests are acknowledged.
 ///
 /// Written as one future, without `async`: it is in every image, and three nested ones are thrice the code.
 pub(crate) struct Requested<'a> {
     store: &'a Xenstore,
+    suspend: &'a dyn Fn(),
     reason: &'a Cell<ShutdownReason>,
     watch: Watch,
     step: Step,
@@ -37,16 +49,36 @@ pub(crate) struct Requested<'a> {
 
 enum Step {
     Waiting,
-    Reading(Request),
-    Acknowledging(Request, Option<ShutdownReason>),
+    /// Which of the two nodes, and its value.
+    Reading(&'static str, Request),
+    Acknowledging(Wanted, Request),
+    Suspending,
     /// xenstore does not let us know.
     Deaf,
 }
 
+/// What the toolstack asks for.
+#[derive(Clone, Copy)]
+enum Wanted {
+    End(ShutdownReason),
+    Suspend,
+    /// A report with all registers.
+    Crash,
+    /// Nothing that is left to be done.
+    Nothing,
+}
+
 impl<'a> Requested<'a> {
-    pub(crate) fn new(store: &'a Xenstore, reason: &'a Cell<ShutdownReason>) -> Self {
+    pub(crate) fn new(store: &'a Xenstore, suspend: &'a dyn Fn(), reason: &'a Cell<ShutdownReason>) -> Self {
         // The first event comes at once: a request may be older than the watch.
-        Self { store, reason, watch: store.start_watch(CONTROL), step: Step::Waiting }
+        let requested = Self { store, suspend, reason, watch: store.start_watch(CONTROL), step: Step::Waiting };
+        requested.announce();
+        requested
+    }
+
+    /// Says what the domain can be asked for. Nobody waits for the answer: a domain may live without these nodes.
+    fn announce(&self) {
+        self.store.send(FEATURES.iter().map(|feature| self.store.write(feature, b"1")));
     }
 
     /// Goes on with what is under way, as far as there are answers.
@@ -54,22 +86,36 @@ impl<'a> Requested<'a> {
         loop {
             self.step = match &mut self.step {
                 Step::Waiting => {
-                    ready!(self.watch.poll_next(context))?;
-                    Step::Reading(self.store.read(CONTROL))
-                }
-                Step::Reading(request) => match ready!(Pin::new(request).poll(context)) {
-                    Err(error) if error.is(Code::Enoent) => Step::Waiting,
-                    answer => match wanted(&answer?) {
+                    let changed = ready!(self.watch.poll_next(context))?.path;
+                    // The features are our own.
+                    match [SHUTDOWN, SYSRQ].into_iter().find(|node| node.starts_with(&*changed)) {
+                        Some(node) => Step::Reading(node, self.store.read(node)),
                         None => Step::Waiting,
-                        Some(wanted) => Step::Acknowledging(self.store.write(CONTROL, b""), wanted),
+                    }
+                }
+                Step::Reading(node, request) => match ready!(Pin::new(request).poll(context)) {
+                    Err(error) if error.is(Code::Enoent) => Step::Waiting,
+                    answer => match wanted(node, &answer?) {
+                        None => Step::Waiting,
+                        Some(wanted) => Step::Acknowledging(wanted, self.store.write(node, b"")),
                     },
                 },
-                Step::Acknowledging(request, wanted) => {
+                Step::Acknowledging(wanted, request) => {
                     ready!(Pin::new(request).poll(context))?;
-                    if let Some(reason) = *wanted {
-                        self.reason.set(reason);
-                        return Poll::Ready(Ok(()));
+                    match *wanted {
+                        Wanted::End(reason) => {
+                            self.reason.set(reason);
+                            return Poll::Ready(Ok(()));
+                        }
+                        Wanted::Suspend => Step::Suspending,
+                        Wanted::Crash => panic!("the toolstack asks for a crash"),
+                        Wanted::Nothing => Step::Waiting,
                     }
+                }
+                Step::Suspending => {
+                    ready!(self.store.poll_quiet(context));
+                    (self.suspend)();
+                    self.announce();
                     Step::Waiting
                 }
                 Step::Deaf => return Poll::Pending,
@@ -85,7 +131,7 @@ impl Future for Requested<'_> {
         match ready!(self.proceed(context)) {
             Ok(()) => Poll::Ready(()),
             Err(error) => {
-                warn(format_args!("xl shutdown and xl reboot do not work: {error}"));
+                warn(format_args!("xl shutdown, reboot, save and migrate do not work: {error}"));
                 self.step = Step::Deaf;
                 Poll::Pending
             }
@@ -93,22 +139,32 @@ impl Future for Requested<'_> {
     }
 }
 
-/// What a request that is not empty asks for; `Some(None)` is what we cannot do.
-fn wanted(request: &[u8]) -> Option<Option<ShutdownReason>> {
-    match request {
-        b"" => None,
-        b"poweroff" | b"halt" => Some(Some(ShutdownReason::PowerOff)),
-        b"reboot" => Some(Some(ShutdownReason::Reboot)),
-        other => {
-            let other = core::str::from_utf8(other).unwrap_or("what is no text");
-            warn(format_args!("the toolstack asks for \"{other}\", which is not supported"));
-            Some(None)
+/// What `request`, the value of `node`, asks for; `None` for a value that is not, or no more, a request.
+fn wanted(node: &str, request: &[u8]) -> Option<Wanted> {
+    Some(match (node, request) {
+        (_, b"" | b"\0") => return None,
+        (SHUTDOWN, b"poweroff" | b"halt") | (SYSRQ, b"o") => Wanted::End(ShutdownReason::PowerOff),
+        (SHUTDOWN, b"reboot") | (SYSRQ, b"b") => Wanted::End(ShutdownReason::Reboot),
+        (SHUTDOWN, b"suspend") => Wanted::Suspend,
+        (SYSRQ, b"c") => Wanted::Crash,
+        (SYSRQ, b"m") => {
+            if let Some(memory) = Memory::machine() {
+                let _ = write!(Output, "{memory}");
+            }
+            Wanted::Nothing
         }
-    }
+        (_, other) => {
+            let other = core::str::from_utf8(other).unwrap_or("what is no text");
+            warn(format_args!("the toolstack writes \"{other}\" to {node}, which is not supported"));
+            Wanted::Nothing
+        }
+    })
 }
 
 /// Leaves the exit status in xenstore. Waits for that without a runtime: the program and its tasks have ended.
 pub(crate) fn record(attachment: &Attachment, code: ExitCode) {
+    // A suspension that was asked for does not come to pass any more.
+    attachment.xenstore().go_on();
     let mut text = [0; 3];
     let mut write = attachment.xenstore().write(EXIT_CODE, decimal(code.0, &mut text));
     let deadline = attachment.hypervisor().system_time() + EXIT_CODE_PATIENCE;
@@ -153,56 +209,87 @@ pub(crate) fn refuse(message: core::fmt::Arguments<'_>) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{GUEST_PATH, Machine};
-    use mirage_rt::time::{Duration, timeout};
+    use crate::hypervisor::Resumed;
+    use crate::model::Machine;
+    use mirage_rt::time::{Duration, sleep};
 
-    fn node(path: &str) -> String {
-        format!("{GUEST_PATH}/{path}")
+    fn node(machine: &Machine, path: &str) -> String {
+        format!("{}/{path}", machine.store.guest_path())
     }
 
-    fn ask_for(words: &[&str]) -> (Option<ShutdownReason>, Option<String>) {
-        let machine = Machine::new(1);
-        let reason = Cell::new(ShutdownReason::Crash);
-        let done = machine.run(async {
-            let toolstack = async {
-                for word in words {
-                    machine.store.write_for_guest(&node(CONTROL), word);
-                    mirage_rt::time::sleep(Duration::from_millis(10)).await;
-                }
-                core::future::pending::<()>().await;
-            };
-            let mut toolstack = core::pin::pin!(toolstack);
-            let store = machine.attachment.xenstore();
-            let mut requested = Requested::new(store, &reason);
-            let both = core::future::poll_fn(|context| {
-                let _ = toolstack.as_mut().poll(context);
-                Pin::new(&mut requested).poll(context)
-            });
-            timeout(Duration::from_secs(1), both).await.is_ok()
+    /// Writes each of `words` to a node, some time after the one before; how the guest ended within a second.
+    fn ask_for(machine: &Machine, path: &str, words: &[&str]) -> Option<ShutdownReason> {
+        let ended = machine.run_main(async {
+            for word in words {
+                machine.store.write_for_guest(&node(machine, path), word);
+                sleep(Duration::from_millis(10)).await;
+            }
+            sleep(Duration::from_secs(1)).await;
         });
-        (done.then(|| reason.get()), machine.store.read(&node(CONTROL)))
+        ended.err()
     }
 
     #[test]
     fn the_toolstack_s_requests_are_acknowledged() {
-        let empty = Some(String::new());
-        assert_eq!(ask_for(&["poweroff"]), (Some(ShutdownReason::PowerOff), empty.clone()));
-        assert_eq!(ask_for(&["halt"]), (Some(ShutdownReason::PowerOff), empty.clone()));
-        assert_eq!(ask_for(&["reboot"]), (Some(ShutdownReason::Reboot), empty.clone()));
-        assert_eq!(ask_for(&["", "suspend", "reboot"]), (Some(ShutdownReason::Reboot), empty));
+        for (path, words, reason, suspensions) in [
+            (SHUTDOWN, &["poweroff"][..], ShutdownReason::PowerOff, 0),
+            (SHUTDOWN, &["halt"], ShutdownReason::PowerOff, 0),
+            (SHUTDOWN, &["reboot"], ShutdownReason::Reboot, 0),
+            (SHUTDOWN, &["", "sleep", "reboot"], ShutdownReason::Reboot, 0),
+            (SHUTDOWN, &["suspend", "suspend", "poweroff"], ShutdownReason::PowerOff, 2),
+            (SYSRQ, &["b"], ShutdownReason::Reboot, 0),
+            (SYSRQ, &["h", "m", "\0", "o"], ShutdownReason::PowerOff, 0),
+        ] {
+            let machine = Machine::new(1);
+            assert_eq!(ask_for(&machine, path, words), Some(reason), "{words:?}");
+            assert_eq!(machine.store.read(&node(&machine, path)).as_deref(), Some(""), "{words:?}");
+            assert_eq!(machine.world.suspensions(), suspensions, "{words:?}");
+        }
     }
 
     #[test]
     fn without_a_request_the_domain_goes_on() {
-        assert_eq!(ask_for(&[]), (None, None));
-        assert_eq!(ask_for(&["suspend"]), (None, Some(String::new())));
+        for words in [&[][..], &["sleep"], &["suspend", "suspend"]] {
+            let machine = Machine::new(1);
+            assert_eq!(ask_for(&machine, SHUTDOWN, words), None, "{words:?}");
+            assert_eq!(machine.store.read(&node(&machine, SHUTDOWN)).as_deref(), Some(""), "{words:?}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the toolstack asks for a crash")]
+    fn a_crash_can_be_asked_for() {
+        ask_for(&Machine::new(1), SYSRQ, &["c"]);
+    }
+
+    #[test]
+    fn every_new_domain_is_told_what_the_guest_can_do() {
+        let machine = Machine::new(1);
+        for feature in FEATURES {
+            machine.store.write_for_guest(&node(&machine, feature), "");
+        }
+        for resumed in [Resumed::Same, Resumed::New] {
+            machine.world.plan(resumed, None);
+            assert_eq!(ask_for(&machine, SHUTDOWN, &["suspend"]), None);
+            for feature in FEATURES {
+                assert_eq!(machine.store.read(&node(&machine, feature)).as_deref(), Some("1"), "{feature}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_suspension_that_main_does_not_wait_for_does_not_keep_the_exit_status() {
+        let machine = Machine::new(1);
+        let _ = machine.attachment.xenstore().poll_quiet(&mut Context::from_waker(Waker::noop()));
+        record(&machine.attachment, ExitCode(3));
+        assert_eq!(machine.store.read(&node(&machine, EXIT_CODE)).as_deref(), Some("3"));
     }
 
     #[test]
     fn the_exit_status_is_left_in_xenstore() {
         let machine = Machine::new(1);
         record(&machine.attachment, ExitCode(64));
-        assert_eq!(machine.store.read(&node(EXIT_CODE)).as_deref(), Some("64"));
+        assert_eq!(machine.store.read(&node(&machine, EXIT_CODE)).as_deref(), Some("64"));
     }
 
     #[test]

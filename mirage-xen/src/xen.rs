@@ -8,7 +8,7 @@ use crate::abi;
 use crate::clock::Clock;
 use crate::hypercall::{self, operate};
 use crate::hypervisor::{
-    DOMAIN_SELF, DomainId, Frame, HypercallError, Hypervisor, MAX_POLL_PORTS, PAGE_SIZE, Port, ServiceRing,
+    DOMAIN_SELF, DomainId, Frame, HypercallError, Hypervisor, MAX_POLL_PORTS, PAGE_SIZE, Port, Resumed, ServiceRing,
     ShutdownReason,
 };
 use crate::memory::machine::{Memory, pointer};
@@ -24,6 +24,10 @@ const PORTS: u32 = 64 * WORD_BITS;
 const ENODATA: u32 = 61;
 const ENOSPC: u32 = 28;
 const ENOMEM: u32 = 12;
+
+/// An upcall by a vector of the processor (`HVM_PARAM_CALLBACK_TYPE_VECTOR`). Events are masked, so it never comes; but
+/// the toolstack tells only a domain with an upcall that a suspension was cancelled.
+const UPCALL: u64 = 2 << 56 | 0xF3;
 
 /// Xen, as the domain this program is sees it.
 #[derive(Clone, Copy)]
@@ -157,9 +161,14 @@ pub(crate) fn end(reason: ShutdownReason) {
         ShutdownReason::Reboot => abi::SHUTDOWN_reboot,
         ShutdownReason::Crash => abi::SHUTDOWN_crash,
     };
+    let _ = shut_down(reason);
+}
+
+/// Stops the domain, for ever or until it is resumed.
+fn shut_down(reason: u32) -> Result<u64, HypercallError> {
     let mut request = abi::sched_shutdown { reason };
-    // SAFETY: the domain ends, or nothing happens.
-    let _ = unsafe { operate("SCHEDOP_shutdown", abi::__HYPERVISOR_sched_op, abi::SCHEDOP_shutdown, &mut request) };
+    // SAFETY: the domain stops, or nothing happens.
+    unsafe { operate("SCHEDOP_shutdown", abi::__HYPERVISOR_sched_op, abi::SCHEDOP_shutdown, &mut request) }
 }
 
 /// Lets other domains run.
@@ -194,10 +203,9 @@ fn event<T>(name: &'static str, operation: u32, request: &mut T) -> Result<(), H
 unsafe impl Hypervisor for Xen {
     fn attach(&self) -> Result<(), HypercallError> {
         // Xen lays the shared info out for the mode of whoever sets this parameter: 32 bits before, which the builder used.
-        // No upcall is wanted.
         let mut request =
-            abi::xen_hvm_param { domid: DOMAIN_SELF.0, pad: 0, index: abi::HVM_PARAM_CALLBACK_IRQ, value: 0 };
-        // SAFETY: without an upcall nothing interrupts us.
+            abi::xen_hvm_param { domid: DOMAIN_SELF.0, pad: 0, index: abi::HVM_PARAM_CALLBACK_IRQ, value: UPCALL };
+        // SAFETY: nothing interrupts us, because interrupts are off for ever.
         unsafe { operate("HVMOP_set_param", abi::__HYPERVISOR_hvm_op, abi::HVMOP_set_param, &mut request) }?;
         self.add_to_physmap(abi::XENMAPSPACE_shared_info, 0, self.window)?;
         let mask = self.words(offset_of!(abi::shared_info, evtchn_mask));
@@ -205,6 +213,9 @@ unsafe impl Hypervisor for Xen {
             // SAFETY: the words lie inside of the shared info page. Nothing is to interrupt us: events are polled for.
             unsafe { mask.add(index).write_volatile(u64::MAX) };
         }
+        let upcall = offset_of!(abi::shared_info, vcpu_info) + offset_of!(abi::vcpu_info, evtchn_upcall_pending);
+        // SAFETY: the byte lies inside of the shared info page. No upcall is left over from before the mask.
+        unsafe { pointer(self.window + upcall as u64).write_volatile(0) };
         Ok(())
     }
 
@@ -291,6 +302,10 @@ unsafe impl Hypervisor for Xen {
 
     fn system_time(&self) -> u64 {
         self.clock().system_time()
+    }
+
+    fn suspend(&self) -> Result<Resumed, HypercallError> {
+        Ok(if shut_down(abi::SHUTDOWN_suspend)? == 0 { Resumed::New } else { Resumed::Same })
     }
 
     fn shutdown(&self, reason: ShutdownReason) {

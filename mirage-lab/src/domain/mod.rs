@@ -216,16 +216,61 @@ impl Domain {
     ///
     /// If xl fails.
     pub fn save(&mut self) -> Result<(), CommandError> {
-        let path = self.saved();
-        self.files.push(path.clone());
-        // Through a pipe: the share's file system can't take pages that are mapped from another domain.
-        let (name, pipe) = (&self.name, format!("/tmp/{}.pipe", self.name));
-        self.lab.dom0_checked(&format!(
-            "mkfifo {pipe}; cat {pipe} >{path} & reader=$!; xl save {name} {pipe}; status=$?; \
-             [ $status = 0 ] || kill $reader; wait; rm {pipe}; exit $status"
-        ))?;
+        self.save_as("")?;
         self.alive = false;
         Ok(())
+    }
+
+    /// Saves a copy of it to a file (`xl save -c`), from which [`restore`](Self::restore) can bring it back when this one was
+    /// [killed](Self::kill). This one goes on.
+    ///
+    /// # Errors
+    ///
+    /// If xl fails.
+    pub fn checkpoint(&mut self) -> Result<(), CommandError> {
+        self.save_as("-c")
+    }
+
+    fn save_as(&mut self, how: &str) -> Result<(), CommandError> {
+        let path = self.saved();
+        if !self.files.contains(&path) {
+            self.files.push(path.clone());
+        }
+        // Through a pipe: the share's file system can't take pages that are mapped from another domain.
+        let (name, pipe) = (&self.name, format!("/tmp/{}.pipe", self.name));
+        let saved = self.lab.dom0_checked(&format!(
+            "mkfifo {pipe}; cat {pipe} >{path} & reader=$!; xl save {how} {name} {pipe}; status=$?; \
+             [ $status = 0 ] || kill $reader; wait; rm {pipe}; exit $status"
+        ));
+        saved.map(drop)
+    }
+
+    /// Starts to save it and fails at it, so that it goes on.
+    ///
+    /// # Errors
+    ///
+    /// If dom0 can't be asked, or the domain was saved in spite of all.
+    pub fn save_in_vain(&self) -> Result<(), CommandError> {
+        self.lab.dom0_checked(&format!("! xl save {} /dev/full", self.name)).map(drop)
+    }
+
+    /// Moves it to another host, which is this one (`xl migrate`). It has another number then.
+    ///
+    /// # Errors
+    ///
+    /// If xl fails.
+    pub fn migrate(&mut self) -> Result<(), CommandError> {
+        // xenconsoled logs the new domain under the name that it has until the old one is gone. Without a remote shell, xl runs
+        // the host's name.
+        let name = &self.name;
+        let log = format!("/var/log/xen/console/guest-{name}--incoming.log");
+        if !self.files.contains(&log) {
+            self.files.push(log.clone());
+        }
+        self.lab.dom0_checked(&format!(
+            "ln -sf guest-{name}.log {log}; exec xl migrate -s '' {name} 'xl migrate-receive -e'"
+        ))?;
+        self.attend()
     }
 
     /// On the share: dom0's memory holds no guest's memory.

@@ -13,7 +13,7 @@ use mirage_rt::page::PagePool;
 use super::memory::GuestMemory;
 use super::{BACKEND, GUEST};
 use crate::hypervisor::{
-    DomainId, Frame, HypercallError, Hypervisor, MAX_POLL_PORTS, PAGE_SIZE, Port, ServiceRing, ShutdownReason,
+    DomainId, Frame, HypercallError, Hypervisor, MAX_POLL_PORTS, PAGE_SIZE, Port, Resumed, ServiceRing, ShutdownReason,
 };
 use crate::shared::SharedBytes;
 
@@ -31,6 +31,18 @@ pub trait Service {
     fn wake_at(&self) -> Option<u64> {
         None
     }
+
+    /// The guest has become a new domain: lets go of the old one and serves the new one.
+    fn follow_guest(&mut self, _world: &Rc<World>) {}
+}
+
+/// How the guest goes on after a suspension.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// As what.
+    pub resumed: Resumed,
+    /// The system time then, which is another host's perhaps; `None` for a second later.
+    pub system_time: Option<u64>,
 }
 
 /// A machine with one guest. The guest sees it as a [`Hypervisor`], the backends by the other methods.
@@ -42,8 +54,11 @@ pub struct World {
     grant_frames: RefCell<Vec<SharedBytes<'static>>>,
     grant_frames_limit: Cell<u32>,
     mapped: RefCell<Vec<(u32, bool)>>,
-    xenstore: ServiceRing,
-    console: ServiceRing,
+    /// xenstore's ring, then the console's.
+    rings: RefCell<[ServiceRing; 2]>,
+    guest: Cell<DomainId>,
+    plan: Cell<Plan>,
+    suspensions: Cell<u32>,
     services: RefCell<Vec<Box<dyn Service>>>,
     shutdown: Cell<Option<ShutdownReason>>,
     notifications: Cell<u64>,
@@ -133,7 +148,7 @@ impl World {
     pub fn new() -> Rc<Self> {
         let memory = Rc::new(GuestMemory::new());
         let ring = |port| ServiceRing { memory: memory.take_shared(), port: Port(port) };
-        let (xenstore, console) = (ring(1), ring(2));
+        let rings = [ring(1), ring(2)];
         let bound = |end| GuestPort { state: PortState::Bound { end }, pending: false };
         let closed = GuestPort { state: PortState::Closed, pending: false };
         let end = |port| BackendEnd { guest: Some(Port(port)), pending: false };
@@ -145,8 +160,10 @@ impl World {
             grant_frames: RefCell::default(),
             grant_frames_limit: Cell::new(4),
             mapped: RefCell::default(),
-            xenstore,
-            console,
+            rings: RefCell::new(rings),
+            guest: Cell::new(GUEST),
+            plan: Cell::new(Plan { resumed: Resumed::New, system_time: None }),
+            suspensions: Cell::new(0),
             services: RefCell::default(),
             shutdown: Cell::new(None),
             notifications: Cell::new(0),
@@ -171,12 +188,70 @@ impl World {
 
     /// The backend's end of the xenstore ring.
     pub fn xenstore_end(&self) -> (SharedBytes<'static>, BackendPort) {
-        (self.xenstore.memory, BackendPort(0))
+        self.service_end(0)
+    }
+
+    fn service_end(&self, service: usize) -> (SharedBytes<'static>, BackendPort) {
+        let ring = &self.rings.borrow()[service];
+        match self.ports.borrow()[ring.port.0 as usize].state {
+            PortState::Bound { end } => (ring.memory, BackendPort(end)),
+            _ => panic!("the guest closed the port of a service"),
+        }
+    }
+
+    /// The guest's number, another one after each move.
+    pub fn guest(&self) -> DomainId {
+        self.guest.get()
+    }
+
+    /// Says how the guest goes on after each suspension from now on. At first it is [`Resumed::New`], a second later.
+    pub fn plan(&self, resumed: Resumed, system_time: Option<u64>) {
+        self.plan.set(Plan { resumed, system_time });
+    }
+
+    /// How often the guest was suspended.
+    pub fn suspensions(&self) -> u32 {
+        self.suspensions.get()
+    }
+
+    /// The guest stands still, is saved or moved, and goes on.
+    fn suspend(self: &Rc<Self>) -> Resumed {
+        self.suspensions.set(self.suspensions.get() + 1);
+        let Plan { resumed, system_time } = self.plan.get();
+        if resumed == Resumed::New {
+            self.rebuild();
+        }
+        self.time.set(system_time.unwrap_or(self.time.get() + 1_000_000_000));
+        resumed
+    }
+
+    /// Makes the guest a new domain: nothing is left of it but its memory.
+    fn rebuild(self: &Rc<Self>) {
+        self.guest.set(DomainId(self.guest.get().0 + 1));
+        self.ends.borrow_mut().iter_mut().for_each(|end| *end = BackendEnd { guest: None, pending: false });
+        self.ports.borrow_mut().clear();
+        let closed = GuestPort { state: PortState::Closed, pending: false };
+        self.ports.borrow_mut().push(closed);
+        // The other way round than at boot, and every other time as at boot: one port is the other's before.
+        let order = if self.guest.get().0.is_multiple_of(2) { [1, 0] } else { [0, 1] };
+        for service in order {
+            let mut ends = self.ends.borrow_mut();
+            let port = Port(self.ports.borrow().len() as u32);
+            let state = PortState::Bound { end: ends.len() };
+            self.ports.borrow_mut().push(GuestPort { state, pending: false });
+            ends.push(BackendEnd { guest: Some(port), pending: false });
+            self.rings.borrow_mut()[service] = ServiceRing { memory: self.memory.take_shared(), port };
+        }
+        let mut services = core::mem::take(&mut *self.services.borrow_mut());
+        services.iter_mut().for_each(|service| service.follow_guest(self));
+        *self.services.borrow_mut() = services;
+        assert_eq!(self.mapped(), 0, "the backends of the old domain have let go of it");
+        self.grant_frames.borrow_mut().clear();
     }
 
     /// The backend's end of the console ring.
     pub fn console_end(&self) -> (SharedBytes<'static>, BackendPort) {
-        (self.console.memory, BackendPort(1))
+        self.service_end(1)
     }
 
     /// Lets every service do what it can now; whether any did anything.
@@ -337,7 +412,7 @@ impl World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "model of domain {GUEST} at {} ns", self.time.get())
+        write!(f, "model of domain {} at {} ns", self.guest.get(), self.time.get())
     }
 }
 
@@ -442,15 +517,19 @@ unsafe impl Hypervisor for Guest {
     }
 
     fn xenstore_ring(&self) -> Result<ServiceRing, HypercallError> {
-        Ok(self.0.xenstore.clone())
+        Ok(self.0.rings.borrow()[0].clone())
     }
 
     fn console_ring(&self) -> Result<ServiceRing, HypercallError> {
-        Ok(self.0.console.clone())
+        Ok(self.0.rings.borrow()[1].clone())
     }
 
     fn system_time(&self) -> u64 {
         self.0.time.get()
+    }
+
+    fn suspend(&self) -> Result<Resumed, HypercallError> {
+        Ok(self.0.suspend())
     }
 
     fn shutdown(&self, reason: ShutdownReason) {

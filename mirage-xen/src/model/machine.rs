@@ -1,11 +1,15 @@
 //! A guest that runs: the model's world with xenstored, an attachment, and a runtime whose platform is the world.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
+use core::cell::Cell;
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::Poll;
 
 use mirage_rt::page::PagePool;
 use mirage_rt::platform::{Platform, Unpark};
@@ -16,7 +20,9 @@ use mirage_rt::types::random::RandomError;
 
 use super::{Guest, Store, World};
 use crate::attachment::Attachment;
-use crate::hypervisor::Hypervisor;
+use crate::clock::Monotonic;
+use crate::hypervisor::{Hypervisor, ShutdownReason};
+use crate::power::Requested;
 
 /// A domU in the model.
 pub struct Machine {
@@ -28,6 +34,7 @@ pub struct Machine {
     pub attachment: Attachment,
     /// The guest's runtime.
     pub runtime: Runtime,
+    platform: Rc<GuestPlatform>,
 }
 
 impl Machine {
@@ -38,18 +45,45 @@ impl Machine {
         world.add_service(Box::new(store.daemon()));
         let hypervisor: Rc<dyn Hypervisor> = Rc::new(Guest(Rc::clone(&world)));
         let attachment = Attachment::establish(hypervisor).expect("the model refuses nothing at boot");
-        let platform = GuestPlatform {
+        let platform = Rc::new(GuestPlatform {
             world: Rc::clone(&world),
             attachment: attachment.clone(),
+            monotonic: Monotonic::default(),
             base: VirtualPlatform::new(seed),
             woken: Arc::default(),
-        };
-        Self { runtime: Runtime::new(Rc::new(platform)), world, store, attachment }
+        });
+        Self { runtime: Runtime::new(platform.clone()), world, store, attachment, platform }
     }
 
     /// Runs `future` in the guest.
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         self.runtime.run(future)
+    }
+
+    /// Runs `future` in the guest as the platform runs main: what the toolstack writes to `control/shutdown` is done.
+    ///
+    /// # Errors
+    ///
+    /// How the toolstack asked the guest to end, if it did before `future` was ready.
+    pub fn run_main<F: Future>(&self, future: F) -> Result<F::Output, ShutdownReason> {
+        let reason = Cell::new(ShutdownReason::Crash);
+        let suspend = || self.suspend_and_resume();
+        let mut requested = pin!(Requested::new(self.attachment.xenstore(), &suspend, &reason));
+        let mut future = pin!(future);
+        self.run(poll_fn(|context| match requested.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(reason.get())),
+            Poll::Pending => future.as_mut().poll(context).map(Ok),
+        }))
+    }
+
+    /// Suspends the guest at this moment, and lets it go on as [`World::plan`] says.
+    pub fn suspend_and_resume(&self) {
+        self.attachment.suspend(&self.platform.monotonic).expect("the model refuses nothing");
+    }
+
+    /// Asks the guest for something, as the toolstack does.
+    pub fn ask(&self, what: &str) {
+        self.store.write_for_guest(&format!("{}/control/shutdown", self.store.guest_path()), what);
     }
 
     /// The guest's I/O pages.
@@ -76,6 +110,7 @@ impl Unpark for Woken {
 struct GuestPlatform {
     world: Rc<World>,
     attachment: Attachment,
+    monotonic: Monotonic,
     // For what has nothing to do with Xen.
     base: Rc<VirtualPlatform>,
     woken: Arc<Woken>,
@@ -83,7 +118,7 @@ struct GuestPlatform {
 
 impl Platform for GuestPlatform {
     fn now(&self) -> Instant {
-        Instant::from_nanos(self.attachment.hypervisor().system_time())
+        Instant::from_nanos(self.monotonic.instant(self.world.now()))
     }
 
     fn wall_clock(&self) -> Option<UnixTime> {
@@ -102,7 +137,7 @@ impl Platform for GuestPlatform {
         if self.woken.0.swap(false, Ordering::Acquire) {
             return;
         }
-        let deadline = deadline.map(Instant::as_nanos);
+        let deadline = deadline.map(|deadline| self.monotonic.system(deadline.as_nanos()));
         self.attachment.events().wait(deadline).expect("the events table holds what one poll takes");
     }
 

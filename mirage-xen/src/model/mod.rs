@@ -14,14 +14,14 @@ mod netback;
 mod ring;
 mod xenstored;
 
-pub use hypervisor::{BackendPort, GrantFault, Guest, Mapping, Service, World};
+pub use hypervisor::{BackendPort, GrantFault, Guest, Mapping, Plan, Service, World};
 pub use machine::Machine;
 pub use memory::GUEST_PAGES;
 pub use netback::{Features, Frame, Mischief, Netback};
 pub use ring::BackRing;
 pub use xenstored::{Daemon, GUEST_PATH, Store};
 
-/// The guest's number in the model.
+/// The guest's number in the model, until it is moved: see [`World::guest`].
 pub const GUEST: crate::hypervisor::DomainId = crate::hypervisor::DomainId(1);
 /// The number of the domain in which xenstored and the backends live.
 pub const BACKEND: crate::hypervisor::DomainId = crate::hypervisor::DomainId(0);

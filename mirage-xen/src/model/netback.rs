@@ -21,7 +21,7 @@ use mirage_rt::types::network::is_group;
 pub use hostile::Mischief;
 use link::Link;
 
-use super::{BackRing, GUEST_PATH, Service, Store, World};
+use super::{BackRing, Service, Store, World};
 use crate::xenbus::State;
 
 /// What a backend offers.
@@ -78,11 +78,12 @@ pub struct Frame {
 pub struct Netback {
     shared: Rc<RefCell<Shared>>,
     store: Store,
-    path: String,
 }
 
 #[derive(Default)]
 struct Shared {
+    /// The backend's directory.
+    path: String,
     outgoing: VecDeque<Frame>,
     kicked: bool,
     incoming: Vec<Frame>,
@@ -102,6 +103,7 @@ struct Shared {
 struct Backend {
     shared: Rc<RefCell<Shared>>,
     store: Store,
+    index: u32,
     path: String,
     frontend: String,
     features: Features,
@@ -114,29 +116,21 @@ struct Backend {
 impl Netback {
     /// Gives the guest network device `index` with a backend that offers `features`.
     pub fn attach(world: &Rc<World>, store: &Store, index: u32, features: Features) -> Self {
-        let path = format!("/local/domain/0/backend/vif/1/{index}");
-        let frontend = format!("{GUEST_PATH}/device/vif/{index}");
-        store.write(&format!("{path}/frontend"), &frontend);
-        store.write(&format!("{path}/online"), "1");
-        store.write(&format!("{path}/state"), "1");
-        for (name, value) in [("backend", &path[..]), ("backend-id", "0"), ("handle", "0"), ("state", "1")] {
-            store.write_for_guest(&format!("{frontend}/{name}"), value);
-        }
-        store.write_for_guest(&format!("{frontend}/mac"), &format!("00:16:3e:00:00:{index:02x}"));
-        // The directory itself is the guest's, too.
-        store.give_to_guest(&frontend);
         let shared = Rc::<RefCell<Shared>>::default();
-        world.add_service(Box::new(Backend {
+        let mut backend = Backend {
             shared: Rc::clone(&shared),
             store: store.clone(),
-            path: path.clone(),
-            frontend,
+            index,
+            path: String::new(),
+            frontend: String::new(),
             features,
             state: State::Initialising,
             since: None,
             link: None,
-        }));
-        Self { shared, store: store.clone(), path }
+        };
+        backend.follow_guest(world);
+        world.add_service(Box::new(backend));
+        Self { shared, store: store.clone() }
     }
 
     /// Sends a frame to the guest, unless it is for a group that the guest has not joined.
@@ -181,7 +175,7 @@ impl Netback {
 
     /// Says whether it has a link to its network.
     pub fn set_carrier(&self, carrier: bool) {
-        self.store.write(&format!("{}/carrier", self.path), if carrier { "1" } else { "0" });
+        self.store.write(&format!("{}/carrier", self.shared.borrow().path), if carrier { "1" } else { "0" });
     }
 
     /// The groups the guest has joined; `None` when it gets what is for any.
@@ -221,14 +215,14 @@ impl Netback {
 
     /// A value that the frontend published.
     pub fn published(&self, name: &str) -> Option<String> {
-        let frontend = self.store.read(&format!("{}/frontend", self.path))?;
+        let frontend = self.store.read(&format!("{}/frontend", self.shared.borrow().path))?;
         self.store.read(&format!("{frontend}/{name}"))
     }
 }
 
 impl fmt::Debug for Netback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the model's backend {}", self.path)
+        write!(f, "the model's backend {}", self.shared.borrow().path)
     }
 }
 
@@ -385,5 +379,28 @@ impl Service for Backend {
 
     fn wake_at(&self) -> Option<u64> {
         self.since.map(|since| since + self.shared.borrow().delay)
+    }
+
+    /// What the toolstack writes for a device of a new domain.
+    fn follow_guest(&mut self, world: &Rc<World>) {
+        self.disconnect(world);
+        self.since = None;
+        self.state = State::Initialising;
+        if !self.path.is_empty() {
+            self.store.remove(&self.path);
+        }
+        self.path = format!("/local/domain/0/backend/vif/{}/{}", world.guest(), self.index);
+        self.frontend = format!("{}/device/vif/{}", self.store.guest_path(), self.index);
+        let Self { store, index, path, frontend, .. } = self;
+        store.write(&format!("{path}/frontend"), frontend);
+        store.write(&format!("{path}/online"), "1");
+        store.write(&format!("{path}/state"), "1");
+        for (name, value) in [("backend", &path[..]), ("backend-id", "0"), ("handle", "0"), ("state", "1")] {
+            store.write_for_guest(&format!("{frontend}/{name}"), value);
+        }
+        store.write_for_guest(&format!("{frontend}/mac"), &format!("00:16:3e:00:00:{index:02x}"));
+        // The directory itself is the guest's, too.
+        store.give_to_guest(frontend);
+        self.shared.borrow_mut().path.clone_from(path);
     }
 }

@@ -14,12 +14,13 @@ use core::sync::atomic::{Ordering, fence};
 pub use tree::Tree;
 
 use super::{GUEST, Service, World};
+use crate::hypervisor::DomainId;
 use crate::xenstore::client::transport::{
     REQUEST_CONSUMER, REQUEST_PRODUCER, REQUESTS, RESPONSE_CONSUMER, RESPONSE_PRODUCER, RESPONSES, RING,
 };
 use crate::xenstore::wire::{Assembler, Code, Header, Message, Operation, PAYLOAD_MAX, Permission, strings};
 
-/// The guest's own directory.
+/// The guest's own directory, until it is moved: see [`Store::guest_path`].
 pub const GUEST_PATH: &str = "/local/domain/1";
 
 /// The store. Cloning gives another handle to the same one.
@@ -29,6 +30,7 @@ pub struct Store {
 }
 
 struct Inner {
+    guest: Cell<DomainId>,
     tree: RefCell<Tree>,
     /// Paths changed that the guest's watches were not told of.
     changes: RefCell<Vec<String>>,
@@ -41,21 +43,31 @@ struct Inner {
 impl Store {
     /// A store with the directories of the guest, which owns its own.
     pub fn new() -> Self {
-        let mut tree = Tree::default();
-        tree.write("/local/domain/0/backend", b"", None);
-        for path in [GUEST_PATH, "/local/domain/1/data", "/local/domain/1/device", "/local/domain/1/control"] {
-            tree.write(path, b"", None);
-            tree.own(path, GUEST);
-        }
         let inner = Inner {
-            tree: RefCell::new(tree),
+            guest: Cell::new(GUEST),
+            tree: RefCell::default(),
             changes: RefCell::default(),
             generation: Cell::new(0),
             refuse_commits: Cell::new(0),
             watches: Cell::new(0),
             transactions: Cell::new(0),
         };
-        Self { inner: Rc::new(inner) }
+        let store = Self { inner: Rc::new(inner) };
+        store.write("/local/domain/0/backend", "");
+        store.make_guest();
+        store
+    }
+
+    /// Makes the directories that the guest owns.
+    fn make_guest(&self) {
+        for name in ["", "/data", "/device", "/control", "/control/shutdown", "/control/sysrq"] {
+            self.write_for_guest(&format!("{}{name}", self.guest_path()), "");
+        }
+    }
+
+    /// The guest's own directory.
+    pub fn guest_path(&self) -> String {
+        format!("/local/domain/{}", self.inner.guest.get())
     }
 
     /// The value of a node as text, as the tools see it.
@@ -72,12 +84,12 @@ impl Store {
     /// Writes a node that the guest owns, as the tools do for a frontend's directory.
     pub fn write_for_guest(&self, path: &str, value: &str) {
         self.write(path, value);
-        self.inner.tree.borrow_mut().own(path, GUEST);
+        self.inner.tree.borrow_mut().own(path, self.inner.guest.get());
     }
 
     /// Makes the guest the owner of a node.
     pub fn give_to_guest(&self, path: &str) {
-        self.inner.tree.borrow_mut().own(path, GUEST);
+        self.inner.tree.borrow_mut().own(path, self.inner.guest.get());
     }
 
     /// Removes a node and all below, as the tools do.
@@ -159,12 +171,12 @@ fn text(bytes: &[u8]) -> Result<&str, Code> {
     core::str::from_utf8(bytes).map_err(|_| Code::Einval)
 }
 
-/// The absolute form of a path of the guest.
-fn absolute(path: &str) -> String {
-    if path.starts_with(['/', '@']) { path.to_string() } else { format!("{GUEST_PATH}/{path}") }
-}
-
 impl Daemon {
+    /// The absolute form of a path of the guest.
+    fn absolute(&self, path: &str) -> String {
+        if path.starts_with(['/', '@']) { path.to_string() } else { format!("{}/{path}", self.store.guest_path()) }
+    }
+
     fn answer(&mut self, message: &Message) -> Answer {
         let operation = Operation::from_code(message.header.operation).ok_or(Code::Enosys)?;
         let payload = &message.payload[..];
@@ -193,7 +205,7 @@ impl Daemon {
                 Ok(format!("{number}\0").into_bytes())
             }
             Operation::TransactionEnd => self.end(message.header.transaction, first == "T"),
-            _ => self.on_tree(operation, message.header.transaction, &absolute(first), rest),
+            _ => self.on_tree(operation, message.header.transaction, &self.absolute(first), rest),
         }
     }
 
@@ -215,6 +227,7 @@ impl Daemon {
 
     fn on_tree(&mut self, operation: Operation, transaction: u32, path: &str, rest: &[u8]) -> Answer {
         let store = self.store.clone();
+        let guest = store.inner.guest.get();
         let mut shared;
         let mut own = None;
         let tree = if transaction == 0 {
@@ -240,14 +253,14 @@ impl Daemon {
                 tree.permissions(path).ok_or(Code::Enoent)?.iter().for_each(|entry| entry.emit(&mut list));
                 return Ok(list.into_bytes());
             }
-            _ if !tree.may_write(path, GUEST) => return Err(Code::Eacces),
+            _ if !tree.may_write(path, guest) => return Err(Code::Eacces),
             Operation::Write => {
-                tree.write(path, rest, Some(GUEST));
+                tree.write(path, rest, Some(guest));
                 ok()
             }
             Operation::Mkdir => {
                 if tree.value(path).is_none() {
-                    tree.write(path, b"", Some(GUEST));
+                    tree.write(path, b"", Some(guest));
                 }
                 ok()
             }
@@ -285,7 +298,7 @@ impl Daemon {
     /// Tells the guest of changes it watches.
     fn fire(&mut self, changed: &str) {
         for (watched, token) in self.watches.clone() {
-            let whole = absolute(&watched);
+            let whole = self.absolute(&watched);
             let below = |path: &str, root: &str| {
                 path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             };
@@ -372,6 +385,14 @@ impl Service for Daemon {
         self.store.inner.watches.set(self.watches.len());
         self.store.inner.transactions.set(self.transactions.len());
         moved
+    }
+
+    fn follow_guest(&mut self, world: &Rc<World>) {
+        let store = self.store.clone();
+        store.remove(&store.guest_path());
+        store.inner.guest.set(world.guest());
+        store.make_guest();
+        *self = store.daemon();
     }
 }
 

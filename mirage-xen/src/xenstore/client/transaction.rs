@@ -31,14 +31,15 @@ impl Xenstore {
     ///
     /// `ENOSPC` or `EBUSY` when the domain has as many as it may.
     pub async fn begin(&self) -> Result<Transaction, XenstoreError> {
-        let start = self.request(Operation::TransactionStart, "", b"").if_unclaimed(|connection, payload| {
+        let mut start = self.request(Operation::TransactionStart, "", b"").if_unclaimed(|connection, payload| {
             if let Some(transaction) = parse_number(payload) {
                 connection.roll_back(transaction);
             }
         });
-        let payload = start.await?;
+        let payload = poll_fn(|context| Pin::new(&mut start).poll(context)).await?;
         let number = parse_number(&payload).ok_or(XenstoreError::Reply(Operation::TransactionStart))?;
-        Ok(Transaction { store: Xenstore { connection: self.connection.clone(), transaction: number }, open: true })
+        let store = Xenstore { transaction: number, generation: start.generation(), ..self.clone() };
+        Ok(Transaction { store, open: true })
     }
 
     /// Runs `body` in a transaction and commits it, again from the start as long as other domains interfere.
@@ -52,13 +53,15 @@ impl Xenstore {
         mut body: impl AsyncFnMut(&Transaction) -> Result<T, XenstoreError>,
     ) -> Result<T, XenstoreError> {
         for _ in 0..TRIES {
-            let transaction = self.begin().await?;
-            let result = match body(&transaction).await {
-                Ok(value) => transaction.commit().await.map(|()| value),
+            let result = match self.begin().await {
+                Ok(transaction) => match body(&transaction).await {
+                    Ok(value) => transaction.commit().await.map(|()| value),
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error),
             };
             match result {
-                Err(error) if error.is(Code::Eagain) => {}
+                Err(error) if error.is(Code::Eagain) || error == XenstoreError::Interrupted => {}
                 result => return result,
             }
         }
@@ -71,7 +74,8 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// `EAGAIN` when another domain changed what this one read or wrote: nothing was changed, start again.
+    /// `EAGAIN` when another domain changed what this one read or wrote, or this domain was suspended meanwhile: nothing was
+    /// changed, start again.
     pub async fn commit(mut self) -> Result<(), XenstoreError> {
         let mut end = self.store.request(Operation::TransactionEnd, "T", b"");
         poll_fn(|context| {
@@ -95,7 +99,7 @@ impl Deref for Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if self.open {
+        if self.open && self.store.generation == self.store.connection.generation.get() {
             self.store.connection.roll_back(self.store.transaction);
         }
     }

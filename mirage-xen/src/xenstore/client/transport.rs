@@ -40,10 +40,14 @@ pub struct Xenstore {
     pub(super) connection: Rc<Connection>,
     /// The transaction its requests belong to, 0 for none.
     pub(super) transaction: u32,
+    /// The number of the connection that the transaction was started on.
+    pub(super) generation: u32,
 }
 
 pub(super) struct Connection {
     state: RefCell<State>,
+    /// How often it was made.
+    pub(super) generation: Cell<u32>,
     pub(super) watches: RefCell<Watches>,
 }
 
@@ -59,12 +63,16 @@ struct State {
     waiting_for_room: Vec<Waker>,
     /// More requests are about to come: they are shown to xenstored together.
     held: bool,
+    /// The domain is about to be suspended: requests wait until it goes on.
+    quiet: bool,
 }
 
 /// A request that was sent. The connection has it until its answer is there, and whoever waits for that, until it is taken.
 struct Pending {
     number: u32,
     operation: Operation,
+    /// The number of the connection it was sent on.
+    generation: u32,
     answer: Cell<Option<Result<Vec<u8>, XenstoreError>>>,
     waker: Cell<Option<Waker>>,
     unclaimed: Option<Unclaimed>,
@@ -76,7 +84,7 @@ pub(super) type Unclaimed = fn(&Connection, &[u8]);
 impl Pending {
     /// Deals with an answer that nobody will take, if there is one.
     fn give_up(&self, connection: &Connection) {
-        if let Some(unclaimed) = self.unclaimed
+        if let Some(unclaimed) = self.unclaimed.filter(|_| self.generation == connection.generation.get())
             && let Some(Ok(payload)) = self.answer.take()
         {
             unclaimed(connection, &payload);
@@ -118,8 +126,9 @@ impl Consequences {
 impl Xenstore {
     /// A client without a connection yet; [`attach`](Self::attach) makes it.
     pub(crate) fn new() -> Self {
-        let connection = Connection { state: RefCell::default(), watches: RefCell::default() };
-        Self { connection: Rc::new(connection), transaction: 0 }
+        let connection =
+            Connection { state: RefCell::default(), generation: Cell::new(0), watches: RefCell::default() };
+        Self { connection: Rc::new(connection), transaction: 0, generation: 0 }
     }
 
     /// Connects to the ring, at boot or anew after a resume: what was under way is interrupted, watches are set again.
@@ -134,12 +143,47 @@ impl Xenstore {
             let state_now = State { ring: Some((ring.memory, channel)), last_request, ..State::default() };
             core::mem::replace(&mut *state, state_now)
         };
+        self.connection.generation.set(self.generation() + 1);
         let mut consequences = Consequences::default();
         consequences.fail(&mut before);
         consequences.happen(&self.connection);
         self.watch_all_again();
-        self.connection.serve();
         Ok(())
+    }
+
+    /// How often the connection was made: what xenstore said before may not be true of another one.
+    pub fn generation(&self) -> u32 {
+        self.connection.generation.get()
+    }
+
+    /// Ready when no request is under way. New ones wait until [`go_on`](Self::go_on), or until the connection was made
+    /// anew, so that a suspension loses none and none is done twice.
+    pub(crate) fn poll_quiet(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.connection.state.borrow_mut();
+        state.quiet = true;
+        if state.requests.is_empty() {
+            return Poll::Ready(());
+        }
+        state.waiting_for_room.push(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Lets requests go on after [`poll_quiet`](Self::poll_quiet).
+    pub(crate) fn go_on(&self) {
+        let waiting = {
+            let mut state = self.connection.state.borrow_mut();
+            state.quiet = false;
+            core::mem::take(&mut state.waiting_for_room)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Sends requests together, and waits neither for room nor for their answers: for what dropped handles leave behind and
+    /// for what may fail.
+    pub(crate) fn send(&self, requests: impl Iterator<Item = Request>) {
+        self.connection.hold(true);
+        requests.for_each(Request::send);
+        self.connection.hold(false);
     }
 
     /// A request about `path`, with what else belongs to it.
@@ -169,7 +213,7 @@ impl Connection {
         if state.lost {
             return Poll::Ready(Err(XenstoreError::Lost));
         }
-        if state.queue.len() <= QUEUE - HEADER - PAYLOAD_MAX {
+        if !state.quiet && state.queue.len() <= QUEUE - HEADER - PAYLOAD_MAX {
             return Poll::Ready(Ok(()));
         }
         state.waiting_for_room.push(context.waker().clone());
@@ -186,7 +230,9 @@ impl Connection {
     ) -> Rc<Pending> {
         let mut state = self.state.borrow_mut();
         let number = state.new_number();
-        let request = Pending { number, operation, answer: Cell::default(), waker: Cell::default(), unclaimed };
+        let generation = self.generation.get();
+        let request =
+            Pending { number, operation, generation, answer: Cell::default(), waker: Cell::default(), unclaimed };
         let request = Rc::new(request);
         if state.lost {
             request.answer.set(Some(Err(XenstoreError::Lost)));
@@ -247,7 +293,11 @@ impl Connection {
 
     /// Writes what fits into the ring and reads what is there; whether there was anything.
     fn exchange(&self, state: &mut State, consequences: &mut Consequences) -> Result<bool, &'static str> {
-        let Some((page, _)) = &state.ring else { return Ok(false) };
+        // Between a resume and the new connection, the old one must not be touched.
+        let Some((page, channel)) = &state.ring else { return Ok(false) };
+        if !channel.is_current() {
+            return Ok(false);
+        }
         let page = *page;
         // Our own indices stand in the page as well. xenstored has no reason to write them; if it does, the checks hold.
         let consumer = page.load_u32(REQUEST_CONSUMER, Ordering::Acquire);
@@ -385,6 +435,11 @@ impl Request {
         self.sent.is_some()
     }
 
+    /// The number of the connection that it was sent on.
+    pub(super) fn generation(&self) -> u32 {
+        self.sent.as_ref().map_or(0, |sent| sent.generation)
+    }
+
     fn path(&self) -> &[u8] {
         self.payload.get(..self.path).unwrap_or_default()
     }
@@ -403,6 +458,11 @@ impl Request {
         }
         let connection = &self.store.connection;
         ready!(connection.poll_room(context))?;
+        if self.store.transaction != 0 && self.store.generation != connection.generation.get() {
+            // xenstored does not know it any more. Only those who start again are right.
+            let (operation, path) = (self.operation, self.path_text());
+            return Poll::Ready(Err(XenstoreError::Refused { operation, path, code: Code::Eagain }));
+        }
         Poll::Ready(Ok(connection.submit(self.operation, self.store.transaction, &self.payload, self.unclaimed)))
     }
 }

@@ -123,7 +123,7 @@ impl Xenstore {
         let again = watches.entries.iter().map(|entry| self.about_watch(Operation::Watch, &entry.path, entry.token));
         let again: Vec<_> = again.collect();
         drop(watches);
-        again.into_iter().for_each(Request::send);
+        self.send(again.into_iter());
     }
 }
 
