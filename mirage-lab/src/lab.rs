@@ -11,7 +11,7 @@ use crate::qemu::Qemu;
 use std::env;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +19,11 @@ use std::time::{Duration, Instant};
 /// How long a command in dom0 may take unless the caller says otherwise.
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
+
+/// The command that copies a file to or from the share: in large pieces, each of which is a message to QEMU. cp's have 4 KiB.
+fn copy(from: &str, to: &str) -> String {
+    format!("dd if={from} of={to} bs=256k 2>/dev/null || cp {from} {to}")
+}
 
 /// What a lab is like.
 #[derive(Clone, Debug)]
@@ -268,7 +273,7 @@ impl Lab {
         };
         std::fs::copy(file, &staged).map_err(failed(file))?;
         // Xen's tools map files in ways that are slow over the share: they get copies in dom0's memory.
-        let copied = self.dom0_checked(&format!("cp /host/{name} {}", quote(dom0_path)));
+        let copied = self.dom0_checked(&copy(&format!("/host/{name}"), &quote(dom0_path)));
         std::fs::remove_file(&staged).map_err(failed(&staged))?;
         copied.map(drop)
     }
@@ -281,11 +286,16 @@ impl Lab {
     pub fn get(&self, dom0_path: &str, file: &Path) -> Result<(), CommandError> {
         let name = format!("get-{}", self.number());
         let staged = self.inner.machine.share().join(&name);
-        self.dom0_checked(&format!("cp {} /host/{name}", quote(dom0_path)))?;
+        self.dom0_checked(&copy(&quote(dom0_path), &format!("/host/{name}")))?;
         let copied = std::fs::copy(&staged, file);
         let failed = |source| CommandError::File { path: file.to_path_buf(), source };
         std::fs::remove_file(&staged).map_err(failed)?;
         copied.map(drop).map_err(failed)
+    }
+
+    /// A path of the host for a file that goes with the lab.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        self.inner.machine.share().join(format!("scratch-{}-{name}", self.number()))
     }
 
     /// Forwards a TCP port of the host's 127.0.0.1 to a guest.

@@ -8,16 +8,21 @@
 //! }
 //! ```
 //!
+//! A disk that the image declares is the file that `--disk` names (`--NAME-disk` with several), `NAME.img` in the current folder
+//! without it, as for a Unix process. It has to be there. Its content is copied into the lab, and what the guest has changed
+//! comes back when it ends, however it ends.
+//!
 //! What the guest prints goes to standard output, all else to standard error with `mirage-lab:` in front. Two variables
 //! of the environment change the domain: `MIRAGE_LAB_MEMORY` (MiB) and `MIRAGE_LAB_XL` (a line of xl's configuration).
 
+mod disks;
 mod plan;
 mod symbols;
 
 use crate::domain::{Domain, ExitReport, StopReason};
 use crate::error::{CommandError, ForwardError};
 use crate::images::elf;
-use crate::lab::Lab;
+use crate::lab::{Lab, LabOptions};
 use mirage_build::manifest::{Manifest, ReadError};
 use plan::Plan;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -40,6 +45,10 @@ const NOT_RUN: u8 = 102;
 const INTERRUPTED: u8 = 130;
 const CRASHED: u8 = 101;
 
+/// Memory of the machine, and of dom0, without disks.
+const MACHINE_MIB: u32 = 2048;
+const DOM0_MIB: u32 = 512;
+
 /// The runner: the program's words are the image and then the guest's words. Gives the guest's exit status, 101 if it
 /// crashed, 102 if it could not be run, 130 if it was interrupted twice.
 pub fn main() -> ExitCode {
@@ -56,6 +65,12 @@ pub fn main() -> ExitCode {
             NOT_RUN.into()
         }
     }
+}
+
+/// A lab with room for disks of so many MiB: dom0's files may have half of its memory.
+fn options(disks_mib: u64) -> LabOptions {
+    let more = u32::try_from(2 * disks_mib).unwrap_or(u32::MAX);
+    LabOptions::new().memory(MACHINE_MIB.saturating_add(more)).dom0_memory(DOM0_MIB.saturating_add(more))
 }
 
 /// Prints something of the runner's own.
@@ -85,11 +100,20 @@ fn run(image: &Path, words: &[String]) -> Result<u8, Box<dyn std::error::Error>>
     let plan = Plan::new(&manifest, words);
     check_ports(&plan)?;
 
-    let lab = Lab::start()?;
+    // One that only prints its keys uses none.
+    let mut disks = match words.iter().any(|word| word == "--help") {
+        true => Vec::new(),
+        false => disks::open(&manifest, |key| plan::value(words, key))?,
+    };
+
+    let lab = Lab::start_with(&options(disks::mib(&disks)))?;
     let mut builder = lab.domain(image).name(&domain_name(&manifest.name)).cmdline(&plan.words.join(" "));
     builder = builder.memory(number("MIRAGE_LAB_MEMORY")?.unwrap_or(manifest.memory_mib));
     for _ in &manifest.networks {
         builder = builder.vif();
+    }
+    for disk in &disks {
+        builder = builder.disk(&disk.device, &disk.path, disk.access);
     }
     if let Ok(line) = env::var("MIRAGE_LAB_XL") {
         builder = builder.config_line(&line);
@@ -107,10 +131,17 @@ fn run(image: &Path, words: &[String]) -> Result<u8, Box<dyn std::error::Error>>
         say(&format!("the last that Xen and dom0 printed:\n{}", lab.machine_log()));
     }
     let status = status(report, image, interrupts.load(Ordering::Acquire));
+    let mut lost = None;
+    for disk in &mut disks {
+        if let Err(error) = disk.bring_back(&lab, &domain) {
+            say(&error.to_string());
+            lost = Some(NOT_RUN);
+        }
+    }
     drop(domain);
     drop(lab);
     let _ = printer.join();
-    Ok(status)
+    Ok(lost.unwrap_or(status))
 }
 
 /// The image's manifest. Another kernel that Xen can start, one in C for a comparison, has none: it gets 32 MiB and no network.

@@ -79,7 +79,7 @@ fn forwards(manifest: &Manifest, given: &[String], guest: Ipv4Addr) -> Vec<Forwa
 }
 
 /// The last value that the words give a key, as `--key value` or `--key=value`.
-fn value<'a>(words: &'a [String], key: &str) -> Option<&'a str> {
+pub(super) fn value<'a>(words: &'a [String], key: &str) -> Option<&'a str> {
     let mut found = None;
     for (index, word) in words.iter().enumerate() {
         let Some(rest) = word.strip_prefix("--").and_then(|word| word.strip_prefix(key)) else {
