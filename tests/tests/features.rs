@@ -18,7 +18,7 @@ fn packages(package: &str, features: &[&str]) -> BTreeMap<String, String> {
 fn the_host_side_turns_on_no_feature_of_a_crate_in_the_image() {
     let alone = packages("mirage-xen-image", &[]);
     assert!(alone.keys().any(|package| package.starts_with("smoltcp ")), "the image has a network stack: {alone:?}");
-    for example in ["echo-server", "hello", "static-site"] {
+    for example in ["block", "echo-server", "hello", "static-site"] {
         let together = packages(example, &["--features", "xen"]);
         assert!(together.keys().any(|package| package.starts_with("mirage-unix ")), "mirage-unix is in the graph");
         for (package, features) in &alone {
