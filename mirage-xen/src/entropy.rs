@@ -33,6 +33,7 @@ struct Generator {
 }
 
 impl Generator {
+    #[inline(never)]
     fn block(&self, number: u64) -> Seed {
         let mut input = [0; 16];
         input[..8].copy_from_slice(&number.to_le_bytes());
@@ -42,7 +43,7 @@ impl Generator {
     fn fill(&mut self, buffer: &mut [u8]) {
         for (number, part) in (1..).zip(buffer.chunks_mut(size_of::<Seed>())) {
             let block = self.block(number);
-            part.iter_mut().zip(block).for_each(|(byte, random)| *byte = random);
+            part.iter_mut().zip(&block).for_each(|(byte, random)| *byte = *random);
         }
         self.key = self.block(0);
     }
@@ -73,7 +74,7 @@ pub fn fill(buffer: &mut [u8]) -> Result<(), RandomError> {
                 // What the old generator knew is mixed in: a source that has become weak does no harm.
                 let mut seed = hardware_seed().ok_or(RandomError::NoHardwareSource)?;
                 if let Some(old) = old {
-                    seed.iter_mut().zip(old.block(0)).for_each(|(byte, before)| *byte ^= before);
+                    seed.iter_mut().zip(&old.block(0)).for_each(|(byte, before)| *byte ^= before);
                 }
                 old.insert(Generator { key: seed, left: RESEED_AFTER })
             }
@@ -96,24 +97,26 @@ pub(crate) fn reseed() {
 /// A seed from RDSEED, RDRAND or both; `None` without a source that works.
 fn hardware_seed() -> Option<Seed> {
     let (has_rdrand, has_rdseed) = cpu::has_random();
+    let mut seed = [0; 4];
     // SAFETY: CPUID says that the processor has the instruction.
-    let seed = has_rdseed.then(|| words(&mut || unsafe { cpu::rdseed() })).flatten();
+    let one = has_rdseed && mix(&mut seed, words(&mut || unsafe { cpu::rdseed() }));
     // SAFETY: as above.
-    let rand = has_rdrand.then(|| words(&mut || unsafe { cpu::rdrand() })).flatten();
-    combine(seed, rand)
+    let other = has_rdrand && mix(&mut seed, words(&mut || unsafe { cpu::rdrand() }));
+    (one || other).then(|| bytes(seed))
 }
 
-fn combine(one: Option<[u64; 4]>, other: Option<[u64; 4]>) -> Option<Seed> {
-    let words = match (one, other) {
-        (None, None) => return None,
-        (Some(words), None) | (None, Some(words)) => words,
-        (Some(one), Some(other)) => core::array::from_fn(|index| one[index] ^ other[index]),
-    };
+/// Mixes what a source gave into the seed; false when it gave nothing.
+#[inline(never)]
+fn mix(seed: &mut [u64; 4], words: Option<[u64; 4]>) -> bool {
+    let Some(words) = words else { return false };
+    seed.iter_mut().zip(words).for_each(|(mixed, word)| *mixed ^= word);
+    true
+}
+
+fn bytes(words: [u64; 4]) -> Seed {
     let mut seed = Seed::default();
-    for (bytes, word) in seed.chunks_exact_mut(8).zip(words) {
-        bytes.copy_from_slice(&word.to_le_bytes());
-    }
-    Some(seed)
+    seed.chunks_exact_mut(8).zip(words).for_each(|(bytes, word)| bytes.copy_from_slice(&word.to_le_bytes()));
+    seed
 }
 
 /// Four numbers of a source. A broken one repeats itself: some processors return all ones after a sleep.
@@ -163,10 +166,12 @@ mod tests {
 
     #[test]
     fn one_good_source_is_enough() {
-        let one = [1, 2, 3, 4];
-        assert_eq!(combine(None, None), None);
-        assert_eq!(combine(Some(one), None), combine(None, Some(one)));
-        assert_eq!(combine(Some(one), Some(one)), Some([0; 32]));
+        let (one, mut seed) = ([1, 2, 3, 4], [0; 4]);
+        assert!(!mix(&mut seed, None) && seed == [0; 4]);
+        assert!(mix(&mut seed, Some(one)) && seed == one);
+        assert!(!mix(&mut seed, None) && seed == one);
+        assert!(mix(&mut seed, Some([4, 3, 2, 1])) && seed == [5, 1, 1, 5]);
+        assert_eq!(bytes(seed)[..9], [5, 0, 0, 0, 0, 0, 0, 0, 1]);
     }
 
     #[test]

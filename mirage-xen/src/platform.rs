@@ -23,6 +23,7 @@ use crate::hypervisor::{HypercallError, ShutdownReason};
 use crate::power;
 use crate::single::Single;
 use crate::terminal::{self, Output};
+use crate::warning::debug;
 
 static CURRENT: Single<RefCell<Option<Runtime>>> = Single::empty();
 
@@ -158,7 +159,7 @@ pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, connect:
             let mut connectors = Connectors::default();
             connect.iter().for_each(|connect| connect(attachment, &mut connectors));
             let main = |boot| {
-                log::debug!("boot: {} ticks from entry to main", boot::ticks_since_entry());
+                debug(format_args!("boot: {} ticks from entry to main", boot::ticks_since_entry()));
                 main(boot)
             };
             mirage_rt::boot::run_entered(&runtime, unikernel, words, connectors, shutdown, &main)

@@ -4,7 +4,18 @@ use core::fmt;
 
 /// Warns of what Xen, the tools or a backend did wrong. One function, because each use of `log` is a quarter KiB of code.
 #[cold]
-#[inline(never)]
 pub(crate) fn warn(what: fmt::Arguments<'_>) {
-    log::warn!(target: "mirage_xen", "{what}");
+    say(log::Level::Warn, what);
+}
+
+/// Tells whoever wants to know.
+#[cold]
+pub(crate) fn debug(what: fmt::Arguments<'_>) {
+    say(log::Level::Debug, what);
+}
+
+#[cold]
+#[inline(never)]
+fn say(level: log::Level, what: fmt::Arguments<'_>) {
+    log::log!(target: "mirage_xen", level, "{what}");
 }

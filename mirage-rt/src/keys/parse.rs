@@ -101,10 +101,9 @@ pub fn parse<'w>(specs: &'static [KeySpec], mut words: &'w [String]) -> Result<P
             reading.mistake(KeyError::Unexpected { word });
             continue;
         };
-        let (name, mut value) = match written.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (written, None),
-        };
+        // By bytes: a search for a character is several times the code.
+        let end = written.bytes().position(|byte| byte == b'=').unwrap_or(written.len());
+        let (name, mut value) = (written.get(..end).unwrap_or_default(), written.get(end + 1..));
         if name == "help" {
             return Ok(Parsed::Help);
         }

@@ -189,10 +189,13 @@ impl fmt::Display for Memory {
         let heap = self.heap.get() * KIB;
         let total = self.total * KIB;
         let rest = total.saturating_sub(free + io + heap);
-        writeln!(f, "memory: {total:>8} KiB in all")?;
-        writeln!(f, "memory: {heap:>8} KiB heap")?;
-        writeln!(f, "memory: {io:>8} KiB pages for devices")?;
-        writeln!(f, "memory: {rest:>8} KiB image, stack and page tables")?;
-        writeln!(f, "memory: {free:>8} KiB free")
+        let rows = [
+            (total, "in all"),
+            (heap, "heap"),
+            (io, "pages for devices"),
+            (rest, "image, stack and page tables"),
+            (free, "free"),
+        ];
+        rows.iter().try_for_each(|(kib, what)| writeln!(f, "memory: {kib:>8} KiB {what}"))
     }
 }

@@ -82,6 +82,11 @@ struct Pending {
 pub(super) type Unclaimed = fn(&Connection, &[u8]);
 
 impl Pending {
+    #[inline(never)]
+    fn answer(&self, answer: Result<Vec<u8>, XenstoreError>) {
+        self.answer.set(Some(answer));
+    }
+
     /// Deals with an answer that nobody will take, if there is one.
     fn give_up(&self, connection: &Connection) {
         if let Some(unclaimed) = self.unclaimed.filter(|_| self.generation == connection.generation.get())
@@ -102,24 +107,23 @@ struct Consequences {
 impl Consequences {
     /// Answers all of `state`'s requests with an error.
     fn fail(&mut self, state: &mut State) {
-        for request in core::mem::take(&mut state.requests) {
-            let error = if state.lost { XenstoreError::Lost } else { XenstoreError::Interrupted };
-            request.answer.set(Some(Err(error)));
-            self.answered.push(request);
+        for request in &state.requests {
+            request.answer(Err(if state.lost { XenstoreError::Lost } else { XenstoreError::Interrupted }));
         }
+        self.answered.append(&mut state.requests);
         self.wake.append(&mut state.waiting_for_room);
     }
 
     fn happen(self, connection: &Connection) {
-        for request in self.answered {
+        for request in &self.answered {
             if let Some(waker) = request.waker.take() {
                 waker.wake();
             }
-            if Rc::strong_count(&request) == 1 {
+            if Rc::strong_count(request) == 1 {
                 request.give_up(connection);
             }
         }
-        self.wake.into_iter().for_each(Waker::wake);
+        self.wake.iter().for_each(Waker::wake_by_ref);
     }
 }
 
@@ -175,7 +179,7 @@ impl Xenstore {
             state.quiet = false;
             core::mem::take(&mut state.waiting_for_room)
         };
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.iter().for_each(Waker::wake_by_ref);
     }
 
     /// Sends requests together, and waits neither for room nor for their answers: for what dropped handles leave behind and
@@ -235,7 +239,7 @@ impl Connection {
             Pending { number, operation, generation, answer: Cell::default(), waker: Cell::default(), unclaimed };
         let request = Rc::new(request);
         if state.lost {
-            request.answer.set(Some(Err(XenstoreError::Lost)));
+            request.answer(Err(XenstoreError::Lost));
         } else {
             let header =
                 Header { operation: operation as u32, request: number, transaction, length: payload.len() as u32 };
@@ -339,7 +343,7 @@ impl Connection {
         };
         let request = state.requests.swap_remove(index);
         let asked = request.operation;
-        request.answer.set(Some(match operation {
+        request.answer(match operation {
             // The path is known to who asked.
             Some(Operation::Error) => Err(XenstoreError::Refused {
                 operation: asked,
@@ -348,7 +352,7 @@ impl Connection {
             }),
             Some(operation) if operation == asked => Ok(message.payload),
             _ => Err(XenstoreError::Reply(asked)),
-        }));
+        });
         consequences.answered.push(request);
     }
 }

@@ -63,12 +63,11 @@ impl Watches {
         // One of a watch that has just been ended is no error.
         let Some(entry) = self.entries.iter_mut().find(|entry| token_text(entry.token)[..] == *token) else { return };
         if !entry.queue.iter().any(|waiting| waiting == path) {
-            if entry.queue.len() == QUEUE {
+            let full = entry.queue.len() == QUEUE;
+            if full {
                 entry.queue.clear();
-                entry.queue.push(entry.path.clone());
-            } else {
-                entry.queue.push(path.to_string());
             }
+            entry.queue.push(if full { &entry.path } else { path }.to_string());
         }
         wake.extend(entry.waker.take());
     }
