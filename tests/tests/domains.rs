@@ -251,6 +251,32 @@ fn a_network_interface_is_detached_and_attached_while_the_site_runs() {
     lab.first_answer(SocketAddrV4::new(address, 8080), "/", LONG).expect("the site answers again");
 }
 
+/// What the `frames` guest has said of what a connection took and sent, and of what the device had to do.
+struct Moved {
+    first: String,
+    notifications: u64,
+    events: u64,
+}
+
+impl Moved {
+    /// Waits for the guest's two lines.
+    fn read(console: &mut mirage_lab::Console, word: &str) -> Moved {
+        let first = console.wait_for(word, LONG).expect("the connection ends").text;
+        let second = console.wait_for("device: ", LONG).expect("the connection ends").text;
+        let number = |name: &str| {
+            let (_, rest) = second.split_once(name).expect("the line has it");
+            rest.split(' ').next().and_then(|word| word.parse().ok()).expect("a number")
+        };
+        Moved { first, notifications: number("sent "), events: number("took ") }
+    }
+
+    fn number(&self, before: &str) -> u64 {
+        let (_, rest) = self.first.split_once(before).expect("the line has it");
+        let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next();
+        digits.and_then(|word| word.parse().ok()).expect("a number")
+    }
+}
+
 #[test]
 fn netfront_and_linux_agree_on_checksums_and_segments() {
     let Some(lab) = Lab::shared_or_skip() else { return };
@@ -258,31 +284,98 @@ fn netfront_and_linux_agree_on_checksums_and_segments() {
     let domain = domain.expect("the domain starts");
     let mut console = domain.console();
     console.wait_for("serving frames", LONG).expect("the device connects");
+    // Without asking first whether somebody else has it, so that it can be used at once.
+    let with_ipv6 = "cd /proc/sys/net/ipv6/conf/xenbr0; echo 0 > disable_ipv6; echo 0 > dad_transmits
+        ip address show dev xenbr0 | grep -q fd00::1 || ip address add fd00::1/64 dev xenbr0";
+    lab.dom0_checked(with_ipv6).expect("dom0 takes another address");
 
-    let ping = lab.dom0_checked("ping -c 3 -q -s 1400 10.0.2.47").expect("ping is answered");
-    assert!(ping.contains("3 packets received"), "{ping}");
-
-    // A blank checksum that the backend completes: with a wrong one, Linux would drop the answer.
-    let script = "exec 3<>/dev/udp/10.0.2.47/7; echo a datagram >&3; timeout 5 dd bs=100 count=1 <&3 2>/dev/null";
-    let echo = lab.dom0_checked(&format!("bash -c '{script}'")).expect("bash runs");
-    assert_eq!(echo.trim(), "a datagram");
-
-    // From Linux: packets longer than the link allows, with checksums that nobody has made.
-    let bytes: Vec<u8> = (0..400_000_u32).map(|index| (index ^ (index >> 7)) as u8).collect();
-    let sum = bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
     let file = std::env::temp_dir().join(format!("mirage-frames-{}", std::process::id()));
+    let bytes: Vec<u8> = (0..1_200_000_u32).map(|index| (index ^ (index >> 7)) as u8).collect();
+    let sum = bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
     std::fs::write(&file, &bytes).expect("the temporary folder can be written");
     lab.put(&file, "/tmp/frames.in").expect("dom0 has room");
-    lab.dom0_checked("nc -w 5 10.0.2.47 9 < /tmp/frames.in").expect("nc runs");
-    let line = console.wait_for("took", LONG).expect("the connection ends").text;
-    assert!(line.contains(&format!("took 400000 bytes, sum {sum}, ")), "expected sum {sum}: {line}");
-    assert!(!line.contains(" 0 of them long"), "the backend segments what it need not: {line}");
+    let expected: Vec<u8> = (0..1_000_000_u32).map(|index| (index ^ (index >> 8)) as u8).collect();
 
-    // To Linux: the same the other way.
-    lab.dom0_checked("nc -w 5 10.0.2.47 19 < /dev/null > /tmp/frames.out").expect("nc runs");
-    lab.get("/tmp/frames.out", &file).expect("it is there");
-    let received = std::fs::read(&file).expect("it was copied");
+    for address in ["10.0.2.47", "fd00::a00:22f"] {
+        let ping = lab.dom0_checked(&format!("ping -c 3 -q -s 1400 {address}")).expect("ping is answered");
+        assert!(ping.contains("3 packets received"), "{ping}");
+
+        // A blank checksum that the backend completes: with a wrong one, Linux would drop the answer.
+        let script =
+            format!("exec 3<>/dev/udp/{address}/7; echo a datagram >&3; timeout 5 dd bs=100 count=1 <&3 2>/dev/null");
+        let echo = lab.dom0_checked(&format!("bash -c '{script}'")).expect("bash runs");
+        assert_eq!(echo.trim(), "a datagram", "{address}");
+
+        // From Linux: packets longer than the link allows, with checksums that nobody has made.
+        lab.dom0_checked(&format!("bash -c 'cat /tmp/frames.in > /dev/tcp/{address}/9'")).expect("bash runs");
+        let moved = Moved::read(&mut console, "took ");
+        assert!(moved.first.contains(&format!("took 1200000 bytes, sum {sum}, ")), "{address}: {}", moved.first);
+        assert!(!moved.first.contains(" 0 of them long"), "the backend segments what it need not: {}", moved.first);
+        // Enough for Linux to make its packets as long as they can be.
+        let script = format!("dd if=/dev/zero bs=1M count=40 2>/dev/null > /dev/tcp/{address}/10");
+        lab.dom0_checked(&format!("bash -c '{script}'")).expect("bash runs");
+        let moved = Moved::read(&mut console, "took ");
+        println!("{address}: {}; {} notifications, {} events", moved.first, moved.notifications, moved.events);
+        assert!(moved.first.starts_with("took 41943040 bytes, "), "{address}: {}", moved.first);
+        assert!(moved.number("the longest ") > 60_000, "{address}: {}", moved.first);
+        // Pages to receive into and the acknowledgement of a burst: one of each at most, however many packets it has.
+        let packets = moved.number("sum 0, ");
+        assert!(moved.notifications < 2 * packets && moved.events <= 2 * packets, "{address}: {}", moved.first);
+
+        // To Linux: the same the other way.
+        lab.dom0_checked(&format!("bash -c 'cat < /dev/tcp/{address}/19' > /tmp/frames.out")).expect("bash runs");
+        let moved = Moved::read(&mut console, "sent ");
+        // 16 packets of 65000 bytes, if the windows allow it.
+        assert!(moved.number("in ") < 40, "{address}: {}", moved.first);
+        println!("{address}: {}; {} notifications, {} events", moved.first, moved.notifications, moved.events);
+        lab.get("/tmp/frames.out", &file).expect("it is there");
+        let received = std::fs::read(&file).expect("it was copied");
+        assert!(received == expected, "{address}: {} bytes of {}", received.len(), expected.len());
+    }
     let _ = std::fs::remove_file(&file);
-    let expected: Vec<u8> = (0..300_000_u32).map(|index| (index ^ (index >> 8)) as u8).collect();
-    assert!(received == expected, "{} bytes of {}", received.len(), expected.len());
+}
+
+#[test]
+fn only_frames_for_joined_groups_arrive() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    // Linux filters what comes from other domains, but not what dom0 itself sends.
+    let [(domain, mut console), (speaker, _)] = [48, 49].map(|last| {
+        let words = format!("--ipv4 10.0.2.{last}/24");
+        let domain = lab.domain(image("frames")).memory(16).vif().cmdline(&words).start().expect("the domain starts");
+        let mut console = domain.console();
+        console.wait_for("serving frames", LONG).expect("the device connects");
+        (domain, console)
+    });
+    let backend = format!("/local/domain/0/backend/vif/{}/0", domain.number());
+    let offered = lab.dom0_checked(&format!("xenstore-read {backend}/feature-multicast-control"));
+    assert_eq!(offered.expect("Linux's backend offers it").trim(), "1");
+    let tell = |last: u8, what: char, group: u8| {
+        let script = format!("printf -- \"{what}\\x01\\x00\\x5e\\x00\\x01\\x0{group}\" > /dev/udp/10.0.2.{last}/11");
+        lab.dom0_checked(&format!("bash -c '{script}'")).expect("bash runs");
+    };
+    // Group 2 is never joined. The ring keeps the order: what is heard was sent before the next word to the listener.
+    for round in ["before", "joined", "left"] {
+        match round {
+            "joined" => tell(48, '+', 1),
+            "left" => tell(48, '-', 1),
+            _ => {}
+        }
+        if round != "before" {
+            let line = console.wait_for("[", LONG).expect("the guest says something").text;
+            assert!(line.starts_with(round), "{round}: {line}\n{}", console.text());
+        }
+        for group in [2, 1] {
+            tell(49, '>', group);
+        }
+        // The speaker has answered by the time that this has.
+        lab.dom0_checked("ping -c 1 -q 10.0.2.49").expect("ping is answered");
+        if round == "joined" {
+            let line = console.wait_for("[", LONG).expect("the guest says something").text;
+            assert!(line.starts_with("heard [1, 0, 5e, 0, 1, 1]"), "{line}\n{}", console.text());
+        }
+    }
+    tell(48, '+', 3);
+    let line = console.wait_for("[", LONG).expect("the guest says something").text;
+    assert!(line.starts_with("joined [1, 0, 5e, 0, 1, 3]"), "{line}\n{}", console.text());
+    drop((domain, speaker));
 }
