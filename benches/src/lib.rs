@@ -10,3 +10,8 @@ use std::path::PathBuf;
 pub fn reference_guest() -> PathBuf {
     std::env::var_os("MIRAGE_REFERENCE_GUEST").map_or_else(|| env!("REFERENCE_GUEST").into(), PathBuf::from)
 }
+
+/// The words after `cargo bench … --`, without what cargo itself adds.
+pub fn words() -> Vec<String> {
+    std::env::args().skip(1).filter(|word| word != "--bench").collect()
+}

@@ -35,9 +35,12 @@ mod protocol;
 mod qemu;
 pub mod runner;
 mod sample;
+mod traffic;
 
 pub use console::{Console, ConsoleError, Line};
 pub use domain::{Access, Domain, DomainBuilder, ExitReport, FirstOutput, StopReason, Times};
 pub use error::{CommandError, CreateError, ForwardError, SetupError, StartError};
 pub use lab::{Dom0Time, Finished, Lab, LabOptions};
+pub use protocol::TrafficReport;
 pub use sample::Sample;
+pub use traffic::Traffic;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod images;
+pub mod soak;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

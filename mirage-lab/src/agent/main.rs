@@ -10,13 +10,15 @@ mod console;
 mod domains;
 mod protocol;
 mod script;
+mod traffic;
 mod xenstore;
 
 use protocol::{Frame, Kind, PORT_NAME, take_u32, take_u64};
+use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::process::{Command, exit};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -58,6 +60,14 @@ impl Agent {
 }
 
 fn main() {
+    let words: Vec<String> = env::args().skip(1).collect();
+    if let Some(("traffic", words)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        if let Err(error) = traffic::run(words) {
+            eprintln!("{error}");
+            exit(1);
+        }
+        return;
+    }
     if let Err(error) = serve() {
         eprintln!("mirage-lab agent: {error}");
     }

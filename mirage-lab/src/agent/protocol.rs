@@ -4,7 +4,9 @@
 //! sources by the build script. A frame is a little-endian `u32` length of what follows, one byte for the kind, a `u32`
 //! that says which request it belongs to, and the payload.
 
+use std::fmt;
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 /// The largest payload that either end sends or accepts.
 pub const LARGEST_PAYLOAD: usize = 1 << 20;
@@ -194,10 +196,55 @@ impl DomainState {
     }
 }
 
+/// What went to an echo service and came back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrafficReport {
+    /// Connections that were opened.
+    pub open: u64,
+    /// Bytes that came back.
+    pub bytes: u64,
+    /// Pieces that came back.
+    pub round_trips: u64,
+    /// The longest that a piece took.
+    pub longest: Duration,
+}
+
+impl TrafficReport {
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        let [open, "connections", bytes, "bytes", round_trips, "round", "trips", "longest", longest, "us"] = words[..]
+        else {
+            return None;
+        };
+        Some(Self {
+            open: open.parse().ok()?,
+            bytes: bytes.parse().ok()?,
+            round_trips: round_trips.parse().ok()?,
+            longest: Duration::from_micros(longest.parse().ok()?),
+        })
+    }
+}
+
+impl fmt::Display for TrafficReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { open, bytes, round_trips, longest } = self;
+        write!(f, "{open} connections {bytes} bytes {round_trips} round trips longest {} us", longest.as_micros())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{DomainState, Frame, Kind, LARGEST_PAYLOAD, take_u32, take_u64};
+    use super::{DomainState, Frame, Kind, LARGEST_PAYLOAD, TrafficReport, take_u32, take_u64};
     use std::io::ErrorKind;
+    use std::time::Duration;
+
+    #[test]
+    fn traffic_reports_read_back() {
+        let report = TrafficReport { open: 4, bytes: 8192, round_trips: 2, longest: Duration::from_micros(1234) };
+        assert_eq!(TrafficReport::parse(&report.to_string()), Some(report));
+        assert_eq!(TrafficReport::parse("4 connections"), None);
+    }
 
     #[test]
     fn frames_read_back() {

@@ -232,7 +232,7 @@ pub(super) fn disk_specification(device: &str, dom0_path: &str, access: Access) 
         Access::ReadOnly => "ro",
         Access::ReadWrite => "rw",
     };
-    format!("format=raw,vdev={device},access={access},backendtype=phy,target={dom0_path}")
+    format!("format=raw,vdev={device},access={access},backendtype=phy,script=block-lab,target={dom0_path}")
 }
 
 fn is_name(name: &str) -> bool {

@@ -23,6 +23,7 @@ const AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent"));
 const DOMAINS: &str = include_str!("../agent/domains.c");
 const DOM0_INIT: &str = include_str!("dom0-init.sh");
 const DOMU_INIT: &str = include_str!("domu-init.sh");
+const BLOCK: &str = include_str!("block-lab.sh");
 const VIF: &str = include_str!("vif-lab.sh");
 const DISK_LOAD: &str = include_str!("disk-load.c");
 const NGINX: &str = include_str!("nginx.conf");
@@ -104,6 +105,7 @@ impl Images {
             DOM0_INIT.as_bytes(),
             DOMU_INIT.as_bytes(),
             VIF.as_bytes(),
+            BLOCK.as_bytes(),
             NGINX.as_bytes(),
             DISK_LOAD.as_bytes(),
         ];
@@ -191,6 +193,7 @@ fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>) -> Result<Ro
     }
     root.folder("etc/xen")?;
     root.archive.file("etc/xen/scripts/vif-lab", 0o755, VIF);
+    root.archive.file("etc/xen/scripts/block-lab", 0o755, BLOCK);
     root.archive.file("etc/xen/xl.conf", 0o644, "vif.default.script=\"vif-lab\"\n");
     // Loaded by name when xl ends a thread: no file says that it is needed.
     root.library("libgcc_s.so.1")?;

@@ -1,0 +1,94 @@
+//! Traffic from dom0 to a TCP echo service, for as long as a test does something to its domain.
+
+use crate::error::CommandError;
+use crate::lab::{Finished, Lab};
+use crate::protocol::TrafficReport;
+use std::net::SocketAddrV4;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// The longest that traffic runs.
+const LIMIT: Duration = Duration::from_secs(24 * 3600);
+
+/// Running traffic; see [`Lab::echo_traffic`]. Stopped when it is dropped.
+pub struct Traffic {
+    lab: Lab,
+    report: String,
+    running: Option<JoinHandle<Result<Finished, CommandError>>>,
+}
+
+impl Lab {
+    /// Opens connections from dom0 to a TCP echo service and sends pieces of `bytes` bytes on each, with a pause after each,
+    /// until it is [stopped](Traffic::stop). Every byte that comes back is compared with what was sent, and no connection is
+    /// opened again: one that breaks is an error.
+    pub fn echo_traffic(&self, server: SocketAddrV4, connections: u32, bytes: u32, pause: Duration) -> Traffic {
+        let report = format!("/run/traffic-{}", self.number());
+        let script =
+            format!("exec mirage-lab-agent traffic {server} {connections} {bytes} {} {report}", pause.as_millis());
+        let lab = self.clone();
+        let running = thread::spawn(move || lab.dom0_within(&script, LIMIT));
+        Traffic { lab: self.clone(), report, running: Some(running) }
+    }
+}
+
+impl Traffic {
+    /// What went there and back so far.
+    ///
+    /// # Errors
+    ///
+    /// If the lab is gone.
+    pub fn report(&self) -> Result<TrafficReport, CommandError> {
+        let sample = self.lab.sample(&[&self.report])?;
+        Ok(sample.files.first().and_then(|text| TrafficReport::parse(text)).unwrap_or_default())
+    }
+
+    /// Waits until so many round trips more than now were made: what was done to the domain before did not end the traffic.
+    ///
+    /// # Errors
+    ///
+    /// If that takes longer than `limit`, or the traffic has ended by a connection's failure.
+    pub fn goes_on(&self, round_trips: u64, limit: Duration) -> Result<TrafficReport, CommandError> {
+        let deadline = Instant::now() + limit;
+        let wanted = self.report()?.round_trips + round_trips;
+        loop {
+            let report = self.report()?;
+            if report.round_trips >= wanted {
+                return Ok(report);
+            }
+            if self.running.as_ref().is_none_or(JoinHandle::is_finished) {
+                return Err(CommandError::Refused(format!("the traffic has ended: {report}")));
+            }
+            if Instant::now() > deadline {
+                return Err(CommandError::TimedOut(limit));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends it: the connections are closed from dom0's side, and the service has to close them too.
+    ///
+    /// # Errors
+    ///
+    /// If a connection failed or brought something else than was sent.
+    pub fn stop(mut self) -> Result<TrafficReport, CommandError> {
+        let finished = self.end()?;
+        let printed = finished.checked("traffic")?;
+        TrafficReport::parse(&printed).ok_or(CommandError::Refused(printed))
+    }
+
+    fn end(&mut self) -> Result<Finished, CommandError> {
+        let Some(running) = self.running.take() else { return Err(CommandError::Gone) };
+        self.lab.dom0_checked(&format!("touch {}.stop", self.report))?;
+        running.join().unwrap_or(Err(CommandError::Gone))
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        // Whoever drops it does not want to know how it went, and its service may be gone. (The brackets spare the shell.)
+        if let Some(running) = self.running.take() {
+            let _ = self.lab.dom0(&format!("pkill -f '{}$'", self.report.replace("traffic", "[t]raffic")));
+            let _ = running.join();
+        }
+    }
+}
