@@ -54,7 +54,7 @@ fn sizes(hello: &Path, site: &Path) -> Result<Vec<Figure>> {
         let size = images::size(path)?;
         let own = size.file.saturating_sub(content) as f64 / 1024.0;
         println!("  {name:24} {:8.1} {:8.1} {own:8.1}", size.file as f64 / 1024.0, size.memory as f64 / 1024.0);
-        figures.push(Figure { name, value: Some(own), at_most });
+        figures.push(Figure::at_most(name, Some(own), at_most));
     }
     Ok(figures)
 }
@@ -83,10 +83,7 @@ fn first_lines(lab: &Lab, hello: &Path, rounds: usize) -> Result<Vec<Figure>> {
     }
     let later = wall[1].differences(&wall[0]).median();
     let ratio = ratio(&cpu[1], &cpu[0]);
-    Ok(vec![
-        Figure { name: "first-line-later-ms", value: later, at_most: 20.0 },
-        Figure { name: "first-line-cpu-ratio", value: ratio, at_most: 1.5 },
-    ])
+    Ok(vec![Figure::at_most("first-line-later-ms", later, 20.0), Figure::at_most("first-line-cpu-ratio", ratio, 1.5)])
 }
 
 /// From the return of `xl create` to the first page, beside Linux with nginx.
@@ -103,7 +100,7 @@ fn first_pages(lab: &Lab, site: &Path, rounds: usize) -> Result<Vec<Figure>> {
     if let Some(share) = share {
         println!("  1/{:.0} of Linux", 1.0 / share);
     }
-    Ok(vec![Figure { name: "first-page-of-linux", value: share, at_most: 1.0 / 40.0 }])
+    Ok(vec![Figure::at_most("first-page-of-linux", share, 1.0 / 40.0)])
 }
 
 fn site_domain(lab: &Lab, site: &Path, memory: u32) -> DomainBuilder {
@@ -143,9 +140,9 @@ fn memory_and_idle(lab: &Lab, hello: &Path, site: &Path) -> Result<Vec<Figure>> 
     let idle = (domain.cpu_ns()? - before) as f64 / 1e6;
     println!("processor time of a waiting static-site in 10 s: {idle:.3} ms");
     Ok(vec![
-        Figure { name: "hello-memory-mib", value: hello_least, at_most: 4.0 },
-        Figure { name: "static-site-memory-mib", value: site_least, at_most: 8.0 },
-        Figure { name: "idle-ms-in-10-s", value: Some(idle), at_most: 2.0 },
+        Figure::at_most("hello-memory-mib", hello_least, 4.0),
+        Figure::at_most("static-site-memory-mib", site_least, 8.0),
+        Figure::at_most("idle-ms-in-10-s", Some(idle), 2.0),
     ])
 }
 
@@ -168,7 +165,7 @@ fn instructions(hello: &Path) -> Result<Figure> {
         counted.split_once(" ticks from entry to main")?.0.parse::<f64>().ok()
     });
     println!("instructions from entry to main, Xen's own included: {counted:?}");
-    Ok(Figure { name: "entry-to-main-instructions", value: counted, at_most: 1_000_000.0 })
+    Ok(Figure::at_most("entry-to-main-instructions", counted, 1_000_000.0))
 }
 
 fn milliseconds(duration: Duration) -> f64 {

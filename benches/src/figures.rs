@@ -33,6 +33,12 @@ impl Samples {
         }
     }
 
+    /// The median of all, each divided by the one of the same round in `other`.
+    pub fn ratio(&self, other: &Samples) -> Option<f64> {
+        let ratios = self.0.iter().zip(&other.0).filter(|(_, others)| **others > 0.0);
+        ratios.map(|(own, others)| own / others).collect::<Samples>().median()
+    }
+
     /// Each sample less the one of the same round in `other`: what drifts from round to round falls out.
     pub fn differences(&self, other: &Samples) -> Samples {
         self.0.iter().zip(&other.0).map(|(own, others)| own - others).collect()
@@ -82,17 +88,39 @@ impl fmt::Display for Short {
 #[derive(Clone, Debug)]
 pub struct Figure {
     /// A word without spaces, for scripts.
-    pub name: &'static str,
+    pub name: String,
     /// The result, `None` when it could not be measured.
     pub value: Option<f64>,
-    /// The most that it may be.
-    pub at_most: f64,
+    /// What it is to be.
+    pub goal: Goal,
+}
+
+/// What a result is to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Goal {
+    /// So much or less.
+    AtMost(f64),
+    /// So much or more.
+    AtLeast(f64),
 }
 
 impl Figure {
+    /// A result of which less is better.
+    pub fn at_most(name: &str, value: Option<f64>, goal: f64) -> Self {
+        Figure { name: name.to_owned(), value, goal: Goal::AtMost(goal) }
+    }
+
+    /// A result of which more is better.
+    pub fn at_least(name: &str, value: Option<f64>, goal: f64) -> Self {
+        Figure { name: name.to_owned(), value, goal: Goal::AtLeast(goal) }
+    }
+
     /// Whether the goal is met.
     pub fn met(&self) -> bool {
-        self.value.is_some_and(|value| value <= self.at_most)
+        self.value.is_some_and(|value| match self.goal {
+            Goal::AtMost(goal) => value <= goal,
+            Goal::AtLeast(goal) => value >= goal,
+        })
     }
 }
 
@@ -100,9 +128,10 @@ impl Figure {
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.met() { "met" } else { "short" };
+        let (Goal::AtMost(goal) | Goal::AtLeast(goal)) = self.goal;
         match self.value {
-            Some(value) => write!(f, "figure {} {} {} {verdict}", self.name, Short(value), Short(self.at_most)),
-            None => write!(f, "figure {} not-measured {} {verdict}", self.name, Short(self.at_most)),
+            Some(value) => write!(f, "figure {} {} {} {verdict}", self.name, Short(value), Short(goal)),
+            None => write!(f, "figure {} not-measured {} {verdict}", self.name, Short(goal)),
         }
     }
 }
@@ -122,8 +151,10 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_is_short_above_its_goal_and_when_it_is_missing() {
-        let figure = |value| Figure { name: "size", value, at_most: 64.0 };
+    fn a_figure_is_short_beyond_its_goal_and_when_it_is_missing() {
+        let figure = |value| Figure::at_most("size", value, 64.0);
+        assert_eq!(Figure::at_least("rate", Some(1.0), 1.2).to_string(), "figure rate 1.00 1.20 short");
+        assert_eq!(Figure::at_least("rate", Some(1.2), 1.2).to_string(), "figure rate 1.20 1.20 met");
         assert_eq!(figure(Some(64.0)).to_string(), "figure size 64.0 64.0 met");
         assert_eq!(figure(Some(64.1)).to_string(), "figure size 64.1 64.0 short");
         assert_eq!(figure(None).to_string(), "figure size not-measured 64.0 short");

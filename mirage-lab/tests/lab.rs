@@ -212,6 +212,8 @@ fn the_linux_peer_runs_scripts_and_loads_its_disk() -> Outcome {
     let peer = lab.linux(address).memory(160).blank_disk("xvda", 16).start()?;
     let error = lab.linux_run(address, "echo of Linux; exit 7", LIMIT).expect_err("its status is not 0");
     assert!(matches!(&error, CommandError::Status { status: 7, said, .. } if said == "of Linux"), "{error}");
+    // The kernel looks for partitions first.
+    lab.linux_run(address, "until disk-load /dev/xvda read 4096 1 1; do usleep 20000; done", LIMIT)?;
     let statistics = format!("/sys/bus/xen-backend/devices/vbd-{}-51712/statistics", peer.number());
     let counters = [format!("{statistics}/rd_sect"), format!("{statistics}/wr_sect")];
     let counters = [counters[0].as_str(), counters[1].as_str()];

@@ -1,0 +1,100 @@
+//! What the drivers and the stack of an image do beside those of a Linux domU in the same boot of the lab, with the same
+//! memory, processor, bridge and kind of disk.
+//!
+//! `cargo bench -p mirage-bench --bench xen`, and `-- --quick` for one short round of each; `-- frames bulk disk ping` for
+//! those alone.
+//!
+//! Rates are taken in dom0 while a load goes on, from the backends' own counters and Xen's account of the guest's processor
+//! time, for both alike: neither a load's start nor a guest's clock is in them. All domains share the one processor of the
+//! lab, so a rate also has dom0's work in it; how the processor was shared is printed beside each rate, and says what limits it.
+
+mod disk;
+mod network;
+mod rate;
+
+use std::error::Error;
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use mirage_bench::figures::{Figure, Samples};
+use mirage_bench::words;
+use mirage_lab::{Domain, Lab, LabOptions};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+const LONG: Duration = Duration::from_secs(120);
+const LINUX: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 17);
+const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 16);
+/// The memory of each domain, in MiB.
+const MEMORY: u32 = 256;
+/// The size of each disk, in MiB. It lies in dom0's memory.
+const DISK: u32 = 64;
+const PARTS: [&str; 4] = ["frames", "bulk", "ping", "disk"];
+
+/// What every part needs.
+struct Bench {
+    lab: Lab,
+    linux: Domain,
+    rounds: usize,
+    /// How long a load runs before a rate is taken, and how long the rate is taken.
+    settle: Duration,
+    window: Duration,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(figures) => {
+            println!();
+            figures.iter().for_each(|figure| println!("{figure}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<Vec<Figure>> {
+    let words = words();
+    let quick = words.iter().any(|word| word == "--quick");
+    let chosen: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
+    if let Some(unknown) = chosen.iter().find(|name| !PARTS.contains(*name)) {
+        return Err(format!("there is no part {unknown}: {}", PARTS.join(" ")).into());
+    }
+    let wanted = |part: &str| chosen.is_empty() || chosen.contains(&part);
+    let images: Vec<_> = ["frames", "bulk", "disk"].map(|guest| (guest, mirage_tests::image(guest))).into();
+    let image = |name: &str| images.iter().find(|(guest, _)| *guest == name).map(|(_, path)| path.clone());
+    let lab = Lab::start_with(&LabOptions::new().memory(2560).dom0_memory(1024))?;
+    disk::files(&lab)?;
+    let linux = lab.linux(LINUX).memory(MEMORY).config_line(&disk::line("linux")).start()?;
+    lab.linux_run(LINUX, "true", LONG)?;
+    let (rounds, window) = if quick { (1, Duration::from_secs(1)) } else { (5, Duration::from_secs(2)) };
+    let bench = Bench { lab, linux, rounds, settle: Duration::from_millis(700), window };
+    let mut figures = Vec::new();
+    if let Some(frames) = image("frames").filter(|_| wanted("frames")) {
+        figures.extend(network::frames(&bench, &frames)?);
+    }
+    if let Some(bulk) = image("bulk").filter(|_| wanted("bulk") || wanted("ping")) {
+        figures.extend(network::stack(&bench, &bulk, wanted("bulk"), wanted("ping"))?);
+    }
+    if let Some(disk) = image("disk").filter(|_| wanted("disk")) {
+        figures.extend(disk::all(&bench, &disk)?);
+    }
+    Ok(figures)
+}
+
+/// One line of a table: what, ours, Linux's, and the ratio.
+fn row(what: &str, unit: &str, ours: &Samples, linux: &Samples) -> Option<f64> {
+    let ratio = ours.ratio(linux);
+    let told = ratio.map_or("no ratio".to_owned(), |ratio| format!("{ratio:.2}"));
+    println!("  {what:34} {unit:9} {:>26} {:>26} {told:>9}", ours.to_string(), linux.to_string());
+    ratio
+}
+
+/// The head of a table.
+fn head(title: &str, bench: &Bench) {
+    println!("\n{title}, {} rounds, min / median / max", bench.rounds);
+    println!("  {:34} {:9} {:>26} {:>26} {:>9}", "", "", "ours", "Linux", "ratio");
+}
