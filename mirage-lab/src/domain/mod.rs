@@ -289,17 +289,6 @@ impl Domain {
         self.attend()
     }
 
-    /// Moves it to another domain of the same machine while it runs (`xl migrate` to this host).
-    ///
-    /// # Errors
-    ///
-    /// If xl fails; the domain goes on as it was then.
-    pub fn migrate(&mut self) -> Result<(), CommandError> {
-        // With no command for a shell elsewhere, xl starts the receiver itself.
-        self.lab.dom0_checked(&format!("xl migrate -s '' {} 'xl migrate-receive -e'", self.name))?;
-        self.attend()
-    }
-
     /// Gives it one more network interface, as in `xl network-attach`.
     ///
     /// # Errors
