@@ -1,13 +1,15 @@
 //! The ring of requests and responses that frontends share with their backends (`xen/io/ring.h`).
 //!
-//! A page holds four indices and a power of two of slots. Each slot carries a request one way and later a response the
-//! other way. The indices count up for ever and wrap at 2^32; a slot's number is the index modulo the size.
+//! A page holds four indices and a power of two of slots; a larger ring goes on in further pages. Each slot carries a request
+//! one way and later a response the other way. The indices count up for ever and wrap at 2^32; a slot's number is the
+//! index modulo the size.
 //! How a request and a response look is a [`Protocol`]'s affair; this file only moves them, very carefully:
 //!
 //! - our own indices are private copies; what stands in the page is only ever written by us or checked by us;
 //! - a backend may not produce more responses than there are requests; one that does is reported, not followed;
 //! - a slot is copied exactly once, after the index that covers it was read with acquire order.
 
+use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, fence};
@@ -27,7 +29,7 @@ pub(crate) const SLOTS: usize = 64;
 
 /// How the slots of a ring are written and read.
 pub trait Protocol {
-    /// Bytes of a slot: the larger of request and response, a multiple of 4.
+    /// Bytes of a slot: the larger of request and response, a multiple of 4; of 16 for rings of more than one page.
     const SLOT: usize;
     /// What a frontend sends.
     type Request;
@@ -35,25 +37,40 @@ pub trait Protocol {
     type Response;
 
     /// Writes a request into its slot.
-    fn write_request(slot: SharedBytes<'_>, request: &Self::Request);
+    fn write_request(slot: Slot<'_>, request: &Self::Request);
     /// Copies a response out of its slot, once.
-    fn read_response(slot: SharedBytes<'_>) -> Self::Response;
+    fn read_response(slot: Slot<'_>) -> Self::Response;
     /// Copies a request out of its slot, once: the backend's half.
-    fn read_request(slot: SharedBytes<'_>) -> Self::Request;
+    fn read_request(slot: Slot<'_>) -> Self::Request;
     /// Writes a response into its slot: the backend's half.
-    fn write_response(slot: SharedBytes<'_>, response: &Self::Response);
+    fn write_response(slot: Slot<'_>, response: &Self::Response);
 }
 
 /// Number of slots of a one-page ring: the largest power of two that fits.
 pub const fn slots<P: Protocol>() -> u32 {
-    let fit = ((PAGE_SIZE - SLOTS) / P::SLOT) as u32;
+    slots_in::<P>(1)
+}
+
+/// Number of slots of a ring of so many pages.
+pub const fn slots_in<P: Protocol>(pages: usize) -> u32 {
+    let fit = ((pages * PAGE_SIZE - SLOTS) / P::SLOT) as u32;
     1 << fit.ilog2()
 }
 
 /// The memory a ring lies in.
 pub trait RingMemory {
-    /// The page.
+    /// The first page, with the indices.
     fn bytes(&self) -> SharedBytes<'_>;
+
+    /// How many pages there are.
+    fn pages(&self) -> usize {
+        1
+    }
+
+    /// One of the pages; they need not be neighbours in memory.
+    fn page(&self, _number: usize) -> SharedBytes<'_> {
+        self.bytes()
+    }
 }
 
 impl RingMemory for Grant {
@@ -68,8 +85,66 @@ impl RingMemory for SharedPage {
     }
 }
 
-pub(crate) fn slot<P: Protocol>(page: SharedBytes<'_>, index: u32) -> SharedBytes<'_> {
-    page.part(SLOTS + (index % slots::<P>()) as usize * P::SLOT, P::SLOT)
+/// A ring of several pages, at least one.
+impl<M: RingMemory> RingMemory for Vec<M> {
+    fn bytes(&self) -> SharedBytes<'_> {
+        self[0].bytes()
+    }
+
+    fn pages(&self) -> usize {
+        self.len()
+    }
+
+    fn page(&self, number: usize) -> SharedBytes<'_> {
+        self[number].bytes()
+    }
+}
+
+/// The memory of a slot. In a ring of several pages, it may lie partly at the end of one and partly at the start of the
+/// next; they meet at a multiple of 16 bytes.
+///
+/// Offsets and lengths are as for [`SharedBytes`]; no single access may lie in both pages.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot<'a> {
+    first: SharedBytes<'a>,
+    rest: Option<SharedBytes<'a>>,
+}
+
+impl<'a> Slot<'a> {
+    /// Slot `number` of the ring in `memory`.
+    #[inline]
+    pub(crate) fn of<P: Protocol>(memory: &'a impl RingMemory, number: u32) -> Self {
+        let start = SLOTS + number as usize * P::SLOT;
+        let (page, offset) = (start / PAGE_SIZE, start % PAGE_SIZE);
+        let length = P::SLOT.min(PAGE_SIZE - offset);
+        let rest = P::SLOT - length;
+        Self {
+            first: memory.page(page).part(offset, length),
+            rest: if rest > 0 { Some(memory.page(page + 1).part(0, rest)) } else { None },
+        }
+    }
+
+    /// Copies `N` bytes out of the slot, as [`SharedBytes::read_words`].
+    #[inline]
+    pub fn read_words<const N: usize>(&self, offset: usize) -> [u8; N] {
+        let (part, offset) = self.part(offset);
+        part.read_words(offset)
+    }
+
+    /// Copies `N` bytes into the slot, as [`SharedBytes::write_words`].
+    #[inline]
+    pub fn write_words<const N: usize>(&self, offset: usize, bytes: &[u8; N]) {
+        let (part, offset) = self.part(offset);
+        part.write_words(offset, bytes);
+    }
+
+    #[inline]
+    fn part(&self, offset: usize) -> (SharedBytes<'a>, usize) {
+        match self.rest {
+            Some(rest) if offset >= self.first.len() => (rest, offset - self.first.len()),
+            _ => (self.first, offset),
+        }
+    }
 }
 
 /// The backend's response index covers slots that hold no request.
@@ -104,6 +179,8 @@ pub struct FrontRing<P, M = Grant> {
     consumed: u32,
     /// Responses known to be there; checked when it was read.
     available: u32,
+    /// How many slots there are.
+    size: u32,
     protocol: PhantomData<P>,
 }
 
@@ -121,13 +198,20 @@ impl<P: Protocol, M: RingMemory> FrontRing<P, M> {
         page.store_u32(REQUEST_EVENT, index.wrapping_add(1), Ordering::Relaxed);
         page.store_u32(RESPONSE_PRODUCER, index, Ordering::Relaxed);
         page.store_u32(RESPONSE_EVENT, index.wrapping_add(1), Ordering::Relaxed);
-        Self { memory, written: index, published: index, consumed: index, available: index, protocol: PhantomData }
+        let size = slots_in::<P>(memory.pages());
+        Self { memory, written: index, published: index, consumed: index, available: index, size, protocol: PhantomData }
+    }
+
+    /// How many slots the ring has.
+    #[inline]
+    pub fn size(&self) -> u32 {
+        self.size
     }
 
     /// Slots for further requests.
     #[inline]
     pub fn free(&self) -> u32 {
-        slots::<P>() - self.outstanding()
+        self.size - self.outstanding()
     }
 
     /// Requests written whose response was not consumed.
@@ -155,7 +239,7 @@ impl<P: Protocol, M: RingMemory> FrontRing<P, M> {
         if self.free() == 0 {
             return false;
         }
-        P::write_request(slot::<P>(self.memory.bytes(), self.written), request);
+        P::write_request(Slot::of::<P>(&self.memory, self.written & (self.size - 1)), request);
         self.written = self.written.wrapping_add(1);
         true
     }
@@ -218,7 +302,7 @@ impl<P: Protocol, M: RingMemory> FrontRing<P, M> {
         if self.available == self.consumed {
             return None;
         }
-        let response = P::read_response(slot::<P>(self.memory.bytes(), self.consumed));
+        let response = P::read_response(Slot::of::<P>(&self.memory, self.consumed & (self.size - 1)));
         self.consumed = self.consumed.wrapping_add(1);
         Some(Untrusted::new(response))
     }

@@ -144,6 +144,24 @@ impl<'a> SharedBytes<'a> {
         }
     }
 
+    /// Copies a whole page out of the memory; each byte is read exactly once.
+    pub fn copy_page_out(&self, page: &mut [u8; PAGE_SIZE]) {
+        let address = self.at::<u64>(0, PAGE_SIZE);
+        for (index, word) in page.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            // SAFETY: `at` checked the bounds and the alignment of all bytes.
+            *word = unsafe { address.add(index).read_volatile() }.to_ne_bytes();
+        }
+    }
+
+    /// Copies a whole page into the memory.
+    pub fn copy_page_in(&self, page: &[u8; PAGE_SIZE]) {
+        let address = self.at::<u64>(0, PAGE_SIZE);
+        for (index, word) in page.as_chunks::<8>().0.iter().enumerate() {
+            // SAFETY: as in `copy_page_out`.
+            unsafe { address.add(index).write_volatile(u64::from_ne_bytes(*word)) };
+        }
+    }
+
     /// Sets all bytes to zero.
     pub fn clear(&self) {
         for offset in 0..self.length {

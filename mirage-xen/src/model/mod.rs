@@ -5,6 +5,7 @@
 //! The backends run when the guest looks for events or sleeps. A guest that sleeps without a deadline while nothing can
 //! ever happen again is a test's failure, and reported at once.
 
+mod blkback;
 #[allow(unsafe_code)]
 mod hypervisor;
 mod machine;
@@ -14,6 +15,7 @@ mod netback;
 mod ring;
 mod xenstored;
 
+pub use blkback::{Blkback, DiskFeatures, DiskMischief};
 pub use hypervisor::{BackendPort, GrantFault, Guest, Mapping, Plan, Service, World};
 pub use machine::Machine;
 pub use memory::GUEST_PAGES;

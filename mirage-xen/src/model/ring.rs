@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, fence};
 
 use crate::ring::{
-    Protocol, REQUEST_EVENT, REQUEST_PRODUCER, RESPONSE_EVENT, RESPONSE_PRODUCER, RingMemory, slot, slots,
+    Protocol, REQUEST_EVENT, REQUEST_PRODUCER, RESPONSE_EVENT, RESPONSE_PRODUCER, RingMemory, Slot, slots_in,
 };
 use crate::shared::SharedBytes;
 
@@ -37,11 +37,16 @@ impl<P: Protocol, M: RingMemory> BackRing<P, M> {
         &self.memory
     }
 
+    /// How many slots the ring has.
+    pub fn size(&self) -> u32 {
+        slots_in::<P>(self.memory.pages())
+    }
+
     /// Requests that are there to be taken.
     pub fn requests(&self) -> u32 {
         let producer = self.memory.bytes().load_u32(REQUEST_PRODUCER, Ordering::Acquire);
         let waiting = producer.wrapping_sub(self.consumed);
-        assert!(waiting <= slots::<P>(), "the frontend published {waiting} requests into a ring");
+        assert!(waiting <= self.size(), "the frontend published {waiting} requests into a ring");
         waiting
     }
 
@@ -52,12 +57,12 @@ impl<P: Protocol, M: RingMemory> BackRing<P, M> {
         }
         let index = self.consumed;
         self.consumed = self.consumed.wrapping_add(1);
-        Some((index, P::read_request(slot::<P>(self.memory.bytes(), index))))
+        Some((index, P::read_request(Slot::of::<P>(&self.memory, index % self.size()))))
     }
 
     /// Writes a response into the next slot.
     pub fn push(&mut self, response: &P::Response) {
-        P::write_response(slot::<P>(self.memory.bytes(), self.written), response);
+        P::write_response(Slot::of::<P>(&self.memory, self.written % self.size()), response);
         self.written = self.written.wrapping_add(1);
     }
 

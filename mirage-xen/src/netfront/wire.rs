@@ -5,8 +5,7 @@
 
 use mirage_rt::packet::Gso;
 
-use crate::ring::Protocol;
-use crate::shared::SharedBytes;
+use crate::ring::{Protocol, Slot};
 
 /// Flags of a transmit request.
 pub mod transmit_flags {
@@ -176,21 +175,21 @@ impl Protocol for Transmit {
     type Response = TransmitResponse;
 
     #[inline]
-    fn write_request(slot: SharedBytes<'_>, request: &[u8; 12]) {
+    fn write_request(slot: Slot<'_>, request: &[u8; 12]) {
         slot.write_words(0, request);
     }
 
     #[inline]
-    fn read_response(slot: SharedBytes<'_>) -> TransmitResponse {
+    fn read_response(slot: Slot<'_>) -> TransmitResponse {
         let [a, b, c, d] = slot.read_words(0);
         TransmitResponse { id: u16::from_le_bytes([a, b]), status: i16::from_le_bytes([c, d]) }
     }
 
-    fn read_request(slot: SharedBytes<'_>) -> [u8; 12] {
+    fn read_request(slot: Slot<'_>) -> [u8; 12] {
         slot.read_words(0)
     }
 
-    fn write_response(slot: SharedBytes<'_>, response: &TransmitResponse) {
+    fn write_response(slot: Slot<'_>, response: &TransmitResponse) {
         let ([a, b], [c, d]) = (response.id.to_le_bytes(), response.status.to_le_bytes());
         slot.write_words(0, &[a, b, c, d]);
     }
@@ -246,22 +245,22 @@ impl Protocol for Receive {
     type Response = [u8; 8];
 
     #[inline]
-    fn write_request(slot: SharedBytes<'_>, request: &ReceiveRequest) {
+    fn write_request(slot: Slot<'_>, request: &ReceiveRequest) {
         let ([a, b], [c, d, e, f]) = (request.id.to_le_bytes(), request.grant.to_le_bytes());
         slot.write_words(0, &[a, b, 0, 0, c, d, e, f]);
     }
 
     #[inline]
-    fn read_response(slot: SharedBytes<'_>) -> [u8; 8] {
+    fn read_response(slot: Slot<'_>) -> [u8; 8] {
         slot.read_words(0)
     }
 
-    fn read_request(slot: SharedBytes<'_>) -> ReceiveRequest {
+    fn read_request(slot: Slot<'_>) -> ReceiveRequest {
         let [a, b, _, _, c, d, e, f] = slot.read_words(0);
         ReceiveRequest { id: u16::from_le_bytes([a, b]), grant: u32::from_le_bytes([c, d, e, f]) }
     }
 
-    fn write_response(slot: SharedBytes<'_>, response: &[u8; 8]) {
+    fn write_response(slot: Slot<'_>, response: &[u8; 8]) {
         slot.write_words(0, response);
     }
 }

@@ -14,20 +14,20 @@ impl Protocol for Numbers {
     type Request = u32;
     type Response = u32;
 
-    fn write_request(slot: SharedBytes<'_>, request: &u32) {
-        slot.store_u32(20, *request, Ordering::Relaxed);
+    fn write_request(slot: Slot<'_>, request: &u32) {
+        slot.write_words(20, &request.to_le_bytes());
     }
 
-    fn read_response(slot: SharedBytes<'_>) -> u32 {
-        slot.load_u32(0, Ordering::Relaxed)
+    fn read_response(slot: Slot<'_>) -> u32 {
+        u32::from_le_bytes(slot.read_words(0))
     }
 
-    fn read_request(slot: SharedBytes<'_>) -> u32 {
-        slot.load_u32(20, Ordering::Relaxed)
+    fn read_request(slot: Slot<'_>) -> u32 {
+        u32::from_le_bytes(slot.read_words(20))
     }
 
-    fn write_response(slot: SharedBytes<'_>, response: &u32) {
-        slot.store_u32(0, *response, Ordering::Relaxed);
+    fn write_response(slot: Slot<'_>, response: &u32) {
+        slot.write_words(0, &response.to_le_bytes());
     }
 }
 
