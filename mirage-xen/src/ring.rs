@@ -199,7 +199,15 @@ impl<P: Protocol, M: RingMemory> FrontRing<P, M> {
         page.store_u32(RESPONSE_PRODUCER, index, Ordering::Relaxed);
         page.store_u32(RESPONSE_EVENT, index.wrapping_add(1), Ordering::Relaxed);
         let size = slots_in::<P>(memory.pages());
-        Self { memory, written: index, published: index, consumed: index, available: index, size, protocol: PhantomData }
+        Self {
+            memory,
+            written: index,
+            published: index,
+            consumed: index,
+            available: index,
+            size,
+            protocol: PhantomData,
+        }
     }
 
     /// How many slots the ring has.

@@ -128,8 +128,22 @@ impl Setup {
         connected: &Connected,
     ) -> Result<Properties, ConnectError> {
         const RING_REFERENCES: [&str; 1 << MOST_RING_ORDER] = [
-            "ring-ref0", "ring-ref1", "ring-ref2", "ring-ref3", "ring-ref4", "ring-ref5", "ring-ref6", "ring-ref7",
-            "ring-ref8", "ring-ref9", "ring-ref10", "ring-ref11", "ring-ref12", "ring-ref13", "ring-ref14", "ring-ref15",
+            "ring-ref0",
+            "ring-ref1",
+            "ring-ref2",
+            "ring-ref3",
+            "ring-ref4",
+            "ring-ref5",
+            "ring-ref6",
+            "ring-ref7",
+            "ring-ref8",
+            "ring-ref9",
+            "ring-ref10",
+            "ring-ref11",
+            "ring-ref12",
+            "ring-ref13",
+            "ring-ref14",
+            "ring-ref15",
         ];
         let references: Vec<u32> = connected.flight.ring_references().collect();
         let single = references.len() == 1;

@@ -266,9 +266,7 @@ impl Flight {
         };
         let page = SharedPage::from(page);
         page.bytes().clear();
-        self.grants
-            .share(page, self.terms.backend, Access::ReadWrite)
-            .map_err(|(error, _page)| self.not_now(error))
+        self.grants.share(page, self.terms.backend, Access::ReadWrite).map_err(|(error, _page)| self.not_now(error))
     }
 
     /// What a page that could not be lent means for its piece.

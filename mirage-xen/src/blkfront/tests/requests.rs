@@ -9,7 +9,10 @@ fn a_disk_is_what_its_backend_says() {
         let device = connect(&machine, Options::default()).await;
         let info = device.info();
         assert_eq!((info.sector_size, info.sectors, info.read_only), (512, 2048, false));
-        assert_eq!((info.physical_sector_size, info.cache, info.fua, info.erase), (4096, WriteCache::Flushed, false, true));
+        assert_eq!(
+            (info.physical_sector_size, info.cache, info.fua, info.erase),
+            (4096, WriteCache::Flushed, false, true)
+        );
         assert_eq!(info.discard, Some(Discard::new(8, 0)));
         assert_eq!(blkback.published("protocol").as_deref(), Some("x86_64-abi"));
         assert_eq!(blkback.published("feature-persistent").as_deref(), Some("0"));
@@ -89,7 +92,9 @@ fn a_burst_is_one_notification_and_all_of_it_is_under_way() {
             blkback.hold(true);
             let before = device.control().statistics();
             let completions: Vec<_> = (0..256)
-                .map(|number| device.submit(Request::write(number * 8, filled(&device.pool(), 1, number as usize), false)))
+                .map(|number| {
+                    device.submit(Request::write(number * 8, filled(&device.pool(), 1, number as usize), false))
+                })
                 .collect();
             let (full, pages) = device.submit(Request::read(0, empty(&device.pool(), 1))).await;
             assert_eq!((full, pages.len()), (Err(BlockError::Full), 1));

@@ -165,7 +165,8 @@ impl Link {
             if segment.first > segment.last || segment.last > 7 {
                 return Err("a segment outside of its page");
             }
-            let (offset, length) = (usize::from(segment.first) * 512, usize::from(segment.last - segment.first + 1) * 512);
+            let (offset, length) =
+                (usize::from(segment.first) * 512, usize::from(segment.last - segment.first + 1) * 512);
             let (mapping, bytes) = self.map(world, segment.grant, !write).ok_or("a page that can't be mapped")?;
             parts.push(Part { mapping, bytes, offset, length });
         }
@@ -203,7 +204,12 @@ impl Link {
         Ok(segments)
     }
 
-    fn map(&mut self, world: &Rc<World>, grant: u32, writable: bool) -> Option<(Option<Mapping>, SharedBytes<'static>)> {
+    fn map(
+        &mut self,
+        world: &Rc<World>,
+        grant: u32,
+        writable: bool,
+    ) -> Option<(Option<Mapping>, SharedBytes<'static>)> {
         let Some(persistent) = &mut self.persistent else {
             let mapping = world.map_grant(grant, writable).ok()?;
             let bytes = mapping.bytes();

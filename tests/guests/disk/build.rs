@@ -1,0 +1,22 @@
+//! What this unikernel is made of.
+
+use mirage_build::{Config, Key};
+
+fn main() {
+    Config::new()
+        // The way to the domain's devices that an image has; it needs no vif.
+        .network("unused")
+        .key(Key::<String>::new("work").doc("What to do: info, verify, follow, or load"))
+        .key(Key::<String>::new("disk").default("xvda").doc("Which disk"))
+        .key(Key::<u32>::new("ring-order").default(0_u32).doc("Pages of the ring, as a power of two"))
+        .key(Key::<u32>::new("segments").default(256_u32).doc("Pages of a request at most"))
+        .key(Key::<bool>::new("persistent").doc("Copy through pages that stay granted"))
+        .key(Key::<String>::new("operation").default("randread").doc("Of load: read, write, randread or randwrite"))
+        .key(Key::<u32>::new("bytes").default(4096_u32).doc("Of load: bytes of a request"))
+        .key(Key::<u32>::new("depth").default(1_u32).doc("Of load: requests under way"))
+        .key(Key::<u32>::new("seconds").default(3_u32).doc("Of load: how long"))
+        .memory_mib(32)
+        .xen()
+        .unix()
+        .emit();
+}
