@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mirage_lab::{Access, Domain, DomainBuilder, Lab, StopReason};
+use mirage_lab::{Access, Domain, DomainBuilder, Lab};
 use mirage_tests::image;
 
 #[path = "../guests/disk/src/pattern.rs"]
+#[allow(dead_code)]
 mod pattern;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -44,7 +45,7 @@ impl Drop for Temporary {
 /// What the domain printed, after it said that it has done its work.
 fn done(domain: &Domain) -> String {
     let mut console = domain.console();
-    match console.wait_for("\ndone", LONG) {
+    match console.wait_for("the work is done", LONG) {
         Ok(_) => domain.console().text(),
         Err(error) => panic!("{error:?}\n{}", domain.console().text()),
     }
@@ -58,7 +59,8 @@ fn what_the_guest_writes_is_on_the_disk_and_comes_back() {
         let words = format!("--work verify {words}");
         let domain = guest(lab, &words).disk("xvda", disk.path(), Access::ReadWrite).start().expect("it starts");
         let said = done(&domain);
-        for expected in ["verified 4096 pages", "flushed", "discarded: Ok(()), zeros true", "erased: Err(Unsupported)"] {
+        for expected in ["verified 4096 pages", "flushed", "discarded: Ok(()), zeros true", "erased: Err(Unsupported)"]
+        {
             assert!(said.contains(expected), "{words}: no {expected}:\n{said}");
         }
         assert!(said.contains("errors: 0,"), "{words}:\n{said}");

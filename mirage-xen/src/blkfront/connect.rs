@@ -4,13 +4,14 @@ use alloc::boxed::Box;
 use alloc::rc::{Rc, Weak};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::pin::pin;
 
 use mirage_rt::page::{Page, PagePool};
 use mirage_rt::types::block::{BlockInfo, Discard, WriteCache};
 
 use super::device::{Connected, Device, Handler};
 use super::flight::{Flight, Terms};
-use super::jobs::Flush;
+use super::jobs::Flushing;
 use super::wire::{DIRECT_SEGMENTS, PROTOCOL, SECTOR, disk_flags};
 use super::{ConnectError, MOST_RING_ORDER, MOST_SEGMENTS, Options};
 use crate::attachment::Attachment;
@@ -37,7 +38,18 @@ pub(super) struct Connection {
     pub(super) properties: Properties,
 }
 
-/// What the backend offers before it is connected.
+/// What a connection will be like.
+struct Offer {
+    frontend: Frontend,
+    watch: BackendWatch,
+    /// Pages of the ring, as a power of two.
+    order: u32,
+    terms: Terms,
+    /// The protocol is published already.
+    protocol: bool,
+}
+
+/// What is looked at of the backend's nodes before it is connected.
 const OFFER: [&str; 4] = ["online", "max-ring-page-order", "feature-max-indirect-segments", "feature-persistent"];
 
 /// What it says of the disk when it is.
@@ -58,12 +70,34 @@ const PROPERTIES: [&str; 10] = [
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Properties {
     pub(super) info: BlockInfo,
-    pub(super) flush: Flush,
+    pub(super) flush: Flushing,
 }
 
 impl Setup {
-    /// Connects to the backend, from whatever state the two are in.
-    pub(super) async fn connect(&self, device: &Weak<Device>) -> Result<Connection, ConnectError> {
+    /// Connects to the backend, from whatever state the two are in. `None` when it was given up because the device is not to
+    /// be connected any more; nothing is granted then.
+    pub(super) async fn connect(&self, device: &Rc<Device>) -> Result<Option<Connection>, ConnectError> {
+        let Some(offer) = device.unless_unwished(pin!(self.approach())).await else { return Ok(None) };
+        let Offer { frontend, mut watch, order, terms, protocol } = offer?;
+        let connected = Box::new(self.connected(terms, order, &Rc::downgrade(device))?);
+        let published = device.unless_unwished(pin!(self.publish(&frontend, &mut watch, &connected, protocol))).await;
+        let result = match published {
+            Some(Ok(properties)) => return Ok(Some(Connection { watch, frontend, connected, properties })),
+            Some(Err(error)) => {
+                frontend.report(&error.to_string()).await;
+                Err(error)
+            }
+            None => Ok(None),
+        };
+        // It may have mapped the ring already: take it away only when it has let go, if it ever does.
+        if let Err(error) = watch.part(self.options.limit).await {
+            log::warn!("{error}");
+        }
+        result
+    }
+
+    /// Waits until the backend offers itself, and settles what the connection will be like.
+    async fn approach(&self) -> Result<Offer, ConnectError> {
         let store = self.attachment.xenstore();
         let (frontend, own) = Frontend::find(store, "vbd", self.number, &["protocol"]).await?;
         let (mut watch, state, mut offer) = frontend.approach(&OFFER).await?;
@@ -85,21 +119,8 @@ impl Setup {
             segments: (segments as usize).max(DIRECT_SEGMENTS),
             persistent: self.options.persistent,
         };
-        let connected = Box::new(self.connected(terms, order, device)?);
-        if text(&own, 0) != Some(PROTOCOL) {
-            store.write(&frontend.node("protocol"), PROTOCOL.as_bytes()).await?;
-        }
-        match self.publish(&frontend, &mut watch, &connected).await {
-            Ok(properties) => Ok(Connection { watch, frontend, connected, properties }),
-            Err(error) => {
-                frontend.report(&error.to_string()).await;
-                // It may have mapped the ring already: take it away only when it has let go, if it ever does.
-                if let Err(error) = watch.part(self.options.limit).await {
-                    log::warn!("{error}");
-                }
-                Err(error)
-            }
-        }
+        let protocol = text(&own, 0) == Some(PROTOCOL);
+        Ok(Offer { frontend, watch, order, terms, protocol })
     }
 
     fn connected(&self, terms: Terms, order: u32, device: &Weak<Device>) -> Result<Connected, ConnectError> {
@@ -126,6 +147,7 @@ impl Setup {
         frontend: &Frontend,
         watch: &mut BackendWatch,
         connected: &Connected,
+        protocol: bool,
     ) -> Result<Properties, ConnectError> {
         const RING_REFERENCES: [&str; 1 << MOST_RING_ORDER] = [
             "ring-ref0",
@@ -157,6 +179,9 @@ impl Setup {
         ]);
         if !single {
             nodes.extend(RING_REFERENCES.iter().zip(&references).map(|(name, reference)| (*name, Some(*reference))));
+        }
+        if !protocol {
+            frontend.store().write(&frontend.node("protocol"), PROTOCOL.as_bytes()).await?;
         }
         // xenstored takes them in this order, and the backend looks at them when the state has changed.
         frontend.set_state(State::Initialised, &nodes).await?;
@@ -191,11 +216,11 @@ impl Properties {
         let physical = number(values, 2).filter(|size| *size > 0 && size.is_multiple_of(sector_size));
         info.physical_sector_size = physical.unwrap_or(sector_size);
         let flush = match (flag(4), flag(5)) {
-            (true, or_barrier) => Flush::Flush { or_barrier },
-            (false, true) => Flush::Barrier,
-            (false, false) => Flush::Needless,
+            (true, or_barrier) => Flushing::Flush { or_barrier },
+            (false, true) => Flushing::Barrier,
+            (false, false) => Flushing::Needless,
         };
-        info.cache = if flush == Flush::Needless { WriteCache::None } else { WriteCache::Flushed };
+        info.cache = if flush == Flushing::Needless { WriteCache::None } else { WriteCache::Flushed };
         if flag(6) {
             let sectors = |index, default| number(values, index).unwrap_or(default).div_ceil(sector_size);
             info.discard = Some(Discard::new(sectors(7, sector_size), sectors(8, 0)));

@@ -5,7 +5,8 @@ use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
+use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
 use mirage_rt::types::block::{BlockError, BlockInfo, WriteCache};
@@ -48,8 +49,8 @@ pub(super) struct State {
     pub(super) detached: bool,
     /// Requests are to be answered, but no more be given to the backend.
     pub(super) draining: bool,
-    /// The backend may still use a connection of before.
-    pub(super) parting: bool,
+    /// The backend may still use a connection of before, or begin to use one.
+    pub(super) busy: bool,
     /// Why the last attempt to connect failed.
     pub(super) failure: Option<ConnectError>,
 }
@@ -84,7 +85,7 @@ impl State {
             statistics: Statistics::default(),
             detached: false,
             draining: false,
-            parting: false,
+            busy: false,
             failure: None,
         }
     }
@@ -169,6 +170,18 @@ impl Device {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Waits for `future` while the device is to be connected; `None` as soon as it is not.
+    pub(super) async fn unless_unwished<T>(&self, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        poll_fn(|context| {
+            if self.wish.get() != Wish::Connected {
+                return Poll::Ready(None);
+            }
+            *self.supervisor.borrow_mut() = Some(context.waker().clone());
+            future.as_mut().poll(context).map(Some)
+        })
+        .await
     }
 
     /// Has what waits given to the backend, once, after all tasks that are ready now.

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use mirage_rt::page::{Page, PagePool};
 use mirage_rt::types::block::{BlockError, Operation};
 
-use super::jobs::{Flush, Job, Jobs, Piece};
+use super::jobs::{Flushing, Job, Jobs, Piece};
 use super::wire::{Blkif, DIRECT_SEGMENTS, INDIRECT_SEGMENTS, Request, Segment, operation, status};
 use super::{Broken, Statistics};
 use crate::grants::{Access, Grant, GrantError, Grants, ReadGrant, Reference};
@@ -133,12 +133,12 @@ impl Flight {
     }
 
     /// Writes a request for the next piece, or the first part of it; of how many pages.
-    pub(super) fn issue(&mut self, piece: Piece, job: &mut Job, flush: Flush) -> Result<u32, NotNow> {
+    pub(super) fn issue(&mut self, piece: Piece, job: &mut Job, flush: Flushing) -> Result<u32, NotNow> {
         let Some(id) = self.free.pop() else { return Err(NotNow::Full) };
         let device = self.terms.handle;
         let (request, asked, count) = match (job.operation, job.flushing) {
             (Operation::Flush, _) | (_, true) => {
-                let code = if flush == Flush::Barrier { operation::BARRIER } else { operation::FLUSH };
+                let code = if flush == Flushing::Barrier { operation::BARRIER } else { operation::FLUSH };
                 (Request::direct(code, device, id.into(), 0), code, 0)
             }
             (Operation::Discard { .. } | Operation::Erase { .. }, _) => {
@@ -331,7 +331,7 @@ impl Flight {
             }
             if status == status::UNSUPPORTED {
                 refused = refused.or(self.refused(asked, piece, jobs));
-                if asked == operation::FLUSH && jobs.flush == Flush::Barrier {
+                if asked == operation::FLUSH && jobs.flush == Flushing::Barrier {
                     jobs.again(piece);
                     continue;
                 }
@@ -344,12 +344,12 @@ impl Flight {
     /// Notes that the backend does not know an operation it offered.
     fn refused(&self, asked: u8, piece: Piece, jobs: &mut Jobs) -> Option<Refused> {
         match (asked, jobs.flush) {
-            (operation::FLUSH, Flush::Flush { or_barrier: true } | Flush::Barrier) => {
-                jobs.flush = Flush::Barrier;
+            (operation::FLUSH, Flushing::Flush { or_barrier: true } | Flushing::Barrier) => {
+                jobs.flush = Flushing::Barrier;
                 None
             }
             (operation::FLUSH | operation::BARRIER, _) => {
-                jobs.flush = Flush::Refused;
+                jobs.flush = Flushing::Refused;
                 Some(Refused::Flush)
             }
             (operation::DISCARD, _) if jobs.is_erase(piece) => Some(Refused::Erase),
@@ -393,7 +393,7 @@ impl Flight {
             .filter_map(|(id, slot)| slot.under_way.map(|under_way| (under_way.order, id, under_way.piece)))
             .collect();
         // The latest first: each is put before those that wait.
-        unanswered.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        unanswered.sort_unstable_by_key(|(order, ..)| core::cmp::Reverse(*order));
         let count = unanswered.len() as u64;
         for (_, id, piece) in unanswered {
             if self.take_back(id, piece, jobs, false) {

@@ -18,7 +18,7 @@ const PAGE_SECTORS: u64 = PAGE_SIZE as u64 / SECTOR as u64;
 
 /// How the backend makes data durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Flush {
+pub(super) enum Flushing {
     /// It has no cache.
     Needless,
     /// By a flush; by a barrier if it turns out not to know flushes.
@@ -69,7 +69,7 @@ pub(super) struct Jobs {
     most: usize,
     /// Who waits for room.
     wakers: Vec<Waker>,
-    pub(super) flush: Flush,
+    pub(super) flush: Flushing,
 }
 
 impl Jobs {
@@ -80,7 +80,7 @@ impl Jobs {
             waiting: VecDeque::new(),
             most,
             wakers: Vec::new(),
-            flush: Flush::Needless,
+            flush: Flushing::Needless,
         }
     }
 
@@ -192,9 +192,9 @@ impl Jobs {
         }
         if let (Operation::Write { fua: true }, Ok(()), false) = (job.operation, job.result, job.flushing) {
             match self.flush {
-                Flush::Needless => {}
-                Flush::Refused => job.result = Err(BlockError::Unsupported),
-                Flush::Flush { .. } | Flush::Barrier => {
+                Flushing::Needless => {}
+                Flushing::Refused => job.result = Err(BlockError::Unsupported),
+                Flushing::Flush { .. } | Flushing::Barrier => {
                     (job.flushing, job.open) = (true, 1);
                     self.waiting.push_front(Piece { job: piece.job, first: 0, count: 0 });
                     return;

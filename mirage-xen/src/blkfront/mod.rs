@@ -159,7 +159,7 @@ impl Control {
     /// not answer before wait, as do new ones, until [`connect`](Self::connect).
     pub async fn quiesce(&self) {
         self.device.set_wish(Wish::Quiet);
-        let quiet = |state: &State| matches!(state.link, Link::Down | Link::Broken(_, None)) && !state.parting;
+        let quiet = |state: &State| matches!(state.link, Link::Down | Link::Broken(_, None)) && !state.busy;
         self.device.until_state(quiet).await;
     }
 
@@ -178,7 +178,7 @@ impl Control {
             .until_state(|state| {
                 failure.clone_from(&state.failure);
                 let up = matches!(&state.link, Link::Up(connected) if connected.generation == generation);
-                (up && !state.parting) || matches!(state.link, Link::Broken(..)) || failure.is_some()
+                up || matches!(state.link, Link::Broken(..)) || failure.is_some()
             })
             .await;
         failure.map_or(Ok(()), Err)

@@ -35,7 +35,9 @@ pub(super) async fn start(
         kicked: Cell::new(false),
         watchers: RefCell::default(),
     });
-    let connection = setup.connect(&Rc::downgrade(&device)).await?;
+    let Some(connection) = setup.connect(&device).await? else {
+        unreachable!("nobody else has the device yet, to wish anything");
+    };
     let mut supervisor = Supervisor { device: Rc::clone(&device), setup, backend: None };
     supervisor.up(connection);
     spawn(supervisor.run());
@@ -167,9 +169,12 @@ impl Supervisor {
     }
 
     async fn connect(&mut self) {
-        let device: Weak<Device> = Rc::downgrade(&self.device);
-        match self.setup.connect(&device).await {
-            Ok(connection) => {
+        self.device.state.borrow_mut().busy = true;
+        let result = self.setup.connect(&self.device).await;
+        self.device.state.borrow_mut().busy = false;
+        match result {
+            Ok(None) => self.device.wake_watchers(),
+            Ok(Some(connection)) => {
                 log::info!("{}: connected again", self.device.name);
                 self.up(connection);
             }
@@ -192,10 +197,10 @@ impl Supervisor {
         let mut state = self.device.state.borrow_mut();
         if !core::mem::replace(&mut state.detached, true) {
             log::info!("{}: detached", self.device.name);
+            state.change();
         }
         state.jobs.fail_waiting(BlockError::Detached);
         state.jobs.wake_all();
-        state.change();
     }
 
     /// Lets go of the backend, and takes away from it what it has.
@@ -206,7 +211,7 @@ impl Supervisor {
             Link::Up(connected) => (None, connected.generation == generation),
             Link::Broken(_, None) | Link::Down => return,
         };
-        self.device.state.borrow_mut().parting = true;
+        self.device.state.borrow_mut().busy = true;
         if current && broken.is_none() {
             self.drain().await;
         }
@@ -242,7 +247,7 @@ impl Supervisor {
             }
         }
         let mut state = self.device.state.borrow_mut();
-        (state.parting, state.draining) = (false, false);
+        (state.busy, state.draining) = (false, false);
         drop(state);
         self.device.wake_watchers();
     }

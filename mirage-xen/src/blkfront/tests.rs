@@ -1,16 +1,18 @@
+use std::format;
 use std::future::poll_fn;
 use std::string::ToString;
 use std::vec::Vec;
 
 use mirage_rt::page::Page;
 use mirage_rt::runtime::{spawn, yield_now};
-use mirage_rt::time::sleep;
 use mirage_rt::types::block::{Discard, Done, WriteCache};
 
 use super::*;
 use crate::model::{Blkback, DiskFeatures, DiskMischief, Machine};
 use wire::operation;
 
+mod connection;
+mod hostile;
 mod requests;
 
 const XVDA: u32 = 51712;
@@ -53,7 +55,12 @@ fn is_pattern(pages: &[Page], seed: usize) -> bool {
 
 async fn write(device: &Blkfront, sector: u64, count: usize, seed: usize, fua: bool) -> Result<(), BlockError> {
     let (result, pages) = device.submit(Request::write(sector, filled(&device.pool(), count, seed), fua)).await;
-    assert!(pages.len() == count && is_pattern(&pages, seed), "pages come back as they were");
+    let same = is_pattern(&pages, seed);
+    assert!(
+        pages.len() == count && same,
+        "{} of {count} pages come back as they were: {same}, {result:?}",
+        pages.len()
+    );
     result
 }
 

@@ -107,6 +107,8 @@ struct Backend {
     frontend: String,
     state: State,
     link: Option<Link>,
+    /// What the frontend has published is for the backend before this one, whose answers may lie over requests.
+    stale: bool,
     gone: bool,
 }
 
@@ -159,6 +161,7 @@ impl Blkback {
             frontend: frontend.clone(),
             state: State::Initialising,
             link: None,
+            stale: false,
             gone: false,
         }));
     }
@@ -360,6 +363,7 @@ impl Backend {
             }
             Some(State::Initialising) => {
                 self.disconnect(world);
+                self.stale = true;
                 self.set_state(State::Initialising);
                 return true;
             }
@@ -376,8 +380,11 @@ impl Backend {
             self.set_state(State::Connected);
             return true;
         }
-        match (self.state, self.frontend_state()) {
+        let frontend = self.frontend_state();
+        self.stale &= matches!(frontend, State::Initialised | State::Connected);
+        match (self.state, frontend) {
             (State::Initialising, _) => self.offer(),
+            (State::InitWait, State::Initialised | State::Connected) if self.stale => return false,
             (State::InitWait, State::Initialised | State::Connected) => match self.connect(world) {
                 Some(link) => {
                     self.link = Some(link);

@@ -38,7 +38,7 @@ impl Connector for Disk {
         Box::pin(async move {
             self.run(values).await?;
             // There is no network to be had here.
-            println!("done");
+            println!("the work is done");
             core::future::pending().await
         })
     }
