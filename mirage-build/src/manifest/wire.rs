@@ -13,6 +13,7 @@ const MEMORY: u8 = 3;
 const NETWORK: u8 = 4;
 const KEY: u8 = 5;
 const BLOCK: u8 = 6;
+const CONSOLE: u8 = 7;
 
 const REQUIRED: u8 = 1;
 const LIBRARY: u8 = 2;
@@ -60,6 +61,9 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
     }
     for block in &manifest.blocks {
         record(&mut out, BLOCK, &fields(&[block.name.as_bytes(), block.key_prefix.as_bytes()]));
+    }
+    for console in &manifest.consoles {
+        record(&mut out, CONSOLE, console.as_bytes());
     }
     for key in &manifest.keys {
         let presence = u8::from(key.required) * REQUIRED + u8::from(key.library) * LIBRARY;
@@ -117,7 +121,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
         other => return Err(DecodeError::Version(other)),
     }
     let (mut name, mut version, mut memory_mib) = (None, None, None);
-    let (mut networks, mut blocks, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut networks, mut blocks) = (Vec::new(), Vec::new());
+    let (mut consoles, mut keys) = (Vec::new(), Vec::new());
     while !reader.rest.is_empty() {
         let tag = reader.byte()?;
         let mut payload = Reader { rest: reader.field()? };
@@ -127,6 +132,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
             MEMORY => memory_mib = Some(u32::from_le_bytes(payload.array()?)),
             NETWORK => networks.push(ManifestNetwork { name: payload.text()?, key_prefix: payload.text()? }),
             BLOCK => blocks.push(ManifestBlock { name: payload.text()?, key_prefix: payload.text()? }),
+            CONSOLE => consoles.push(payload.rest_text()?),
             KEY => keys.push(decode_key(&mut payload)?),
             _ => {}
         }
@@ -137,6 +143,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
         memory_mib: memory_mib.ok_or(DecodeError::Missing("memory"))?,
         networks,
         blocks,
+        consoles,
         keys,
     })
 }

@@ -154,6 +154,7 @@ fn manifest(image: &Path, bytes: &[u8]) -> Result<Manifest, RunError> {
             memory_mib: 32,
             networks: Vec::new(),
             blocks: Vec::new(),
+            consoles: Vec::new(),
             keys: Vec::new(),
         }),
         Err(error) => Err(RunError(format!("{} can't be run on Xen: {error}", image.display()))),

@@ -130,6 +130,7 @@ mod tests {
             memory_mib: 16,
             networks: networks.collect(),
             blocks: Vec::new(),
+            consoles: Vec::new(),
             keys: keys.collect(),
         }
     }

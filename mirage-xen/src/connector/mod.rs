@@ -4,7 +4,9 @@
 //! the others.
 
 mod block;
+mod console;
 mod network;
 
 pub use block::blocks;
+pub use console::{consoles, first_console};
 pub use network::networks;
