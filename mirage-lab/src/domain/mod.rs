@@ -211,13 +211,15 @@ impl Domain {
     }
 
     /// Writes its memory as an ELF core (`xl dump-core`) to a file of the host. A domain that has crashed can be dumped as well.
+    /// It takes many minutes: xl asks for every page frame below 4 GiB, and in the lab each question is slow.
     ///
     /// # Errors
     ///
-    /// If xl fails or the file can't be written.
-    pub fn dump_core(&self, file: &Path) -> Result<(), CommandError> {
+    /// If xl fails or takes longer than `limit`, or the file can't be written.
+    pub fn dump_core(&self, file: &Path, limit: Duration) -> Result<(), CommandError> {
         let path = format!("/tmp/{}.core", self.name);
-        self.xl("dump-core", &path)?;
+        let script = format!("exec xl dump-core {} {path}", self.name);
+        self.lab.dom0_within(&script, limit)?.checked(&script)?;
         let copied = self.lab.get(&path, file);
         self.lab.dom0_checked(&format!("rm {path}"))?;
         copied

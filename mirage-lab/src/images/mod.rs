@@ -129,6 +129,7 @@ impl Images {
 pub(crate) fn channels(cache: &Cache) -> Result<PathBuf, SetupError> {
     const BACKEND: &str = "usr/libexec/xen-qemu-system-i386";
     const FILE: &str = "channels.cpio";
+    const FORM: &[u8] = b"with a keymap";
     let words = [CHANNELS.wanted, CHANNELS.prefixes].into_iter().flatten().map(|word| word.as_bytes());
     let name = format!("channels-{}", key([FORM, BACKEND.as_bytes()].into_iter().chain(words)));
     if !cache.path(&name).exists() {
@@ -138,6 +139,8 @@ pub(crate) fn channels(cache: &Cache) -> Result<PathBuf, SetupError> {
             crate::cache::remove(&unpacked)?;
             let tree = Tree::unpack(cache, &lock, &CHANNELS, &unpacked)?;
             let mut root = Root::empty(&tree);
+            // It wants one although nobody has a keyboard.
+            root.archive.file("usr/share/qemu/keymaps/en-us", 0o644, "");
             let built = root.file(BACKEND).and_then(|()| save(folder, FILE, root));
             crate::cache::remove(&unpacked)?;
             built

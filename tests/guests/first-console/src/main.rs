@@ -24,6 +24,8 @@ async fn main(devices: Devices, _: Keys) -> mirage_rt::Result {
                     mirage_rt::println!("flood {number:05} {}", "x".repeat(80));
                 }
                 let took = mirage_rt::now().saturating_duration_since(before);
+                // Or the news would be lost, too.
+                console.flush().await?;
                 mirage_rt::println!("flooded in {} us, lost {}", took.as_micros(), Runtime::current().console_lost());
             }
             // Waiting: nothing is lost.
