@@ -59,14 +59,9 @@ impl Console {
     ///
     /// Dropping the future loses nothing.
     pub async fn read(&self, buffer: &mut [u8]) -> Result<usize, ConsoleError> {
-        let mut ahead = self.inner.ahead.borrow_mut();
-        if !ahead.bytes.is_empty() {
-            let count = ahead.bytes.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&ahead.bytes[..count]);
-            ahead.bytes.drain(..count);
+        if let Some(count) = self.inner.ahead.borrow_mut().take(buffer) {
             return Ok(count);
         }
-        drop(ahead);
         poll_fn(|context| self.inner.device.poll_read(context, buffer)).await
     }
 
@@ -130,6 +125,14 @@ impl Console {
 }
 
 impl Ahead {
+    /// Takes bytes, if there are any.
+    fn take(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        let count = self.bytes.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.bytes[..count]);
+        self.bytes.drain(..count);
+        (count > 0).then_some(count)
+    }
+
     /// Takes a whole line; at the end of the stream, and of a long line, what there is.
     fn line(&mut self, ended: bool) -> Option<String> {
         if self.skip_feed && self.bytes.first() == Some(&b'\n') {
