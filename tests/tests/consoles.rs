@@ -47,24 +47,6 @@ fn the_first_console_is_read_and_nothing_waits_for_who_reads_it() {
 }
 
 #[test]
-fn a_channel_is_a_further_console() {
-    let Some(lab) = Lab::shared_or_skip() else { return };
-    lab.provide_channels().expect("Debian has QEMU for Xen");
-    let domain = lab.domain(image("consoles")).memory(8).config_line("channel=[\"connection=pty,name=control\"]");
-    let domain = domain.start().expect("the domain starts");
-    let mut console = domain.console();
-    console.wait_for("ready", LONG).expect("the console connects");
-    let tty = format!("$(xenstore-read /local/domain/{}/device/console/1/tty)", domain.number());
-    let answer = lab.dom0_checked(&format!(
-        "exec 3<>{tty}; stty -F /dev/fd/3 raw -echo 2>/dev/null; echo Moin >&3; head -n 1 <&3; echo many >&3; head -n 1000 <&3 | tail -n 1; echo end >&3"
-    ));
-    let report = domain.exit(LONG).expect("it ends");
-    let answer = answer.unwrap_or_else(|error| panic!("{error}: {}", report.console));
-    assert!(answer.contains("you said: Moin") && answer.contains("line 0999"), "{answer}");
-    assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(0)), "{}", report.console);
-}
-
-#[test]
 fn a_program_without_its_channel_says_what_is_missing() {
     let Some(lab) = Lab::shared_or_skip() else { return };
     let domain = lab.domain(image("consoles")).memory(8).start().expect("the domain starts");
