@@ -142,6 +142,7 @@ mod tests {
             memory_mib: 16,
             networks: Vec::new(),
             blocks: blocks.iter().map(block).collect(),
+            consoles: Vec::new(),
             keys: Vec::new(),
         }
     }
