@@ -3,7 +3,7 @@
 use crate::cache::Cache;
 use crate::domain::DomainBuilder;
 use crate::error::{CommandError, ForwardError, StartError};
-use crate::images::{self, Images};
+use crate::images::Images;
 use crate::link::{Answers, Link};
 use crate::monitor::Monitor;
 use crate::protocol::{DomainState, Kind, take_u32, take_u64};
@@ -31,11 +31,13 @@ pub struct LabOptions {
     pub(crate) memory_mib: u32,
     pub(crate) dom0_memory_mib: u32,
     pub(crate) count_instructions: bool,
+    pub(crate) processor: String,
 }
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self { memory_mib: 2048, dom0_memory_mib: 512, count_instructions: false }
+        let processor = crate::qemu::PROCESSOR.to_owned();
+        Self { memory_mib: 2048, dom0_memory_mib: 512, count_instructions: false, processor }
     }
 }
 
@@ -56,6 +58,16 @@ impl LabOptions {
     #[must_use]
     pub fn dom0_memory(mut self, mib: u32) -> Self {
         self.dom0_memory_mib = mib;
+        self
+    }
+
+    /// The machine's processor, as in QEMU's `-cpu`: by default a plain one of 64 bits. `max,-smap` has all that QEMU can emulate
+    /// and dom0 can bear, AVX2 and SMEP among it. Whichever it is, it needs `svm` and `npt`.
+    ///
+    /// QEMU before 9.1 does not tell Xen when a domain turns AVX on (XSETBV): there it is off again after Xen ran another domain.
+    #[must_use]
+    pub fn processor(mut self, model: &str) -> Self {
+        model.clone_into(&mut self.processor);
         self
     }
 
@@ -81,7 +93,6 @@ struct Inner {
     link: Link,
     monitor: Mutex<Monitor>,
     domains: AtomicU32,
-    channels: Mutex<bool>,
     images: Images,
     // Last, so that the channels are closed before the machine is ended.
     machine: Qemu,
@@ -162,14 +173,7 @@ impl Lab {
         if ready.only(limit).is_err() {
             return Err(StartError::NotReady { after: limit, log: machine.log().tail(4000) });
         }
-        let inner = Inner {
-            link,
-            monitor: Mutex::new(monitor),
-            domains: AtomicU32::new(1),
-            channels: Mutex::new(false),
-            images,
-            machine,
-        };
+        let inner = Inner { link, monitor: Mutex::new(monitor), domains: AtomicU32::new(1), images, machine };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -304,26 +308,6 @@ impl Lab {
     /// A path of the host for a file that goes with the lab.
     pub(crate) fn scratch(&self, name: &str) -> PathBuf {
         self.inner.machine.share().join(format!("scratch-{}-{name}", self.number()))
-    }
-
-    /// Gives dom0 the backend of channels (`channel = [...]`), which is QEMU; the first call fetches its packages. xenconsoled has
-    /// only a domain's first console.
-    ///
-    /// # Errors
-    ///
-    /// If the packages can't be fetched or dom0 has no room.
-    pub fn provide_channels(&self) -> Result<(), CommandError> {
-        let mut provided = self.inner.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*provided {
-            let archive = Cache::open().and_then(|cache| images::channels(&cache));
-            let archive = archive.map_err(|error| CommandError::Refused(error.to_string()))?;
-            self.put(&archive, "/tmp/channels.cpio")?;
-            self.dom0_checked(
-                "cd / && cpio -idu < /tmp/channels.cpio 2>/dev/null && rm /tmp/channels.cpio && mkdir -p /var/run/xen /var/lib/xen",
-            )?;
-            *provided = true;
-        }
-        Ok(())
     }
 
     /// Forwards a TCP port of the host's 127.0.0.1 to a guest.

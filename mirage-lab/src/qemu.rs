@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 /// PV dom0s die on processors with SMAP; rdrand spares xl two seconds per domain; svm and npt are what PVH guests need.
-const PROCESSOR: &str = "qemu64,+svm,+npt,+rdrand";
+pub(crate) const PROCESSOR: &str = "qemu64,+svm,+npt,+rdrand";
 const HYPERVISOR_WORDS: &str = "console=com1 com1=115200 noreboot loglvl=info guest_loglvl=info \
     dom0_max_vcpus=1 spec-ctrl=no xpti=no";
 /// The network of the machine, and what QEMU calls it when ports are forwarded.
@@ -233,7 +233,7 @@ fn arguments(command: &mut Command, images: &Images, share: &Path, options: &Lab
             false => &["-accel", "tcg,thread=multi,tb-size=512"][..],
             true => &["-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=0,sleep=off"],
         })
-        .args(["-M", "pc", "-cpu", PROCESSOR, "-smp", "1"])
+        .args(["-M", "pc", "-cpu", &options.processor, "-smp", "1"])
         .args(["-m", &format!("{}M", options.memory_mib)])
         .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
         .args(["-kernel", "images/xen", "-append", &format!("{HYPERVISOR_WORDS} dom0_mem={dom0}M,max:{dom0}M")])

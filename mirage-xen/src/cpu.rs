@@ -102,6 +102,39 @@ pub unsafe fn enable_no_execute() {
     }
 }
 
+/// Turns on what protects ring 0 from memory of user programs (SMEP, SMAP, UMIP), and the registers of AVX and AVX-512, as far as
+/// the processor has them. An image has no user programs, so the first three can only stop what is wrong.
+///
+/// # Safety
+///
+/// Ring 0, in long mode, and no page is mapped for user programs.
+pub unsafe fn enable_features() {
+    const UMIP: u64 = 1 << 11;
+    const OSXSAVE: u64 = 1 << 18;
+    const SMEP: u64 = 1 << 20;
+    const SMAP: u64 = 1 << 21;
+    /// x87, SSE, AVX, and the three parts of AVX-512. Whoever has one of these has all that it needs.
+    const VECTOR_STATE: u32 = 0xE7;
+    let when = |register: u32, bit: u32, feature: u64| if register & 1 << bit != 0 { feature } else { 0 };
+    let xsave = when(cpuid(1, 0).ecx, 26, OSXSAVE);
+    let mut features = xsave;
+    if cpuid(0, 0).eax >= 7 {
+        let leaf = cpuid(7, 0);
+        features |= when(leaf.ebx, 7, SMEP) | when(leaf.ebx, 20, SMAP) | when(leaf.ecx, 2, UMIP);
+    }
+    // SAFETY: promised by the caller; the processor has each feature that is turned on, and OSXSAVE makes XSETBV exist. XCR0
+    // takes any complete set of parts that the processor names.
+    unsafe {
+        let before: u64;
+        asm!("mov {}, cr4", out(reg) before, options(nomem, nostack, preserves_flags));
+        asm!("mov cr4, {}", in(reg) before | features, options(nostack, preserves_flags));
+        if xsave != 0 {
+            let parts = cpuid(0xD, 0).eax & VECTOR_STATE;
+            asm!("xsetbv", in("ecx") 0, in("eax") parts, in("edx") 0, options(nomem, nostack, preserves_flags));
+        }
+    }
+}
+
 /// Makes the page tables at `root` the current ones.
 ///
 /// # Safety

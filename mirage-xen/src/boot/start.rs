@@ -99,8 +99,11 @@ pub unsafe fn start(image: &'static Image, start_info: u64) -> ! {
     if !cpu::has_no_execute() {
         refuse(format_args!("this processor cannot forbid execution (NX): enable it in the host's firmware"));
     }
-    // SAFETY: ring 0, and the processor has it.
-    unsafe { cpu::enable_no_execute() };
+    // SAFETY: ring 0, and the processor has it; the entry code maps nothing for user programs, and neither does what follows.
+    unsafe {
+        cpu::enable_no_execute();
+        cpu::enable_features();
+    }
 
     let mut info = StartInfo::default();
     if let Err(error) = start_info::read(&Early, start_info, &mut info) {
