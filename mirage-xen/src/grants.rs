@@ -6,6 +6,9 @@
 //!
 //! Entry layout and flags: `xen/grant_table.h`, `struct grant_entry_v1`.
 
+#[allow(unsafe_code)]
+pub mod foreign;
+
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};

@@ -44,6 +44,11 @@ impl<'a> SharedBytes<'a> {
         Self { base, length, memory: PhantomData }
     }
 
+    /// Where the memory is.
+    pub(crate) fn address(&self) -> u64 {
+        self.base.as_ptr().addr() as u64
+    }
+
     /// Number of bytes in the view.
     pub const fn len(&self) -> usize {
         self.length

@@ -181,6 +181,16 @@ impl World {
         self.memory.clone()
     }
 
+    /// The memory of one of the guest's frames.
+    pub(super) fn frame(&self, frame: Frame) -> Option<SharedBytes<'static>> {
+        self.memory.frame(frame)
+    }
+
+    /// A page that nobody else has, for ever.
+    pub(super) fn take_shared(&self) -> SharedBytes<'static> {
+        self.memory.take_shared()
+    }
+
     /// Adds something that runs in the other domain.
     pub fn add_service(&self, service: Box<dyn Service>) {
         self.services.borrow_mut().push(service);

@@ -6,21 +6,21 @@
 //! ever happen again is a test's failure, and reported at once.
 
 mod blkback;
-mod conback;
 #[allow(unsafe_code)]
 mod hypervisor;
 mod machine;
 #[allow(unsafe_code)]
 mod memory;
+mod neighbour;
 mod netback;
 mod ring;
 mod xenstored;
 
 pub use blkback::{Blkback, DiskFeatures, DiskMischief};
-pub use conback::Conback;
 pub use hypervisor::{BackendPort, GrantFault, Guest, Mapping, Plan, Service, World};
 pub use machine::Machine;
 pub use memory::GUEST_PAGES;
+pub use neighbour::{NEIGHBOUR, Neighbour};
 pub use netback::{Features, Frame, Mischief, Netback};
 pub use ring::BackRing;
 pub use xenstored::{Daemon, GUEST_PATH, Store};
