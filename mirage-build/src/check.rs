@@ -34,8 +34,18 @@ pub(crate) fn check(config: &Config, name: &str, version: &str, package_dir: &Pa
     let mut keys = application_keys(&config.keys, &library, &mut mistakes);
     keys.extend(library);
     check_memory(config.memory_mib, &devices, &mut mistakes);
+    if let Some(most) = config.memory_max_mib.filter(|&most| most < config.memory_mib) {
+        mistakes.push(Diagnostic::MemoryMaximum { declared: config.memory_mib, most });
+    }
     if mistakes.is_empty() {
-        Ok(Model { name: name.to_owned(), version: version.to_owned(), memory_mib: config.memory_mib, devices, keys })
+        Ok(Model {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            memory_mib: config.memory_mib,
+            memory_max_mib: config.memory_max_mib,
+            devices,
+            keys,
+        })
     } else {
         Err(mistakes)
     }
@@ -59,13 +69,6 @@ fn devices(config: &Config, package_dir: &Path, mistakes: &mut Vec<Diagnostic>) 
             DeviceKind::Block => {
                 let index = blocks(&devices).count();
                 devices.push(Device::Block(attached(config, device, index)));
-            }
-            DeviceKind::Console => devices.push(Device::Console { name }),
-            DeviceKind::FirstConsole => {
-                if devices.iter().any(|device| matches!(device, Device::FirstConsole { .. })) {
-                    mistakes.push(Diagnostic::SecondFirstConsole(name.clone()));
-                }
-                devices.push(Device::FirstConsole { name });
             }
             DeviceKind::Folder(path) => match folder::read(&name, &package_dir.join(path), Limits::DEFAULT) {
                 Ok(folder) => devices.push(Device::Folder { name, folder }),
@@ -137,8 +140,8 @@ fn check_memory(declared: u32, devices: &[Device], mistakes: &mut Vec<Diagnostic
     let embedded: u64 = devices
         .iter()
         .map(|device| match device {
+            Device::Network(_) | Device::Block(_) => 0,
             Device::Folder { folder, .. } => folder.size,
-            _ => 0,
         })
         .sum();
     let least = LEAST_MEMORY_MIB + embedded.div_ceil(1024 * 1024);

@@ -14,6 +14,7 @@ pub struct Config {
     pub(crate) devices: Vec<DeviceDeclaration>,
     pub(crate) keys: Vec<KeyDeclaration>,
     pub(crate) memory_mib: u32,
+    pub(crate) memory_max_mib: Option<u32>,
     pub(crate) xen: bool,
     pub(crate) unix: bool,
 }
@@ -30,8 +31,6 @@ pub(crate) struct DeviceDeclaration {
 pub(crate) enum DeviceKind {
     Network,
     Block,
-    Console,
-    FirstConsole,
     Folder(PathBuf),
 }
 
@@ -52,6 +51,7 @@ impl Config {
             devices: Vec::new(),
             keys: Vec::new(),
             memory_mib: DEFAULT_MEMORY_MIB,
+            memory_max_mib: None,
             xen: false,
             unix: false,
         }
@@ -82,25 +82,6 @@ impl Config {
         self
     }
 
-    /// A console besides the first one: `mirage_rt::console::Console` in `Devices`, a stream of bytes both ways.
-    ///
-    /// On Xen it is the channel of this name in the domain's configuration (xen-pv-channel(7)). On Unix it is a socket that
-    /// the program makes, or a terminal that is there, under the path that `--NAME-console` gives; without that key nobody is
-    /// at its other end.
-    pub fn console(mut self, name: impl Into<String>) -> Self {
-        self.devices.push(DeviceDeclaration { name: name.into(), kind: DeviceKind::Console });
-        self
-    }
-
-    /// The first console as a stream of bytes both ways: `mirage_rt::console::Console` in `Devices`, for programs that read
-    /// what somebody types. The log and `println!` go there in any case.
-    ///
-    /// On Xen it is what `xl console` opens, on Unix standard input and output.
-    pub fn first_console(mut self, name: impl Into<String>) -> Self {
-        self.devices.push(DeviceDeclaration { name: name.into(), kind: DeviceKind::FirstConsole });
-        self
-    }
-
     /// A read-only folder, embedded in the program: `mirage_rt::kv::Embedded` in `Devices`.
     ///
     /// `folder` is relative to the package. Every file below it is taken, hidden ones too.
@@ -115,9 +96,19 @@ impl Config {
         self
     }
 
-    /// Memory of the domain on Xen, MiB. 16 when it is not called.
+    /// Memory of the domain on Xen, MiB. 16 when it is not called. The program's stack has 256 KiB of it.
     pub fn memory_mib(mut self, mib: u32) -> Self {
         self.memory_mib = mib;
+        self
+    }
+
+    /// Memory that the domain may grow to while it runs, MiB, at least what [`memory_mib`](Config::memory_mib) says. The image then
+    /// has a balloon: it gives memory back and takes it again as `xl mem-set` wants, and `mirage_rt::memory::pressure` tells when
+    /// memory gets short.
+    ///
+    /// For a balloon that only gives back and takes again what the domain starts with, say the same number twice.
+    pub fn memory_max_mib(mut self, mib: u32) -> Self {
+        self.memory_max_mib = Some(mib);
         self
     }
 

@@ -27,13 +27,13 @@ pub struct Launch {
     pub kernel: String,
     /// Memory, MiB.
     pub memory: String,
+    /// Memory that it may grow to, MiB, if it has a balloon.
+    pub memory_max: Option<String>,
     /// One for each network, in order: the options of `xl-network-configuration`, such as `bridge=xenbr0`.
     pub vifs: Vec<String>,
     /// One for each disk, in order: the options of `xl-disk-configuration`, such as `format=raw, vdev=xvda, access=rw,
     /// target=/srv/data.img`. The program finds its disks by `vdev`, see [`virtual_disk`].
     pub disks: Vec<String>,
-    /// Channels, which are consoles besides the first one: one `channel` entry each (xen-pv-channel(7)).
-    pub channels: Vec<String>,
     /// The kernel's command line: boot keys, quoted as for a POSIX shell.
     pub command_line: String,
     /// What happens to the domain after a crash: `destroy`, `restart`, `preserve` ...
@@ -50,6 +50,7 @@ impl Launch {
             name: manifest.name.clone(),
             kernel: kernel.to_owned(),
             memory: manifest.memory_mib.to_string(),
+            memory_max: manifest.memory_max_mib.map(|most| most.to_string()),
             vifs: manifest.networks.iter().map(|_| "bridge=xenbr0".to_owned()).collect(),
             disks: manifest
                 .blocks
@@ -60,7 +61,6 @@ impl Launch {
                     disk(index, &file.to_string_lossy())
                 })
                 .collect(),
-            channels: manifest.consoles.iter().map(|name| format!("connection=pty, name={name}")).collect(),
             command_line: manifest
                 .keys
                 .iter()
@@ -73,12 +73,13 @@ impl Launch {
         }
     }
 
-    /// The same with `@NAME@`, `@KERNEL@`, `@MEMORY@`, `@VIF:network@`, `@DISK:disk@` (a path) and `@EXTRA@` for tools to fill in.
+    /// The same with `@NAME@`, `@KERNEL@`, `@MEMORY@`, `@MEMORY_MAX@`, `@VIF:network@`, `@DISK:disk@` (a path) and `@EXTRA@` for tools to fill in.
     pub fn template(manifest: &Manifest) -> Launch {
         Launch {
             name: "@NAME@".to_owned(),
             kernel: "@KERNEL@".to_owned(),
             memory: "@MEMORY@".to_owned(),
+            memory_max: manifest.memory_max_mib.map(|_| "@MEMORY_MAX@".to_owned()),
             vifs: manifest.networks.iter().map(|network| format!("@VIF:{}@", network.name)).collect(),
             disks: manifest
                 .blocks
@@ -101,6 +102,9 @@ impl Launch {
         line(&mut out, format_args!("type = \"pvh\""));
         line(&mut out, format_args!("kernel = {}", quote(&self.kernel)));
         line(&mut out, format_args!("memory = {}", one_line(&self.memory)));
+        if let Some(most) = &self.memory_max {
+            line(&mut out, format_args!("maxmem = {}", one_line(most)));
+        }
         line(&mut out, format_args!("vcpus = 1"));
         line(&mut out, format_args!("extra = {}", quote(&self.command_line)));
         if !self.vifs.is_empty() {
@@ -109,9 +113,6 @@ impl Launch {
         if !self.disks.is_empty() {
             line(&mut out, format_args!("disk = [ {} ]", quote_all(&self.disks)));
         }
-        if !self.channels.is_empty() {
-            line(&mut out, format_args!("channel = [ {} ]", quote_all(&self.channels)));
-        }
         line(&mut out, format_args!("on_poweroff = \"destroy\""));
         line(&mut out, format_args!("on_reboot = \"restart\""));
         line(&mut out, format_args!("on_crash = {}", quote(&self.on_crash)));
@@ -119,8 +120,7 @@ impl Launch {
     }
 }
 
-/// The name of the disk that the `index`th `.block(..)` of build.rs is in a domain: `xvda` for 0.
-/// As in Xen's vbd naming, `xvdaa` follows `xvdz`.
+/// The name of the disk that the `index`th `.block(..)` of build.rs is in a domain: `xvda` for 0.As in Xen's vbd naming, `xvdaa` follows `xvdz`.
 pub fn virtual_disk(index: usize) -> String {
     let mut letters = Vec::new();
     let mut rest = index + 1;
@@ -145,9 +145,6 @@ fn comments(manifest: &Manifest) -> Vec<String> {
     for (index, block) in manifest.blocks.iter().enumerate() {
         let (disk, name) = (virtual_disk(index), &block.name);
         comments.push(format!("{disk}: block device `{name}`; its file is made with `truncate -s 64M {name}.img`"));
-    }
-    for name in &manifest.consoles {
-        comments.push(format!("channel {name}: console `{name}`; `xl list -l` shows its terminal"));
     }
     comments.push("Boot keys for `extra`:".to_owned());
     for key in &manifest.keys {

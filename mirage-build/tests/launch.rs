@@ -17,12 +17,12 @@ fn manifest() -> Manifest {
         name: "site".into(),
         version: "0.1.0".into(),
         memory_mib: 8,
+        memory_max_mib: Some(12),
         networks: vec![ManifestNetwork { name: "service".into(), key_prefix: String::new() }],
         blocks: vec![
             ManifestBlock { name: "data".into(), key_prefix: "data-".into() },
             ManifestBlock { name: "log".into(), key_prefix: "log-".into() },
         ],
-        consoles: vec!["control".into()],
         keys: vec![key("greeting", Some("Moin"), false), key("owner", None, true), key("peer", None, false)],
     }
 }
@@ -35,7 +35,6 @@ fn what_the_manifest_says() {
 # vif 0: network `service`
 # xvda: block device `data`; its file is made with `truncate -s 64M data.img`
 # xvdb: block device `log`; its file is made with `truncate -s 64M log.img`
-# channel control: console `control`; `xl list -l` shows its terminal
 # Boot keys for `extra`:
 #   --greeting TEXT  About it (default Moin)
 #   --owner TEXT  About it (required)
@@ -44,11 +43,11 @@ name = "site"
 type = "pvh"
 kernel = "/srv/site"
 memory = 8
+maxmem = 12
 vcpus = 1
 extra = "--owner TEXT"
 vif = [ "bridge=xenbr0" ]
 disk = [ "format=raw, vdev=xvda, access=rw, target=/srv/data.img", "format=raw, vdev=xvdb, access=rw, target=/srv/log.img" ]
-channel = [ "connection=pty, name=control" ]
 on_poweroff = "destroy"
 on_reboot = "restart"
 on_crash = "destroy"
@@ -71,6 +70,7 @@ name = "site"
 type = "pvh"
 kernel = "/srv/a \"b\"\\c"
 memory = 8
+maxmem = 12
 vcpus = 1
 extra = "--greeting 'Moin \"du\"'\n"
 disk = [ "format=raw, vdev=xvda, target=/srv/disk", "file:/srv/x,xvdb,r" ]

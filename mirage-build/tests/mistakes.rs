@@ -185,6 +185,15 @@ fn control_characters() {
 }
 
 #[test]
+fn memory_that_shrinks_to_its_maximum() {
+    assert_eq!(
+        found(base().memory_mib(16).memory_max_mib(8)),
+        ["the domain starts with 16 MiB of memory and is to grow to 8 MiB: raise `.memory_max_mib(..)` or lower \
+          `.memory_mib(..)` in build.rs"]
+    );
+}
+
+#[test]
 fn too_little_memory() {
     assert_eq!(
         found(base().memory_mib(3)),

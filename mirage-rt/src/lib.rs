@@ -31,6 +31,7 @@ mod deadlines;
 mod error;
 pub mod keys;
 pub mod kv;
+pub mod memory;
 pub mod net;
 pub mod packet;
 pub mod page;

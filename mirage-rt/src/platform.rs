@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use once_cell::race::OnceBox;
 
 use crate::runtime::Runtime;
-use crate::time::{Instant, UnixTime};
+use crate::time::{Duration, Instant, UnixTime};
 use crate::types::random::RandomError;
 
 /// The ground a runtime stands on. All methods are called on the runtime's own thread.
@@ -43,6 +43,12 @@ pub trait Platform {
 
     /// A handle that ends [`park`](Platform::park), from any thread.
     fn unparker(&self) -> Arc<dyn Unpark>;
+
+    /// How long the machine's processor ran for others while there was work for it here, since the machine started; `None` where
+    /// nobody counts it.
+    fn stolen_time(&self) -> Option<Duration> {
+        None
+    }
 
     /// Wakes every waker that the platform keeps. Called when a runtime ends: its tasks are dropped then, and a task whose
     /// only way to be woken is a device of the platform would stay for ever, and the device with it.

@@ -12,7 +12,7 @@ use mirage_rt::Result;
 use mirage_rt::boot::{Boot, Connectors, ExitCode, MainFuture, Unikernel};
 use mirage_rt::platform::{Hooks, Look, Platform, Unpark};
 use mirage_rt::runtime::Runtime;
-use mirage_rt::time::{Instant, UnixTime};
+use mirage_rt::time::{Duration, Instant, UnixTime};
 use mirage_rt::types::random::RandomError;
 
 use crate::attachment::Attachment;
@@ -24,6 +24,7 @@ use crate::power;
 use crate::single::Single;
 use crate::terminal::{self, Output};
 use crate::warning::debug;
+use crate::xen;
 
 static CURRENT: Single<RefCell<Option<Runtime>>> = Single::empty();
 
@@ -59,6 +60,8 @@ struct XenPlatform {
     /// Never dropped, as is all that lasts as long as the machine: an image has no code for what cannot happen.
     attachment: &'static Attachment,
     woken: Arc<Woken>,
+    /// Stolen time of the processors before this one, and what was last counted of this one.
+    stolen: Cell<(u64, u64)>,
 }
 
 #[derive(Default)]
@@ -89,6 +92,15 @@ impl Platform for XenPlatform {
 
     fn console_lost(&self) -> u64 {
         self.attachment.console().lost()
+    }
+
+    fn stolen_time(&self) -> Option<Duration> {
+        let counted = xen::stolen_time().ok()?;
+        let (before, last) = self.stolen.get();
+        // After a resume the processor is a new one, which counts from zero.
+        let before = if counted < last { before + last } else { before };
+        self.stolen.set((before, counted));
+        Some(Duration::from_nanos(before + counted))
     }
 
     fn park(&self, deadline: Option<Instant>) {
@@ -146,7 +158,8 @@ pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, connect:
     };
     terminal::run(attachment.console());
     let clock = xen.clock();
-    let platform = Rc::new(XenPlatform { clock, monotonic: Monotonic::default(), attachment, woken: Arc::default() });
+    let (monotonic, woken, stolen) = (Monotonic::default(), Arc::default(), Cell::default());
+    let platform = Rc::new(XenPlatform { clock, monotonic, attachment, woken, stolen });
     let runtime = Runtime::new(platform.clone());
     let _entered = runtime.enter();
     let suspend = || platform.suspend();

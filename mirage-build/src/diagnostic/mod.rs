@@ -38,14 +38,19 @@ pub enum Diagnostic {
     TooManyNetworks(usize),
     /// More disks than a domain may have.
     TooManyBlocks(usize),
-    /// The first console is declared once more, under this name.
-    SecondFirstConsole(String),
     /// Less memory than any image needs, MiB.
     MemoryTooSmall {
         /// What was declared.
         declared: u32,
         /// The least that could do, with what is embedded.
         least: u64,
+    },
+    /// The domain is to grow to less memory than it starts with, MiB.
+    MemoryMaximum {
+        /// What it starts with.
+        declared: u32,
+        /// What it is to grow to.
+        most: u32,
     },
     /// A boot key.
     Key {
@@ -113,15 +118,15 @@ impl fmt::Display for Diagnostic {
                 "{count} block devices are declared, and a unikernel can have {MAX_BLOCKS}: remove some `.block(..)` \
                  from build.rs"
             ),
-            Diagnostic::SecondFirstConsole(name) => write!(
-                f,
-                "there is one first console, and `{name}` is another: remove it from build.rs, or make it a further console \
-                 with `.console({name:?})`"
-            ),
             Diagnostic::MemoryTooSmall { declared, least } => write!(
                 f,
                 "{declared} MiB of memory are declared, and this unikernel needs at least {least} MiB with what it \
                  embeds: raise `.memory_mib(..)` in build.rs"
+            ),
+            Diagnostic::MemoryMaximum { declared, most } => write!(
+                f,
+                "the domain starts with {declared} MiB of memory and is to grow to {most} MiB: raise `.memory_max_mib(..)` \
+                 or lower `.memory_mib(..)` in build.rs"
             ),
             Diagnostic::Key { name, mistake } => mistake.write(f, name),
             Diagnostic::Folder { device, path, mistake } => mistake.write(f, device, path),

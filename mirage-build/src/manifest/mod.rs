@@ -11,7 +11,7 @@
 //!     4 network          fields: name, key prefix
 //!     5 key              fields: name, kind, presence (bit 0: required, bit 1: a library's), doc, default if there is one
 //!     6 disk             fields: name, key prefix
-//!     7 console          its name
+//!     7 memory that the domain may grow to, MiB     u32, if it has a balloon
 //! ```
 //!
 //! where text is UTF-8 and a field is `length: u32, payload`. Readers skip tags that they do not know and fields behind
@@ -34,12 +34,12 @@ pub struct Manifest {
     pub version: String,
     /// Memory of its domain, MiB.
     pub memory_mib: u32,
+    /// Memory that its domain may grow to, MiB. Then it has a balloon.
+    pub memory_max_mib: Option<u32>,
     /// Its networks: the first is vif 0.
     pub networks: Vec<ManifestNetwork>,
     /// Its disks: the first is xvda. [`launch::virtual_disk`](crate::launch::virtual_disk) gives their names.
     pub blocks: Vec<ManifestBlock>,
-    /// The names of its consoles besides the first one: channels on Xen.
-    pub consoles: Vec<String>,
     /// Its boot keys, the application's first.
     pub keys: Vec<ManifestKey>,
 }

@@ -13,7 +13,7 @@ const MEMORY: u8 = 3;
 const NETWORK: u8 = 4;
 const KEY: u8 = 5;
 const BLOCK: u8 = 6;
-const CONSOLE: u8 = 7;
+const MEMORY_MAX: u8 = 7;
 
 const REQUIRED: u8 = 1;
 const LIBRARY: u8 = 2;
@@ -56,14 +56,14 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
     record(&mut out, NAME, manifest.name.as_bytes());
     record(&mut out, PACKAGE_VERSION, manifest.version.as_bytes());
     record(&mut out, MEMORY, &manifest.memory_mib.to_le_bytes());
+    if let Some(most) = manifest.memory_max_mib {
+        record(&mut out, MEMORY_MAX, &most.to_le_bytes());
+    }
     for network in &manifest.networks {
         record(&mut out, NETWORK, &fields(&[network.name.as_bytes(), network.key_prefix.as_bytes()]));
     }
     for block in &manifest.blocks {
         record(&mut out, BLOCK, &fields(&[block.name.as_bytes(), block.key_prefix.as_bytes()]));
-    }
-    for console in &manifest.consoles {
-        record(&mut out, CONSOLE, console.as_bytes());
     }
     for key in &manifest.keys {
         let presence = u8::from(key.required) * REQUIRED + u8::from(key.library) * LIBRARY;
@@ -120,19 +120,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
         VERSION => {}
         other => return Err(DecodeError::Version(other)),
     }
-    let (mut name, mut version, mut memory_mib) = (None, None, None);
-    let (mut networks, mut blocks) = (Vec::new(), Vec::new());
-    let (mut consoles, mut keys) = (Vec::new(), Vec::new());
+    let (mut name, mut version, mut memory_mib, mut memory_max_mib) = (None, None, None, None);
+    let (mut networks, mut blocks, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     while !reader.rest.is_empty() {
         let tag = reader.byte()?;
         let mut payload = Reader { rest: reader.field()? };
         match tag {
             NAME => name = Some(payload.rest_text()?),
             PACKAGE_VERSION => version = Some(payload.rest_text()?),
+            MEMORY_MAX => memory_max_mib = Some(u32::from_le_bytes(payload.array()?)),
             MEMORY => memory_mib = Some(u32::from_le_bytes(payload.array()?)),
             NETWORK => networks.push(ManifestNetwork { name: payload.text()?, key_prefix: payload.text()? }),
             BLOCK => blocks.push(ManifestBlock { name: payload.text()?, key_prefix: payload.text()? }),
-            CONSOLE => consoles.push(payload.rest_text()?),
             KEY => keys.push(decode_key(&mut payload)?),
             _ => {}
         }
@@ -141,9 +140,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
         name: name.ok_or(DecodeError::Missing("name"))?,
         version: version.ok_or(DecodeError::Missing("version"))?,
         memory_mib: memory_mib.ok_or(DecodeError::Missing("memory"))?,
+        memory_max_mib,
         networks,
         blocks,
-        consoles,
         keys,
     })
 }

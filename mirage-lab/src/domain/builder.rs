@@ -22,12 +22,12 @@ pub struct DomainBuilder {
     ramdisk: Option<String>,
     name: Option<String>,
     memory_mib: u32,
+    memory_max_mib: Option<u32>,
     cmdline: String,
     vifs: Vec<String>,
     disks: Vec<(String, Content, Access)>,
     lines: Vec<String>,
     paused: bool,
-    on_crash: Option<String>,
 }
 
 /// What is on a disk at first.
@@ -60,12 +60,12 @@ impl DomainBuilder {
             ramdisk: None,
             name: None,
             memory_mib: 32,
+            memory_max_mib: None,
             cmdline: String::new(),
             vifs: Vec::new(),
             disks: Vec::new(),
             lines: Vec::new(),
             paused: false,
-            on_crash: None,
         }
     }
 
@@ -78,6 +78,12 @@ impl DomainBuilder {
     /// Its memory in MiB.
     pub fn memory(mut self, mib: u32) -> Self {
         self.memory_mib = mib;
+        self
+    }
+
+    /// The memory in MiB that it may grow to, if it has a balloon: see [`Domain::set_memory`].
+    pub fn memory_max(mut self, mib: u32) -> Self {
+        self.memory_max_mib = Some(mib);
         self
     }
 
@@ -124,13 +130,6 @@ impl DomainBuilder {
         self
     }
 
-    /// Lets xl wait for its end and do what it does on a crash (`on_crash` of xl.cfg(5)): `restart`, `coredump-destroy` and so
-    /// on. Without it, a domain that has ended stays as it is.
-    pub fn on_crash(mut self, action: &str) -> Self {
-        self.on_crash = Some(action.to_owned());
-        self
-    }
-
     /// Leaves its processor stopped until [`Domain::unpause`].
     pub fn paused(mut self) -> Self {
         self.paused = true;
@@ -153,7 +152,7 @@ impl DomainBuilder {
         let files = self.files(&name);
         let mut domain = Domain::prepare(lab, name, files)?;
         self.bring_files(&domain)?;
-        domain.create(&config, self.paused, self.on_crash.is_some())?;
+        domain.create(&config, self.paused)?;
         Ok(domain)
     }
 
@@ -201,9 +200,12 @@ impl DomainBuilder {
             // A stopped domain stays until its report was read.
             "on_poweroff=\"preserve\"".to_owned(),
             "on_reboot=\"preserve\"".to_owned(),
-            format!("on_crash={}", literal(self.on_crash.as_deref().unwrap_or("preserve"))?),
+            "on_crash=\"preserve\"".to_owned(),
             "on_watchdog=\"preserve\"".to_owned(),
         ];
+        if let Some(most) = self.memory_max_mib {
+            lines.push(format!("maxmem={}", most.max(self.memory_mib)));
+        }
         if !self.cmdline.is_empty() {
             lines.push(format!("extra={}", literal(&self.cmdline)?));
         }

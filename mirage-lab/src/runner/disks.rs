@@ -140,9 +140,9 @@ mod tests {
             name: "test".into(),
             version: "1".into(),
             memory_mib: 16,
+            memory_max_mib: None,
             networks: Vec::new(),
             blocks: blocks.iter().map(block).collect(),
-            consoles: Vec::new(),
             keys: Vec::new(),
         }
     }

@@ -109,6 +109,9 @@ fn run(image: &Path, words: &[String]) -> Result<u8, Box<dyn std::error::Error>>
     let lab = Lab::start_with(&options(disks::mib(&disks)))?;
     let mut builder = lab.domain(image).name(&domain_name(&manifest.name)).cmdline(&plan.words.join(" "));
     builder = builder.memory(number("MIRAGE_LAB_MEMORY")?.unwrap_or(manifest.memory_mib));
+    if let Some(most) = manifest.memory_max_mib {
+        builder = builder.memory_max(most);
+    }
     for _ in &manifest.networks {
         builder = builder.vif();
     }
@@ -152,9 +155,9 @@ fn manifest(image: &Path, bytes: &[u8]) -> Result<Manifest, RunError> {
             name: image.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             version: String::new(),
             memory_mib: 32,
+            memory_max_mib: None,
             networks: Vec::new(),
             blocks: Vec::new(),
-            consoles: Vec::new(),
             keys: Vec::new(),
         }),
         Err(error) => Err(RunError(format!("{} can't be run on Xen: {error}", image.display()))),

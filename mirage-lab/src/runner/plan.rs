@@ -128,9 +128,9 @@ mod tests {
             name: "test".into(),
             version: "1".into(),
             memory_mib: 16,
+            memory_max_mib: None,
             networks: networks.collect(),
             blocks: Vec::new(),
-            consoles: Vec::new(),
             keys: keys.collect(),
         }
     }

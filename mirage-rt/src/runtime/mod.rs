@@ -19,7 +19,7 @@ use core::task::{Context, Poll, Waker};
 pub use task::JoinHandle;
 
 use crate::platform::{self, Platform, Unpark};
-use crate::time::{Instant, UnixTime};
+use crate::time::{Duration, Instant, UnixTime};
 use crate::types::random::RandomError;
 use queue::Queue;
 use timers::{TimerId, Timers};
@@ -144,6 +144,12 @@ impl Runtime {
     /// The monotonic clock.
     pub fn now(&self) -> Instant {
         self.inner.platform.now()
+    }
+
+    /// How long the machine's processor ran for others while there was work for it here (steal time), since the machine started:
+    /// a metric that tells a slow program from a crowded host. It is `None` on Unix.
+    pub fn stolen_time(&self) -> Option<Duration> {
+        self.inner.platform.stolen_time()
     }
 
     /// The wall clock, `None` where the machine has none.

@@ -3,8 +3,9 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::ops::Range;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 
-use mirage_xen::memory::machine::Memory;
+use mirage_xen::memory::machine::{HEAP_IN_USE, Memory};
 use talc::base::Talc;
 use talc::base::binning::{Binning, DefaultBinning};
 use talc::cell::{TalcCell, TalcSyncCell};
@@ -31,11 +32,16 @@ unsafe impl GlobalAlloc for Heap {
     #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: promised by the caller.
-        unsafe { self.0.alloc(layout) }
+        let memory = unsafe { self.0.alloc(layout) };
+        if !memory.is_null() {
+            count(layout.size());
+        }
+        memory
     }
 
     #[inline(never)]
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        count(layout.size().wrapping_neg());
         // SAFETY: promised by the caller.
         unsafe { self.0.dealloc(memory, layout) }
     }
@@ -43,8 +49,17 @@ unsafe impl GlobalAlloc for Heap {
     #[inline(never)]
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: promised by the caller.
-        unsafe { self.0.realloc(memory, layout, size) }
+        let memory = unsafe { self.0.realloc(memory, layout, size) };
+        if !memory.is_null() {
+            count(size.wrapping_sub(layout.size()));
+        }
+        memory
     }
+}
+
+/// Adds to what is in use. With one thread, reading and writing need not be one step.
+fn count(bytes: usize) {
+    HEAP_IN_USE.store(HEAP_IN_USE.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
 }
 
 /// Claims frames. The heap never gives them back.

@@ -31,6 +31,9 @@ pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, connect:
 #[cfg(not(test))]
 pub use panic::panicked;
 
+/// Fills the balloon, see [`mirage_xen::balloon`]: the glue of a program with one calls it before main.
+pub use mirage_xen::balloon::inflate;
+
 /// Makes `$main` the program of this image: `entry!(&UNIKERNEL, main)`, once in a crate that is `no_main`.
 ///
 /// `$main` takes the [`Boot`](mirage_rt::boot::Boot) and returns a future of [`mirage_rt::Result`]. After it come the kinds of

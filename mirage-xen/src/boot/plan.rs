@@ -14,8 +14,9 @@ pub(crate) const EARLY_LIMIT: u64 = 1 << 32;
 /// RAM from here on is not used: what is below it can be mapped at its own address, with room for the window.
 pub(crate) const HIGHEST: u64 = 1 << 46;
 
-/// Bytes of guest-physical addresses in no region of the memory map: for the shared info page and the grant table's frames.
-pub(crate) const WINDOW: u64 = 2 << 20;
+/// Bytes of guest-physical addresses in no region of the memory map: half for the shared info page and the grant table's frames,
+/// half for pages of other domains.
+pub(crate) const WINDOW: u64 = 4 << 20;
 
 /// Which memory is for what.
 pub(crate) struct Plan {

@@ -4,6 +4,7 @@ use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use mirage_rt::page::PagePool;
 
@@ -14,6 +15,9 @@ use crate::memory::{Access, Frames, MapError, PageTables, Ranges, TableMemory};
 use crate::single::Single;
 
 const PAGE: u64 = PAGE_SIZE as u64;
+
+/// Bytes that programs have from the heap. The image's allocator counts them; it is the only one to write here.
+pub static HEAP_IN_USE: AtomicUsize = AtomicUsize::new(0);
 
 static MEMORY: Single<Memory> = Single::empty();
 
@@ -27,6 +31,8 @@ pub struct Memory {
     total: usize,
     heap: Cell<usize>,
     io: RefCell<Ranges>,
+    ballooned: Cell<usize>,
+    foreign_taken: Cell<bool>,
 }
 
 /// What boot has prepared.
@@ -89,6 +95,8 @@ impl Memory {
             total,
             heap: Cell::new(0),
             io: RefCell::default(),
+            ballooned: Cell::new(0),
+            foreign_taken: Cell::new(false),
         };
         // SAFETY: promised by the caller.
         unsafe { MEMORY.set(memory) }
@@ -99,9 +107,18 @@ impl Memory {
         MEMORY.get()
     }
 
-    /// Addresses at which no RAM is, 2 MiB of them.
+    /// Addresses at which no RAM is, 2 MiB of them, for frames of Xen's.
     pub fn window(&self) -> Range<u64> {
-        self.window.clone()
+        self.window.start..self.window_half()
+    }
+
+    /// As many addresses, for pages of other domains: to the first who asks, for ever.
+    pub(crate) fn take_foreign_window(&self) -> Option<Range<u64>> {
+        (!self.foreign_taken.replace(true)).then(|| self.window_half()..self.window.end)
+    }
+
+    fn window_half(&self) -> u64 {
+        self.window.start + (self.window.end - self.window.start) / 2
     }
 
     /// The stack of the program; the page below it is not mapped.
@@ -150,6 +167,52 @@ impl Memory {
         self.total
     }
 
+    /// Bytes that can still be had: free frames, and what is free in the heap.
+    pub fn available(&self) -> usize {
+        let heap = (self.heap.get() * PAGE_SIZE).saturating_sub(HEAP_IN_USE.load(Ordering::Relaxed));
+        self.free_frames() * PAGE_SIZE + heap
+    }
+
+    /// Takes a free block of 2^`order` frames, for ever, and unmaps it. `None` when there is none, or no memory for a page table.
+    pub fn take_unmapped(&self, order: usize) -> Option<usize> {
+        let mut frames = self.frames.borrow_mut();
+        let frame = frames.take_block(order)?;
+        let block = frame..frame + (1 << order);
+        let addresses = addresses(&block);
+        let mut tables = self.tables.borrow_mut();
+        if tables.unmap(&mut FrameTables(&mut frames), addresses.clone()).is_err() {
+            // Its first page may need to be divided; none was then.
+            frames.put(block);
+            return None;
+        }
+        for address in addresses.step_by(PAGE_SIZE) {
+            // SAFETY: we run in ring 0.
+            unsafe { cpu::flush_mapping(address) };
+        }
+        Some(frame)
+    }
+
+    /// Maps a block and makes it free.
+    ///
+    /// # Safety
+    ///
+    /// The block came from [`take_unmapped`](Self::take_unmapped), nobody else has it, and there is memory behind its frames.
+    pub unsafe fn put_mapped(&self, frame: usize, order: usize) {
+        let block = frame..frame + (1 << order);
+        let mut frames = self.frames.borrow_mut();
+        let mapped =
+            self.tables.borrow_mut().map_again(&mut FrameTables(&mut frames), addresses(&block), Access::ReadWrite);
+        // The tables were there when it was mapped before. Should it fail all the same, the block is lost, and nothing else.
+        if mapped.is_ok() {
+            frames.put(block);
+        }
+    }
+
+    /// Notes how many frames were given back to Xen.
+    pub fn set_ballooned(&self, frames: usize) {
+        self.ballooned.set(frames);
+    }
+
     /// Whether the page at `address` is an I/O page, which may be granted to a backend.
     pub fn is_io(&self, address: u64) -> bool {
         self.io.borrow().iter().any(|range| range.contains(&address))
@@ -177,6 +240,11 @@ impl Memory {
     }
 }
 
+/// The addresses of frames.
+fn addresses(frames: &Range<usize>) -> Range<u64> {
+    frames.start as u64 * PAGE..frames.end as u64 * PAGE
+}
+
 impl fmt::Display for Memory {
     /// The budget table.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,18 +252,18 @@ impl fmt::Display for Memory {
         let (Ok(frames), Ok(io)) = (self.frames.try_borrow(), self.io.try_borrow()) else {
             return f.write_str("memory: in the middle of an allocation\n");
         };
-        let free = frames.free_frames() * KIB;
-        let io = io.total() as usize / 1024;
-        let heap = self.heap.get() * KIB;
-        let total = self.total * KIB;
-        let rest = total.saturating_sub(free + io + heap);
-        let rows = [
-            (total, "in all"),
+        let (all, free, heap) = (self.total * KIB, frames.free_frames() * KIB, self.heap.get() * KIB);
+        let (devices, given) = (io.total() as usize / 1024, self.ballooned.get() * KIB);
+        let rest = all.saturating_sub(free + devices + heap + given);
+        let lines = [
+            (all, "in all"),
             (heap, "heap"),
-            (io, "pages for devices"),
+            (HEAP_IN_USE.load(Ordering::Relaxed) / 1024, "of the heap in use"),
+            (devices, "pages for devices"),
+            (given, "given back to Xen"),
             (rest, "image, stack and page tables"),
             (free, "free"),
         ];
-        rows.iter().try_for_each(|(kib, what)| writeln!(f, "memory: {kib:>8} KiB {what}"))
+        lines.iter().try_for_each(|(kib, what)| writeln!(f, "memory: {kib:>8} KiB {what}"))
     }
 }

@@ -144,6 +144,52 @@ impl PageTables {
         Ok(())
     }
 
+    /// Unmaps a page-aligned range. Large pages that are not all in it are divided. What was not mapped stays so.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::OutOfFrames`], when there is none to divide a page with; what came before in the range is unmapped then.
+    pub fn unmap(&mut self, memory: &mut impl TableMemory, range: Range<u64>) -> Result<(), MapError> {
+        let mut address = range.start;
+        while address < range.end {
+            let (mut table, mut level) = (self.root, ROOT_LEVEL);
+            let next = |level: u32| (address / size(level) + 1) * size(level);
+            loop {
+                let place = index(address, level);
+                let entry = memory.entry(table, place);
+                let whole = address.is_multiple_of(size(level)) && range.end - address >= size(level);
+                if entry & PRESENT == 0 || level == 0 || (entry & LARGE != 0 && whole) {
+                    memory.set_entry(table, place, 0);
+                    break;
+                }
+                table = if entry & LARGE != 0 { divide(memory, table, place, level)? } else { entry & ADDRESS };
+                level -= 1;
+            }
+            address = next(level);
+        }
+        Ok(())
+    }
+
+    /// Maps as [`map`](Self::map) does, also where a large page was divided before.
+    ///
+    /// # Errors
+    ///
+    /// As [`map`](Self::map).
+    pub fn map_again(
+        &mut self,
+        memory: &mut impl TableMemory,
+        range: Range<u64>,
+        access: Access,
+    ) -> Result<(), MapError> {
+        match self.map(memory, range.clone(), access) {
+            Err(MapError::Mapped(_)) => {
+                let pages = (range.start..range.end).step_by(PAGE_SIZE);
+                pages.map(|page| page..page + PAGE_SIZE as u64).try_for_each(|page| self.map(memory, page, access))
+            }
+            result => result,
+        }
+    }
+
     /// How `address` is mapped, `None` when it is not.
     pub fn access(&self, memory: &mut impl TableMemory, address: u64) -> Option<Access> {
         let mut table = self.root;
@@ -163,6 +209,18 @@ impl PageTables {
         }
         None
     }
+}
+
+/// Replaces the large page of an entry by a table of the next smaller pages, which is returned.
+fn divide(memory: &mut impl TableMemory, table: u64, place: usize, level: u32) -> Result<u64, MapError> {
+    let large = memory.entry(table, place);
+    let new = memory.allocate().ok_or(MapError::OutOfFrames)?;
+    let kind = if level == 1 { large & !LARGE } else { large };
+    for part in 0..ENTRIES {
+        memory.set_entry(new, part, kind + part as u64 * size(level - 1));
+    }
+    memory.set_entry(table, place, new | PRESENT | WRITABLE | USED);
+    Ok(new)
 }
 
 /// Where the linker put the image, as page-aligned addresses.
@@ -336,6 +394,46 @@ pub(crate) mod tests {
         assert_eq!(tables.map(&mut memory, page, Access::Read), Err(MapError::Mapped(0xFEFF_F000)));
         let inside = 0x60_0000..0x60_1000;
         assert_eq!(tables.map(&mut memory, inside, Access::ReadWrite), Err(MapError::Mapped(0x60_0000)));
+    }
+
+    #[test]
+    fn what_is_unmapped_is_gone_and_the_rest_stays() {
+        for huge in [false, true] {
+            let (mut tables, mut memory) = machine(huge);
+            let before = |address| (address != 0x20_0000 && address != 0).then_some(Access::ReadWrite);
+            // A page of 2 MiB, a page of 4 KiB, and what crosses the end of RAM.
+            for range in [0x60_0000..0x80_0000, 0x1_0000_3000..0x1_0000_4000, 0x4000_0000..0x4020_0000] {
+                tables.unmap(&mut memory, range.clone()).unwrap();
+                for address in [range.start, range.end - 0x1000] {
+                    assert_eq!(tables.access(&mut memory, address), None, "{address:#x}");
+                }
+                for address in [range.start - 0x1000, range.end].into_iter().filter(|&end| end != 0x4020_0000) {
+                    assert_eq!(tables.access(&mut memory, address), before(address), "{address:#x}");
+                }
+            }
+            tables.map_again(&mut memory, 0x60_0000..0x80_0000, Access::ReadWrite).unwrap();
+            tables.unmap(&mut memory, 0x1_0000_0000..0x1_0020_0000).unwrap();
+            tables.map_again(&mut memory, 0x1_0000_0000..0x1_0020_0000, Access::ReadWrite).unwrap();
+            tables.map_again(&mut memory, 0x4000_0000..0x4000_3000, Access::ReadWrite).unwrap();
+            let mut pages = Vec::new();
+            walk(&memory, tables.root(), ROOT_LEVEL, 0, &mut pages);
+            let mapped: u64 = pages.iter().map(|page| page.1).sum();
+            assert_eq!(mapped, 0x4000_3000 + 0xC000_0000 - 2 * 0x1000);
+            assert!(pages.iter().all(|&(address, _, entry)| entry & ADDRESS == address));
+        }
+    }
+
+    #[test]
+    fn dividing_a_page_takes_a_frame() {
+        let (mut tables, mut memory) = machine(true);
+        memory.limit = memory.tables.len();
+        let page = 0x1_4000_0000..0x1_4000_1000;
+        assert_eq!(tables.unmap(&mut memory, page.clone()), Err(MapError::OutOfFrames));
+        assert_eq!(tables.access(&mut memory, page.start), Some(Access::ReadWrite));
+        memory.limit += 2;
+        assert_eq!(tables.unmap(&mut memory, page.clone()), Ok(()));
+        assert_eq!(tables.access(&mut memory, page.start), None);
+        assert_eq!(tables.access(&mut memory, page.end), Some(Access::ReadWrite));
     }
 
     #[test]
