@@ -37,7 +37,6 @@
 #![deny(unsafe_code)]
 
 mod connector;
-mod console;
 mod current;
 mod disk;
 mod platform;
