@@ -26,6 +26,7 @@ extern crate alloc;
 
 pub mod block;
 pub mod boot;
+pub mod cell;
 pub mod console;
 mod deadlines;
 mod error;

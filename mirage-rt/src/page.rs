@@ -6,9 +6,11 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
+
+use crate::cell::RefCell;
 
 /// Bytes of a page.
 pub const PAGE_SIZE: usize = 4096;

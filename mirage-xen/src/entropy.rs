@@ -2,9 +2,8 @@
 //!
 //! Nothing is seeded before something needs a random number, so a program that needs none runs on a processor that has none.
 
-use core::cell::RefCell;
-
 use chacha20::{R20, hchacha};
+use mirage_rt::cell::RefCell;
 use mirage_rt::types::random::RandomError;
 
 use crate::cpu;

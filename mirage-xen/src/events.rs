@@ -6,10 +6,12 @@
 
 use alloc::rc::{Rc, Weak};
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::fmt;
 use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
+
+use mirage_rt::cell::RefCell;
 
 use crate::hypervisor::{DomainId, HypercallError, Hypervisor, MAX_POLL_PORTS, Port};
 use crate::warning::warn;

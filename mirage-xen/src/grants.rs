@@ -11,11 +11,12 @@ pub mod foreign;
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
+use mirage_rt::cell::RefCell;
 use mirage_rt::page::Page;
 
 use crate::hypervisor::{DomainId, Frame, HypercallError, Hypervisor, PAGE_SIZE};

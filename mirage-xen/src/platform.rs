@@ -3,13 +3,14 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::fmt::Write;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use mirage_rt::Result;
 use mirage_rt::boot::{Boot, Connectors, ExitCode, MainFuture, Unikernel};
+use mirage_rt::cell::RefCell;
 use mirage_rt::platform::{Hooks, Look, Platform, Unpark};
 use mirage_rt::runtime::Runtime;
 use mirage_rt::time::{Duration, Instant, UnixTime};

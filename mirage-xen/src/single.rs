@@ -24,11 +24,10 @@ impl<T> Single<T> {
     ///
     /// The machine has one processor and runs nothing but this program, and the value was not set before.
     pub(crate) unsafe fn set(&'static self, value: T) -> &'static T {
-        // SAFETY: nobody has a reference to an empty value, which needs no drop, and nobody else runs.
-        unsafe { self.value.get().write(Some(value)) };
-        match self.get() {
-            Some(value) => value,
-            None => unreachable!("the value was just set"),
+        // SAFETY: nobody has a reference to an empty value, which needs no drop, and nobody else runs. Then it is one.
+        unsafe {
+            self.value.get().write(Some(value));
+            self.get().unwrap_unchecked()
         }
     }
 

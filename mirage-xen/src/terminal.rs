@@ -1,7 +1,9 @@
 //! The console of the machine we run on: usable from the first moments of boot to the last report of a crash.
 
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::fmt::{self, Write};
+
+use mirage_rt::cell::RefCell;
 
 use crate::abi;
 use crate::console::ring::Ring;

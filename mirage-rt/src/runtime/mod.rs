@@ -10,7 +10,7 @@ mod timers;
 use alloc::rc::{Rc, Weak};
 use alloc::sync::Arc;
 use alloc::task::Wake;
-use core::cell::RefCell;
+
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,7 @@ use core::task::{Context, Poll, Waker};
 
 pub use task::JoinHandle;
 
+use crate::cell::RefCell;
 use crate::platform::{self, Platform, Unpark};
 use crate::time::{Duration, Instant, UnixTime};
 use crate::types::random::RandomError;

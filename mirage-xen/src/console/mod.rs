@@ -11,9 +11,11 @@ pub mod ring;
 mod tests;
 
 use alloc::rc::{Rc, Weak};
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::fmt;
 use core::task::{Context, Poll, Waker};
+
+use mirage_rt::cell::RefCell;
 
 use crate::events::{EventChannel, EventHandler, Events};
 use crate::hypervisor::{Hypervisor, Port};

@@ -1,11 +1,12 @@
 //! The memory of the machine we run on: frames, the current page tables, and what was lent to whom.
 
 use alloc::rc::Rc;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use mirage_rt::cell::RefCell;
 use mirage_rt::page::PagePool;
 
 use crate::cpu;

@@ -4,9 +4,10 @@
 //! part of the heap.
 
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::ops::Range;
 
+use mirage_rt::cell::RefCell;
 use mirage_rt::page::{PageBytes, PagePool};
 
 use crate::hypervisor::PAGE_SIZE;

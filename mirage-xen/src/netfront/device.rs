@@ -5,10 +5,11 @@ use alloc::collections::VecDeque;
 use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 
+use mirage_rt::cell::RefCell;
 use mirage_rt::packet::PacketMut;
 use mirage_rt::types::network::{NetworkError, NetworkInfo};
 

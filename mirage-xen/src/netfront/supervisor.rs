@@ -2,10 +2,11 @@
 
 use alloc::format;
 use alloc::rc::{Rc, Weak};
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::future::poll_fn;
 use core::task::Poll;
 
+use mirage_rt::cell::RefCell;
 use mirage_rt::page::PagePool;
 use mirage_rt::runtime::spawn;
 

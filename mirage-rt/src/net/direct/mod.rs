@@ -23,7 +23,7 @@ mod udp;
 mod wakers;
 
 use alloc::rc::Rc;
-use core::cell::RefCell;
+
 use core::net::{IpAddr, Ipv4Addr};
 use core::task::{Context, Poll};
 
@@ -31,6 +31,7 @@ pub use handles::{Connection, Listener, Socket};
 
 use super::address::ListenAddr;
 use super::error::{BindError, ConfigError, ConnectError};
+use crate::cell::RefCell;
 use crate::keys::Cidr;
 use crate::net::{Config, Link};
 use crate::page::PagePool;

@@ -5,12 +5,14 @@
 use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::sync::atomic::{Ordering, fence};
 use core::task::{Context, Poll, Waker, ready};
+
+use mirage_rt::cell::RefCell;
 
 use super::XenstoreError;
 use super::watch::Watches;
