@@ -70,6 +70,13 @@ fn devices(config: &Config, package_dir: &Path, mistakes: &mut Vec<Diagnostic>) 
                 let index = blocks(&devices).count();
                 devices.push(Device::Block(attached(config, device, index)));
             }
+            DeviceKind::Console => devices.push(Device::Console { name }),
+            DeviceKind::FirstConsole => {
+                if devices.iter().any(|device| matches!(device, Device::FirstConsole { .. })) {
+                    mistakes.push(Diagnostic::SecondFirstConsole(name.clone()));
+                }
+                devices.push(Device::FirstConsole { name });
+            }
             DeviceKind::Folder(path) => match folder::read(&name, &package_dir.join(path), Limits::DEFAULT) {
                 Ok(folder) => devices.push(Device::Folder { name, folder }),
                 Err(found) => mistakes.extend(found),
@@ -140,8 +147,8 @@ fn check_memory(declared: u32, devices: &[Device], mistakes: &mut Vec<Diagnostic
     let embedded: u64 = devices
         .iter()
         .map(|device| match device {
-            Device::Network(_) | Device::Block(_) => 0,
             Device::Folder { folder, .. } => folder.size,
+            _ => 0,
         })
         .sum();
     let least = LEAST_MEMORY_MIB + embedded.div_ceil(1024 * 1024);

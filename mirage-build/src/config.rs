@@ -31,6 +31,8 @@ pub(crate) struct DeviceDeclaration {
 pub(crate) enum DeviceKind {
     Network,
     Block,
+    Console,
+    FirstConsole,
     Folder(PathBuf),
 }
 
@@ -79,6 +81,25 @@ impl Config {
     /// file has to be there: it is never made.
     pub fn block(mut self, name: impl Into<String>) -> Self {
         self.devices.push(DeviceDeclaration { name: name.into(), kind: DeviceKind::Block });
+        self
+    }
+
+    /// A console besides the first one: `mirage_rt::console::Console` in `Devices`, a stream of bytes both ways.
+    ///
+    /// On Xen it is the channel of this name in the domain's configuration (xen-pv-channel(7)). On Unix it is a socket that
+    /// the program makes, or a terminal that is there, under the path that `--NAME-console` gives; without that key nobody is
+    /// at its other end.
+    pub fn console(mut self, name: impl Into<String>) -> Self {
+        self.devices.push(DeviceDeclaration { name: name.into(), kind: DeviceKind::Console });
+        self
+    }
+
+    /// The first console as a stream of bytes both ways: `mirage_rt::console::Console` in `Devices`, for programs that read
+    /// what somebody types. The log and `println!` go there in any case.
+    ///
+    /// On Xen it is what `xl console` opens, on Unix standard input and output.
+    pub fn first_console(mut self, name: impl Into<String>) -> Self {
+        self.devices.push(DeviceDeclaration { name: name.into(), kind: DeviceKind::FirstConsole });
         self
     }
 

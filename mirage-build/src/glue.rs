@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::folder::Folder;
 use crate::key::KeyKind;
 use crate::launch::virtual_disk;
-use crate::model::{Attached, Device, Key, Model};
+use crate::model::{Attached, Device, Key, Model, console_key};
 
 /// Which crate starts the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,14 @@ fn devices(out: &mut String, model: &Model) {
                 let disk = virtual_disk(block.index.into());
                 line(out, &format!("    /// Block device `{}`: virtual disk {disk} on Xen.", block.name));
                 line(out, &format!("    pub {}: ::mirage_rt::block::Block,", block.name));
+            }
+            Device::Console { name } => {
+                line(out, &format!("    /// Console `{name}`: the channel of this name on Xen."));
+                line(out, &format!("    pub {name}: ::mirage_rt::console::Console,"));
+            }
+            Device::FirstConsole { name } => {
+                line(out, &format!("    /// The first console, as `{name}`: what `xl console` opens on Xen."));
+                line(out, &format!("    pub {name}: ::mirage_rt::console::Console,"));
             }
             Device::Folder { name, folder } => {
                 line(
@@ -179,6 +187,14 @@ fn unikernel(out: &mut String, model: &Model) {
         attached(out, "BlockSpec", block);
     }
     line(out, "    ],");
+    line(out, "    consoles: &[");
+    for name in model.consoles() {
+        line(out, "        ::mirage_rt::boot::ConsoleSpec {");
+        line(out, &format!("            name: {name:?},"));
+        line(out, &format!("            key: {:?},", console_key(name)));
+        line(out, "        },");
+    }
+    line(out, "    ],");
     line(out, &format!("    memory_mib: {},", model.memory_mib));
     line(out, "};\n");
 }
@@ -246,6 +262,14 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
                 uses_boot = true;
                 line(out, &format!("                {}: boot.block({:?}).await?,", block.name, block.name));
             }
+            Device::Console { name } => {
+                uses_boot = true;
+                line(out, &format!("                {name}: boot.console({name:?}).await?,"));
+            }
+            Device::FirstConsole { name } => {
+                uses_boot = true;
+                line(out, &format!("                {name}: boot.first_console({name:?})?,"));
+            }
             Device::Folder { name, .. } => {
                 let source = folder_static(name);
                 line(out, &format!("                {name}: ::mirage_rt::kv::Embedded::new({source}),"));
@@ -262,8 +286,10 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
     // An image has code only for the kinds of devices that are named here.
     let networks = if model.networks().next().is_some() { ", networks" } else { "" };
     let blocks = if model.blocks().next().is_some() { ", blocks" } else { "" };
+    let consoles = if model.consoles().next().is_some() { ", consoles" } else { "" };
+    let first_console = if model.has_first_console() { ", first_console" } else { "" };
     let balloon = if balloon { ", balloon" } else { "" };
-    let kinds = format!("{networks}{blocks}{balloon}");
+    let kinds = format!("{networks}{blocks}{consoles}{first_console}{balloon}");
     line(out, &format!("        ::{}::entry!(&UNIKERNEL, __mirage_start{kinds});", platform.crate_name()));
     line(out, "    };");
     line(out, "}");

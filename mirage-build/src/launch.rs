@@ -34,6 +34,8 @@ pub struct Launch {
     /// One for each disk, in order: the options of `xl-disk-configuration`, such as `format=raw, vdev=xvda, access=rw,
     /// target=/srv/data.img`. The program finds its disks by `vdev`, see [`virtual_disk`].
     pub disks: Vec<String>,
+    /// Channels, which are consoles besides the first one: one `channel` entry each (xen-pv-channel(7)).
+    pub channels: Vec<String>,
     /// The kernel's command line: boot keys, quoted as for a POSIX shell.
     pub command_line: String,
     /// What happens to the domain after a crash: `destroy`, `restart`, `preserve` ...
@@ -61,6 +63,7 @@ impl Launch {
                     disk(index, &file.to_string_lossy())
                 })
                 .collect(),
+            channels: manifest.consoles.iter().map(|name| format!("connection=pty, name={name}")).collect(),
             command_line: manifest
                 .keys
                 .iter()
@@ -113,6 +116,9 @@ impl Launch {
         if !self.disks.is_empty() {
             line(&mut out, format_args!("disk = [ {} ]", quote_all(&self.disks)));
         }
+        if !self.channels.is_empty() {
+            line(&mut out, format_args!("channel = [ {} ]", quote_all(&self.channels)));
+        }
         line(&mut out, format_args!("on_poweroff = \"destroy\""));
         line(&mut out, format_args!("on_reboot = \"restart\""));
         line(&mut out, format_args!("on_crash = {}", quote(&self.on_crash)));
@@ -120,7 +126,8 @@ impl Launch {
     }
 }
 
-/// The name of the disk that the `index`th `.block(..)` of build.rs is in a domain: `xvda` for 0.As in Xen's vbd naming, `xvdaa` follows `xvdz`.
+/// The name of the disk that the `index`th `.block(..)` of build.rs is in a domain: `xvda` for 0.
+/// As in Xen's vbd naming, `xvdaa` follows `xvdz`.
 pub fn virtual_disk(index: usize) -> String {
     let mut letters = Vec::new();
     let mut rest = index + 1;
@@ -145,6 +152,9 @@ fn comments(manifest: &Manifest) -> Vec<String> {
     for (index, block) in manifest.blocks.iter().enumerate() {
         let (disk, name) = (virtual_disk(index), &block.name);
         comments.push(format!("{disk}: block device `{name}`; its file is made with `truncate -s 64M {name}.img`"));
+    }
+    for name in &manifest.consoles {
+        comments.push(format!("channel {name}: console `{name}`; `xl list -l` shows its terminal"));
     }
     comments.push("Boot keys for `extra`:".to_owned());
     for key in &manifest.keys {

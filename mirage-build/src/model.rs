@@ -23,6 +23,8 @@ pub(crate) struct Model {
 pub(crate) enum Device {
     Network(Attached),
     Block(Attached),
+    Console { name: String },
+    FirstConsole { name: String },
     Folder { name: String, folder: Folder },
 }
 
@@ -59,6 +61,15 @@ impl Model {
         blocks(&self.devices)
     }
 
+    /// The names of the consoles besides the first one.
+    pub(crate) fn consoles(&self) -> impl Iterator<Item = &str> {
+        consoles(&self.devices)
+    }
+
+    pub(crate) fn has_first_console(&self) -> bool {
+        self.devices.iter().any(|device| matches!(device, Device::FirstConsole { .. }))
+    }
+
     pub(crate) fn manifest(&self) -> Manifest {
         Manifest {
             name: self.name.clone(),
@@ -73,6 +84,7 @@ impl Model {
                 .blocks()
                 .map(|block| ManifestBlock { name: block.name.clone(), key_prefix: block.key_prefix.clone() })
                 .collect(),
+            consoles: self.consoles().map(str::to_owned).collect(),
             keys: self
                 .keys
                 .iter()
@@ -95,6 +107,15 @@ pub(crate) fn networks(devices: &[Device]) -> impl Iterator<Item = &Attached> {
 
 pub(crate) fn blocks(devices: &[Device]) -> impl Iterator<Item = &Attached> {
     devices.iter().filter_map(|device| if let Device::Block(block) = device { Some(block) } else { None })
+}
+
+pub(crate) fn consoles(devices: &[Device]) -> impl Iterator<Item = &str> {
+    devices.iter().filter_map(|device| if let Device::Console { name } = device { Some(name.as_str()) } else { None })
+}
+
+/// The name of the key for the path of a console, of a Unix process.
+pub(crate) fn console_key(name: &str) -> String {
+    format!("{}-console", name.replace('_', "-"))
 }
 
 /// The keys that the runtime reads, of every unikernel with these devices. (`--help` is no key: it ends the parsing.)
@@ -122,6 +143,10 @@ pub(crate) fn library_keys(devices: &[Device]) -> Vec<Key> {
         let name = &block.name;
         let doc = format!("File or block device that is the disk {name} (xl takes it from its configuration)");
         keys.push(key(format!("{}disk", block.key_prefix), KeyKind::Text, Some(&format!("{name}.img")), doc));
+    }
+    for name in consoles(devices) {
+        let doc = format!("On Unix, the socket to be made or the terminal that is the console {name}");
+        keys.push(key(console_key(name), KeyKind::Text, None, doc));
     }
     let doc = "Least important log messages to print".to_owned();
     keys.push(key("log".to_owned(), KeyKind::LogLevel, Some("info"), doc));

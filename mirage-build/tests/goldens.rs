@@ -53,6 +53,12 @@ fn two_disks() {
 }
 
 #[test]
+fn consoles() {
+    let config = Config::new().first_console("operator").console("control").unix().xen();
+    check("consoles.txt", &config, &xen(&fixture("site")));
+}
+
+#[test]
 fn nothing_at_all() {
     check("nothing.txt", &Config::new().unix(), &unix(&fixture("site")));
 }

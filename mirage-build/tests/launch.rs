@@ -23,6 +23,7 @@ fn manifest() -> Manifest {
             ManifestBlock { name: "data".into(), key_prefix: "data-".into() },
             ManifestBlock { name: "log".into(), key_prefix: "log-".into() },
         ],
+        consoles: vec!["control".into()],
         keys: vec![key("greeting", Some("Moin"), false), key("owner", None, true), key("peer", None, false)],
     }
 }
@@ -35,6 +36,7 @@ fn what_the_manifest_says() {
 # vif 0: network `service`
 # xvda: block device `data`; its file is made with `truncate -s 64M data.img`
 # xvdb: block device `log`; its file is made with `truncate -s 64M log.img`
+# channel control: console `control`; `xl list -l` shows its terminal
 # Boot keys for `extra`:
 #   --greeting TEXT  About it (default Moin)
 #   --owner TEXT  About it (required)
@@ -48,6 +50,7 @@ vcpus = 1
 extra = "--owner TEXT"
 vif = [ "bridge=xenbr0" ]
 disk = [ "format=raw, vdev=xvda, access=rw, target=/srv/data.img", "format=raw, vdev=xvdb, access=rw, target=/srv/log.img" ]
+channel = [ "connection=pty, name=control" ]
 on_poweroff = "destroy"
 on_reboot = "restart"
 on_crash = "destroy"

@@ -34,15 +34,17 @@ fn manifest() -> impl Strategy<Value = Manifest> {
     let networks = prop::collection::vec(network, 0..4);
     let block = (text(), text()).prop_map(|(name, key_prefix)| ManifestBlock { name, key_prefix });
     let blocks = prop::collection::vec(block, 0..4);
+    let consoles = prop::collection::vec(text(), 0..3);
     let memory = (any::<u32>(), any::<Option<u32>>());
-    (text(), text(), memory, networks, blocks, prop::collection::vec(key(), 0..6)).prop_map(
-        |(name, version, (memory_mib, memory_max_mib), networks, blocks, keys)| Manifest {
+    (text(), text(), memory, networks, blocks, consoles, prop::collection::vec(key(), 0..6)).prop_map(
+        |(name, version, (memory_mib, memory_max_mib), networks, blocks, consoles, keys)| Manifest {
             name,
             version,
             memory_mib,
             memory_max_mib,
             networks,
             blocks,
+            consoles,
             keys,
         },
     )
@@ -132,6 +134,7 @@ fn small() -> Manifest {
         memory_max_mib: None,
         networks: Vec::new(),
         blocks: Vec::new(),
+        consoles: Vec::new(),
         keys: Vec::new(),
     }
 }

@@ -3,7 +3,7 @@
 use crate::cache::Cache;
 use crate::domain::DomainBuilder;
 use crate::error::{CommandError, ForwardError, StartError};
-use crate::images::Images;
+use crate::images::{self, Images};
 use crate::link::{Answers, Link};
 use crate::monitor::Monitor;
 use crate::protocol::{DomainState, Kind, take_u32, take_u64};
@@ -93,6 +93,7 @@ struct Inner {
     link: Link,
     monitor: Mutex<Monitor>,
     domains: AtomicU32,
+    channels: Mutex<bool>,
     images: Images,
     // Last, so that the channels are closed before the machine is ended.
     machine: Qemu,
@@ -173,7 +174,14 @@ impl Lab {
         if ready.only(limit).is_err() {
             return Err(StartError::NotReady { after: limit, log: machine.log().tail(4000) });
         }
-        let inner = Inner { link, monitor: Mutex::new(monitor), domains: AtomicU32::new(1), images, machine };
+        let inner = Inner {
+            link,
+            monitor: Mutex::new(monitor),
+            domains: AtomicU32::new(1),
+            channels: Mutex::new(false),
+            images,
+            machine,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -308,6 +316,26 @@ impl Lab {
     /// A path of the host for a file that goes with the lab.
     pub(crate) fn scratch(&self, name: &str) -> PathBuf {
         self.inner.machine.share().join(format!("scratch-{}-{name}", self.number()))
+    }
+
+    /// Gives dom0 the backend of channels (`channel = [...]`), which is QEMU; the first call fetches its packages. xenconsoled has
+    /// only a domain's first console.
+    ///
+    /// # Errors
+    ///
+    /// If the packages can't be fetched or dom0 has no room.
+    pub fn provide_channels(&self) -> Result<(), CommandError> {
+        let mut provided = self.inner.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*provided {
+            let archive = Cache::open().and_then(|cache| images::channels(&cache));
+            let archive = archive.map_err(|error| CommandError::Refused(error.to_string()))?;
+            self.put(&archive, "/tmp/channels.cpio")?;
+            self.dom0_checked(
+                "cd / && cpio -idu < /tmp/channels.cpio 2>/dev/null && rm /tmp/channels.cpio && mkdir -p /var/run/xen /var/lib/xen",
+            )?;
+            *provided = true;
+        }
+        Ok(())
     }
 
     /// Forwards a TCP port of the host's 127.0.0.1 to a guest.

@@ -12,11 +12,12 @@ use core::pin::Pin;
 use core::task::Poll;
 
 use crate::block::Block;
-use crate::console::{install_logger, print_on};
+use crate::console::{Console, install_logger, print_on};
 use crate::error::{Error, Result};
 use crate::keys::{FromValue, Help, KeySpec, Parsed, Values, parse};
 use crate::net::Network;
 use crate::runtime::Runtime;
+use crate::types::console::ConsoleDevice;
 
 /// A program as its build.rs declared it.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,8 @@ pub struct Unikernel {
     pub networks: &'static [NetworkSpec],
     /// Its disks, in the order of their declaration.
     pub blocks: &'static [BlockSpec],
+    /// Its consoles besides the first one.
+    pub consoles: &'static [ConsoleSpec],
     /// Memory that launch files give it, in MiB.
     pub memory_mib: u32,
 }
@@ -70,6 +73,15 @@ impl BlockSpec {
     }
 }
 
+/// A console besides the first one that build.rs declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsoleSpec {
+    /// Its name, which is the channel's on Xen.
+    pub name: &'static str,
+    /// The key for its path, on Unix.
+    pub key: &'static str,
+}
+
 fn key_of<T: FromValue>(prefix: &str, values: &Values, name: &str) -> Option<T> {
     if prefix.is_empty() {
         return values.get(name);
@@ -94,6 +106,12 @@ pub trait BlockConnector {
     fn block<'a>(&'a self, spec: &'static BlockSpec, values: &'a Values) -> Connecting<'a, Block>;
 }
 
+/// A platform's way to consoles besides the first one.
+pub trait ConsoleConnector {
+    /// Connects the console `spec`, configured by its key in `values`. It is ready when the device works.
+    fn console<'a>(&'a self, spec: &'static ConsoleSpec, values: &'a Values) -> Connecting<'a, Console>;
+}
+
 /// A platform's ways to its devices, one for each kind. A kind that the program does not declare needs none; then an image
 /// has no code for it.
 #[derive(Clone, Default)]
@@ -102,6 +120,10 @@ pub struct Connectors {
     pub networks: Option<Rc<dyn NetworkConnector>>,
     /// To disks.
     pub blocks: Option<Rc<dyn BlockConnector>>,
+    /// To consoles besides the first one.
+    pub consoles: Option<Rc<dyn ConsoleConnector>>,
+    /// The first console.
+    pub first_console: Option<Rc<dyn ConsoleDevice>>,
 }
 
 /// The application's main, under way.
@@ -156,6 +178,26 @@ impl Boot {
         let spec = self.unikernel.blocks.iter().find(|spec| spec.name == name).ok_or(NoSuchKey { name })?;
         let connector = self.connectors.blocks.as_ref().ok_or(NoSuchKey { name })?;
         connector.block(spec, &self.values).await
+    }
+
+    /// Connects the console `name`.
+    ///
+    /// # Errors
+    ///
+    /// As [`network`](Boot::network).
+    pub async fn console(&self, name: &'static str) -> Result<Console> {
+        let spec = self.unikernel.consoles.iter().find(|spec| spec.name == name).ok_or(NoSuchKey { name })?;
+        let connector = self.connectors.consoles.as_ref().ok_or(NoSuchKey { name })?;
+        connector.console(spec, &self.values).await
+    }
+
+    /// The first console, declared as `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchKey`] when the platform gave none: the glue and the program's description do not match.
+    pub fn first_console(&self, name: &'static str) -> Result<Console, NoSuchKey> {
+        self.connectors.first_console.clone().map(Console::new).ok_or(NoSuchKey { name })
     }
 }
 

@@ -1,5 +1,9 @@
 //! Printing to the console of the current runtime, and `log` on it.
 
+mod stream;
+
+pub use stream::{Console, LINE_MAX};
+
 use core::fmt::{self, Write};
 
 use crate::runtime::Runtime;

@@ -37,6 +37,7 @@
 #![deny(unsafe_code)]
 
 mod connector;
+mod console;
 mod current;
 mod disk;
 mod platform;

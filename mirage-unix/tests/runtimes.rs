@@ -25,7 +25,8 @@ static KEYS: [KeySpec; 1] = [KeySpec {
 
 static NETWORKS: [NetworkSpec; 1] = [NetworkSpec { name: "service", index: 0, key_prefix: "" }];
 
-static UNIKERNEL: Unikernel = Unikernel { name: "echo", keys: &KEYS, networks: &NETWORKS, blocks: &[], memory_mib: 16 };
+static UNIKERNEL: Unikernel =
+    Unikernel { name: "echo", keys: &KEYS, networks: &NETWORKS, blocks: &[], consoles: &[], memory_mib: 16 };
 
 struct Sockets(Rc<UnixPlatform>);
 

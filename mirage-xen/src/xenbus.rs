@@ -394,6 +394,15 @@ impl BackendWatch {
         self.frontend.backend_state().await
     }
 
+    /// The backend's state now.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection to xenstore.
+    pub async fn state(&self) -> Result<State, XenstoreError> {
+        self.frontend.backend_state().await
+    }
+
     /// Ready when something may have changed, or nothing ever will any more: look at the state.
     pub fn poll_change(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.watch.poll_next(context).map(drop)

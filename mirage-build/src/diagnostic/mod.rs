@@ -38,6 +38,8 @@ pub enum Diagnostic {
     TooManyNetworks(usize),
     /// More disks than a domain may have.
     TooManyBlocks(usize),
+    /// The first console is declared once more, under this name.
+    SecondFirstConsole(String),
     /// Less memory than any image needs, MiB.
     MemoryTooSmall {
         /// What was declared.
@@ -117,6 +119,11 @@ impl fmt::Display for Diagnostic {
                 f,
                 "{count} block devices are declared, and a unikernel can have {MAX_BLOCKS}: remove some `.block(..)` \
                  from build.rs"
+            ),
+            Diagnostic::SecondFirstConsole(name) => write!(
+                f,
+                "there is one first console, and `{name}` is another: remove it from build.rs, or make it a further console \
+                 with `.console({name:?})`"
             ),
             Diagnostic::MemoryTooSmall { declared, least } => write!(
                 f,

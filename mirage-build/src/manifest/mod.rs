@@ -11,7 +11,8 @@
 //!     4 network          fields: name, key prefix
 //!     5 key              fields: name, kind, presence (bit 0: required, bit 1: a library's), doc, default if there is one
 //!     6 disk             fields: name, key prefix
-//!     7 memory that the domain may grow to, MiB     u32, if it has a balloon
+//!     7 console          its name
+//!     8 memory that the domain may grow to, MiB     u32, if it has a balloon
 //! ```
 //!
 //! where text is UTF-8 and a field is `length: u32, payload`. Readers skip tags that they do not know and fields behind
@@ -40,6 +41,8 @@ pub struct Manifest {
     pub networks: Vec<ManifestNetwork>,
     /// Its disks: the first is xvda. [`launch::virtual_disk`](crate::launch::virtual_disk) gives their names.
     pub blocks: Vec<ManifestBlock>,
+    /// The names of its consoles besides the first one: channels on Xen.
+    pub consoles: Vec<String>,
     /// Its boot keys, the application's first.
     pub keys: Vec<ManifestKey>,
 }

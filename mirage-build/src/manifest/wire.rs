@@ -13,7 +13,8 @@ const MEMORY: u8 = 3;
 const NETWORK: u8 = 4;
 const KEY: u8 = 5;
 const BLOCK: u8 = 6;
-const MEMORY_MAX: u8 = 7;
+const CONSOLE: u8 = 7;
+const MEMORY_MAX: u8 = 8;
 
 const REQUIRED: u8 = 1;
 const LIBRARY: u8 = 2;
@@ -64,6 +65,9 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
     }
     for block in &manifest.blocks {
         record(&mut out, BLOCK, &fields(&[block.name.as_bytes(), block.key_prefix.as_bytes()]));
+    }
+    for console in &manifest.consoles {
+        record(&mut out, CONSOLE, console.as_bytes());
     }
     for key in &manifest.keys {
         let presence = u8::from(key.required) * REQUIRED + u8::from(key.library) * LIBRARY;
@@ -121,7 +125,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
         other => return Err(DecodeError::Version(other)),
     }
     let (mut name, mut version, mut memory_mib, mut memory_max_mib) = (None, None, None, None);
-    let (mut networks, mut blocks, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut networks, mut blocks) = (Vec::new(), Vec::new());
+    let (mut consoles, mut keys) = (Vec::new(), Vec::new());
     while !reader.rest.is_empty() {
         let tag = reader.byte()?;
         let mut payload = Reader { rest: reader.field()? };
@@ -132,6 +137,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
             MEMORY => memory_mib = Some(u32::from_le_bytes(payload.array()?)),
             NETWORK => networks.push(ManifestNetwork { name: payload.text()?, key_prefix: payload.text()? }),
             BLOCK => blocks.push(ManifestBlock { name: payload.text()?, key_prefix: payload.text()? }),
+            CONSOLE => consoles.push(payload.rest_text()?),
             KEY => keys.push(decode_key(&mut payload)?),
             _ => {}
         }
@@ -143,6 +149,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
         memory_max_mib,
         networks,
         blocks,
+        consoles,
         keys,
     })
 }

@@ -28,6 +28,7 @@ pub struct DomainBuilder {
     disks: Vec<(String, Content, Access)>,
     lines: Vec<String>,
     paused: bool,
+    on_crash: Option<String>,
 }
 
 /// What is on a disk at first.
@@ -66,6 +67,7 @@ impl DomainBuilder {
             disks: Vec::new(),
             lines: Vec::new(),
             paused: false,
+            on_crash: None,
         }
     }
 
@@ -130,6 +132,13 @@ impl DomainBuilder {
         self
     }
 
+    /// Lets xl wait for its end and do what it does on a crash (`on_crash` of xl.cfg(5)): `restart`, `coredump-destroy` and so
+    /// on. Without it, a domain that has ended stays as it is.
+    pub fn on_crash(mut self, action: &str) -> Self {
+        self.on_crash = Some(action.to_owned());
+        self
+    }
+
     /// Leaves its processor stopped until [`Domain::unpause`].
     pub fn paused(mut self) -> Self {
         self.paused = true;
@@ -152,7 +161,7 @@ impl DomainBuilder {
         let files = self.files(&name);
         let mut domain = Domain::prepare(lab, name, files)?;
         self.bring_files(&domain)?;
-        domain.create(&config, self.paused)?;
+        domain.create(&config, self.paused, self.on_crash.is_some())?;
         Ok(domain)
     }
 
@@ -200,7 +209,7 @@ impl DomainBuilder {
             // A stopped domain stays until its report was read.
             "on_poweroff=\"preserve\"".to_owned(),
             "on_reboot=\"preserve\"".to_owned(),
-            "on_crash=\"preserve\"".to_owned(),
+            format!("on_crash={}", literal(self.on_crash.as_deref().unwrap_or("preserve"))?),
             "on_watchdog=\"preserve\"".to_owned(),
         ];
         if let Some(most) = self.memory_max_mib {

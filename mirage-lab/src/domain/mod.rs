@@ -42,13 +42,17 @@ impl Domain {
         Ok(Self { lab, name, number: 0, files, console, console_request, stop, times, alive: false })
     }
 
-    fn create(&mut self, config: &str, paused: bool) -> Result<(), CreateError> {
+    fn create(&mut self, config: &str, paused: bool, attended: bool) -> Result<(), CreateError> {
         let path = format!("/tmp/{}.cfg", self.name);
         self.files.push(path.clone());
         self.lab.dom0_checked(&format!("cat > {path} <<'END OF CONFIGURATION'\n{config}\nEND OF CONFIGURATION"))?;
         // -e: nobody waits for its end in the background, the lab does.
         let paused = if paused { "-p" } else { "" };
-        let created = self.lab.dom0(&format!("exec xl create -e -q {paused} {path}"))?;
+        let unattended = if attended { "" } else { "-e" };
+        // xl that stays keeps what it has open: nobody waits for its output.
+        let script = format!("exec xl create {unattended} -q {paused} {path} </dev/null >/tmp/{0}.out 2>&1", self.name);
+        let mut created = self.lab.dom0(&script)?;
+        created.stderr = self.lab.dom0(&format!("cat /tmp/{0}.out; rm /tmp/{0}.out", self.name))?.stdout;
         if created.status != 0 {
             let log = self.lab.dom0("tail -n 5 /var/log/xen/xen-hotplug.log 2>/dev/null")?.stdout;
             return Err(CreateError::Refused { said: format!("{}{log}", created.stderr).trim().to_owned() });
@@ -199,6 +203,54 @@ impl Domain {
     /// If xl fails.
     pub fn set_memory(&self, mib: u32) -> Result<(), CommandError> {
         self.xl("mem-set", &format!("{mib}m"))
+    }
+
+    /// Waits until xl has started it again, as another domain: from then on this value is that one.
+    ///
+    /// # Errors
+    ///
+    /// If that does not happen within the limit, or the lab is gone.
+    pub fn restarted(&mut self, limit: Duration) -> Result<(), CommandError> {
+        let (name, number, seconds) = (&self.name, self.number, limit.as_secs());
+        let script = format!(
+            "for try in $(seq {seconds}0); do new=$(xl domid {name} 2>/dev/null) && [ $new != {number} ] && exit; usleep 100000; done; exit 1"
+        );
+        self.lab.dom0_within(&script, limit + COMMAND_LIMIT)?.checked(&script)?;
+        self.attend()
+    }
+
+    /// Writes its memory as an ELF core (`xl dump-core`) to a file of the host. A domain that has crashed can be dumped as well.
+    /// It takes many minutes: xl asks for every page frame below 4 GiB, and in the lab each question is slow.
+    ///
+    /// # Errors
+    ///
+    /// If xl fails or takes longer than `limit`, or the file can't be written.
+    pub fn dump_core(&self, file: &Path, limit: Duration) -> Result<(), CommandError> {
+        let path = format!("/tmp/{}.core", self.name);
+        let script = format!("exec xl dump-core {} {path}", self.name);
+        self.lab.dom0_within(&script, limit)?.checked(&script)?;
+        let copied = self.lab.get(&path, file);
+        self.lab.dom0_checked(&format!("rm {path}"))?;
+        copied
+    }
+
+    /// Gives its processor a non-maskable interrupt (`xl trigger`).
+    ///
+    /// # Errors
+    ///
+    /// If xl fails.
+    pub fn interrupt(&self) -> Result<(), CommandError> {
+        self.xl("trigger", "nmi")
+    }
+
+    /// Types into its console, as somebody does in `xl console`.
+    ///
+    /// # Errors
+    ///
+    /// If it has no console.
+    pub fn type_text(&self, text: &str) -> Result<(), CommandError> {
+        let script = format!("printf %s {} > $(xenstore-read /local/domain/{}/console/tty)", quote(text), self.number);
+        self.lab.dom0_checked(&script).map(drop)
     }
 
     /// Stops its processor.

@@ -9,7 +9,7 @@ mod unpack;
 
 use crate::cache::{Cache, CacheLock, key};
 use crate::error::SetupError;
-use crate::packages::{DOM0, Tree};
+use crate::packages::{CHANNELS, DOM0, Tree};
 use crate::process::{output, require, tethered};
 use modules::Modules;
 use root::Root;
@@ -123,6 +123,30 @@ impl Images {
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
+}
+
+/// An archive with what dom0 needs for channels: it has no part in other labs, and QEMU is large.
+pub(crate) fn channels(cache: &Cache) -> Result<PathBuf, SetupError> {
+    const BACKEND: &str = "usr/libexec/xen-qemu-system-i386";
+    const FILE: &str = "channels.cpio";
+    const FORM: &[u8] = b"with a keymap";
+    let words = [CHANNELS.wanted, CHANNELS.prefixes].into_iter().flatten().map(|word| word.as_bytes());
+    let name = format!("channels-{}", key([FORM, BACKEND.as_bytes()].into_iter().chain(words)));
+    if !cache.path(&name).exists() {
+        let lock = cache.lock()?;
+        cache.publish(&lock, &name, |folder| {
+            let unpacked = cache.path("unpacked.building");
+            crate::cache::remove(&unpacked)?;
+            let tree = Tree::unpack(cache, &lock, &CHANNELS, &unpacked)?;
+            let mut root = Root::empty(&tree);
+            // It wants one although nobody has a keyboard.
+            root.archive.file("usr/share/qemu/keymaps/en-us", 0o644, "");
+            let built = root.file(BACKEND).and_then(|()| save(folder, FILE, root));
+            crate::cache::remove(&unpacked)?;
+            built
+        })?;
+    }
+    Ok(cache.path(&name).join(FILE))
 }
 
 fn build(cache: &Cache, lock: &CacheLock, folder: &Path) -> Result<(), SetupError> {

@@ -37,6 +37,11 @@ impl<'a> Root<'a> {
         Ok(root)
     }
 
+    /// Nothing: files to be added to a root folder that is there.
+    pub(crate) fn empty(tree: &'a Tree) -> Self {
+        Self { tree, archive: Archive::default() }
+    }
+
     /// A program of the packages, by its name.
     pub(crate) fn program(&mut self, name: &str) -> Result<(), SetupError> {
         let content = self.find(name, self.tree.program(name))?;

@@ -54,6 +54,10 @@ pub(crate) const DOM0: PackageSet = PackageSet {
     prefixes: &["xen-hypervisor-", "xen-utils-", "linux-image-"],
 };
 
+/// The backend of channels, for dom0: QEMU with its parts for Xen.
+pub(crate) const CHANNELS: PackageSet =
+    PackageSet { name: "channels", wanted: &["qemu-system-xen"], prefixes: &["qemu-system-xen"] };
+
 /// QEMU, for hosts that have none.
 pub(crate) const QEMU: PackageSet =
     PackageSet { name: "qemu", wanted: &["qemu-system-x86", "seabios"], prefixes: &["qemu-system-"] };

@@ -143,6 +143,7 @@ mod tests {
             memory_max_mib: None,
             networks: Vec::new(),
             blocks: blocks.iter().map(block).collect(),
+            consoles: Vec::new(),
             keys: Vec::new(),
         }
     }

@@ -158,6 +158,7 @@ fn manifest(image: &Path, bytes: &[u8]) -> Result<Manifest, RunError> {
             memory_max_mib: None,
             networks: Vec::new(),
             blocks: Vec::new(),
+            consoles: Vec::new(),
             keys: Vec::new(),
         }),
         Err(error) => Err(RunError(format!("{} can't be run on Xen: {error}", image.display()))),

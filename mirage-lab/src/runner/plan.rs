@@ -131,6 +131,7 @@ mod tests {
             memory_max_mib: None,
             networks: networks.collect(),
             blocks: Vec::new(),
+            consoles: Vec::new(),
             keys: keys.collect(),
         }
     }

@@ -17,6 +17,7 @@ static UNIKERNEL: Unikernel = Unikernel {
     }],
     networks: &[NetworkSpec { name: "service", index: 0, key_prefix: "" }],
     blocks: &[BlockSpec { name: "data", index: 0, key_prefix: "" }],
+    consoles: &[],
     memory_mib: 4,
 };
 

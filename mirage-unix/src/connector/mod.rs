@@ -1,6 +1,7 @@
 //! From what build.rs declared to the host's devices.
 
 mod block;
+mod console;
 mod network;
 
 use std::rc::Rc;
@@ -8,8 +9,14 @@ use std::rc::Rc;
 use mirage_rt::boot::Connectors;
 
 use crate::UnixPlatform;
+use crate::console::Stdio;
 
 /// The ways to devices of every kind. In a process there is no reason to leave one out.
 pub(crate) fn connectors(platform: &Rc<UnixPlatform>) -> Connectors {
-    Connectors { networks: Some(Rc::new(network::Networks::new(platform))), blocks: Some(Rc::new(block::Blocks)) }
+    Connectors {
+        networks: Some(Rc::new(network::Networks::new(platform))),
+        blocks: Some(Rc::new(block::Blocks)),
+        consoles: Some(Rc::new(console::Consoles::new(platform))),
+        first_console: Some(Rc::new(Stdio::default())),
+    }
 }

@@ -4,8 +4,10 @@
 //! the others.
 
 mod block;
+mod console;
 mod network;
 
 pub use crate::balloon::connect as balloon;
 pub use block::blocks;
+pub use console::{consoles, first_console};
 pub use network::networks;

@@ -5,6 +5,7 @@
 //! again, the console says how much is missing. Only boot, the report of a crash and the end of the program wait for
 //! xenconsoled, for a bounded time.
 
+pub mod frontend;
 mod output;
 pub mod ring;
 #[cfg(test)]
@@ -118,7 +119,7 @@ impl Console {
         let Some((ring, port)) = self.inner.service.get() else { return Poll::Pending };
         // Bound before the look, so that what comes after it is an event.
         self.inner.listen(port);
-        match ring.take(buffer) {
+        match ring.take(buffer).unwrap_or(0) {
             0 if !buffer.is_empty() => {
                 self.inner.reader.set(Some(context.waker().clone()));
                 Poll::Pending

@@ -1,4 +1,5 @@
-//! Output that waits for room: a backlog in front of the ring, and what is said when that was too small.
+//! Output that waits for room: a backlog in front of the ring, and what is said when that was too small. A ring with nonsense
+//! in it is a full one: the first console has no other use for the news.
 
 use alloc::vec::Vec;
 use mirage_rt::console::pieces;
@@ -69,7 +70,7 @@ impl Output {
         let mut moved = false;
         // After the backlog there may be a notice, which may go into the backlog.
         loop {
-            let written = ring.put(&self.backlog);
+            let written = ring.put(&self.backlog).unwrap_or(0);
             self.backlog.drain(..written);
             moved |= written > 0;
             if !self.say_lost(ring) {
@@ -91,7 +92,7 @@ impl Output {
         loop {
             self.drain(ring);
             if !self.is_waiting() {
-                rest = &rest[ring.put(rest)..];
+                rest = &rest[ring.put(rest).unwrap_or(0)..];
             }
             if rest.is_empty() {
                 return;
@@ -118,7 +119,10 @@ impl Output {
 
     /// Says how much is missing, where it is missing, once there is room; whether it did.
     fn say_lost(&mut self, ring: &Ring<'_>) -> bool {
-        if self.unsaid == 0 || !(self.room() >= RESUME || ring.room() >= Notice::LONGEST && self.backlog.is_empty()) {
+        if self.unsaid == 0
+            || !(self.room() >= RESUME
+                || ring.room().is_ok_and(|room| room >= Notice::LONGEST) && self.backlog.is_empty())
+        {
             return false;
         }
         let mut notice = Notice { text: [0; Notice::LONGEST], used: 0 };
@@ -127,7 +131,7 @@ impl Output {
         });
         self.unsaid = 0;
         let text = &notice.text[..notice.used];
-        let written = if self.backlog.is_empty() { ring.put(text) } else { 0 };
+        let written = if self.backlog.is_empty() { ring.put(text).unwrap_or(0) } else { 0 };
         self.backlog.extend_from_slice(&text[written..]);
         true
     }

@@ -3,6 +3,7 @@
 //! The indices count up for ever and wrap at 2^32; a byte's place is its index modulo the size. Each side waits for the
 //! event of the other and looks again after it, so an index that is seen late costs time and no bytes.
 
+use core::fmt;
 use core::mem::offset_of;
 use core::sync::atomic::{Ordering, fence};
 
@@ -36,6 +37,26 @@ const TO_US: Direction =
     Direction { data: INPUT, size: INPUT_SIZE, producer: INPUT_PRODUCER, consumer: INPUT_CONSUMER };
 const TO_BACKEND: Direction =
     Direction { data: OUTPUT, size: OUTPUT_SIZE, producer: OUTPUT_PRODUCER, consumer: OUTPUT_CONSUMER };
+
+/// How the other side has broken the protocol: an index that is further from ours than the ring is long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Broken {
+    /// It claims to have written more than fits.
+    Producer,
+    /// It claims to have read what was not written.
+    Consumer,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Producer => "the backend claims to have written more than the ring holds",
+            Self::Consumer => "the backend claims to have read what was not written",
+        })
+    }
+}
+
+impl core::error::Error for Broken {}
 
 /// One side's view of the page. Copying it copies the view.
 #[derive(Clone, Copy, Debug)]
@@ -71,44 +92,56 @@ impl<'a> Ring<'a> {
         if self.backend { TO_BACKEND } else { TO_US }
     }
 
-    /// Bytes that can be written now. A consumer's index that makes no sense leaves none.
-    pub fn room(&self) -> usize {
+    /// Bytes that can be written now.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken::Consumer`].
+    pub fn room(&self) -> Result<usize, Broken> {
         let direction = self.sent();
         let producer = self.page.load_u32(direction.producer, Ordering::Relaxed);
         // Acquire: what the consumer has read is overwritten only after it said so.
         let consumer = Untrusted::new(self.page.load_u32(direction.consumer, Ordering::Acquire));
         let waiting = consumer.map(|consumer| producer.wrapping_sub(consumer) as usize);
-        waiting.at_most(direction.size).map_or(0, |waiting| direction.size - waiting)
+        waiting.at_most(direction.size).map(|waiting| direction.size - waiting).ok_or(Broken::Consumer)
     }
 
     /// Whether the other side has read all that was written.
     pub fn is_read(&self) -> bool {
-        self.room() == self.sent().size
+        self.room() == Ok(self.sent().size)
     }
 
     /// Copies what has room and returns how much that was. The other side learns of it by an event, after this.
-    pub fn put(&self, bytes: &[u8]) -> usize {
+    ///
+    /// # Errors
+    ///
+    /// [`Broken::Consumer`]; nothing was copied.
+    pub fn put(&self, bytes: &[u8]) -> Result<usize, Broken> {
         let direction = self.sent();
         let producer = self.page.load_u32(direction.producer, Ordering::Relaxed);
-        let count = self.room().min(bytes.len());
+        let count = self.room()?.min(bytes.len());
         let start = producer as usize % direction.size;
         let first = count.min(direction.size - start);
         self.page.copy_in(direction.data + start, &bytes[..first]);
         self.page.copy_in(direction.data, &bytes[first..count]);
         // Release: the bytes are there before the index that covers them.
         self.page.store_u32(direction.producer, producer.wrapping_add(count as u32), Ordering::Release);
-        count
+        Ok(count)
     }
 
     /// Copies what has come, as far as `buffer` has room, and returns how much that was. The other side learns of the room
-    /// by an event, after this. A producer's index that makes no sense brings nothing.
-    pub fn take(&self, buffer: &mut [u8]) -> usize {
+    /// by an event, after this.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken::Producer`]; nothing was copied.
+    pub fn take(&self, buffer: &mut [u8]) -> Result<usize, Broken> {
         let direction = self.received();
         let consumer = self.page.load_u32(direction.consumer, Ordering::Relaxed);
         // Acquire: the bytes are read after the index that covers them.
         let producer = Untrusted::new(self.page.load_u32(direction.producer, Ordering::Acquire));
         let waiting = producer.map(|producer| producer.wrapping_sub(consumer) as usize);
-        let count = waiting.at_most(direction.size).map_or(0, |waiting| waiting.min(buffer.len()));
+        let count = waiting.at_most(direction.size).ok_or(Broken::Producer)?.min(buffer.len());
         let start = consumer as usize % direction.size;
         let (first, second) = buffer[..count].split_at_mut(count.min(direction.size - start));
         self.page.copy_out(direction.data + start, first);
@@ -117,6 +150,6 @@ impl<'a> Ring<'a> {
         self.page.store_u32(direction.consumer, consumer.wrapping_add(count as u32), Ordering::Release);
         // The index must be visible before the event, and before we look for more.
         fence(Ordering::SeqCst);
-        count
+        Ok(count)
     }
 }

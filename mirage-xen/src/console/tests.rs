@@ -1,7 +1,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use super::ring::{OUTPUT_SIZE, Ring};
+use super::ring::{Broken, OUTPUT_SIZE, Ring};
 use super::*;
 use crate::model::Machine;
 use crate::shared::SharedBytes;
@@ -17,7 +17,7 @@ struct Daemon {
 impl Daemon {
     fn consume(&self, most: usize) {
         let mut buffer = vec![0; most];
-        let count = self.ring.take(&mut buffer);
+        let count = self.ring.take(&mut buffer).unwrap();
         self.read.borrow_mut().extend_from_slice(&buffer[..count]);
     }
 
@@ -140,9 +140,12 @@ fn nonsense_indices_are_a_full_ring_and_no_input() {
     let ring = Ring::new(page);
     // struct xencons_interface: in_cons, in_prod, out_cons, out_prod, behind 3072 bytes.
     page.store_u32(3072 + 8, 77, Ordering::Relaxed);
-    assert_eq!((ring.room(), ring.put(b"lost")), (0, 0));
+    assert_eq!((ring.room(), ring.put(b"lost")), (Err(Broken::Consumer), Err(Broken::Consumer)));
+    let mut output = Output::new(0);
+    output.write(&ring, b"lost", &Never);
+    assert_eq!(output.lost(), 4);
     page.store_u32(3072 + 4, 1025, Ordering::Relaxed);
-    assert_eq!(ring.take(&mut [0; 10]), 0);
+    assert_eq!(ring.take(&mut [0; 10]), Err(Broken::Producer));
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn the_event_channel_moves_the_backlog_and_is_bound_only_while_it_has_to() {
     let mut rounds = 0;
     while read.len() < text.len() + 8 {
         let mut buffer = [0; 600];
-        let count = daemon.take(&mut buffer);
+        let count = daemon.take(&mut buffer).unwrap();
         assert!(count > 0, "{} bytes came", read.len());
         read.extend_from_slice(&buffer[..count]);
         machine.world.notify(port);
@@ -188,7 +191,7 @@ fn input_is_a_stream() {
             let mut number = 0_u8;
             for round in 0..200_usize {
                 let bytes: Vec<u8> = (0..round).map(|offset| number.wrapping_add(offset as u8)).collect();
-                let written = daemon.put(&bytes);
+                let written = daemon.put(&bytes).unwrap();
                 number = number.wrapping_add(written as u8);
                 world.notify(port);
                 mirage_rt::sleep(mirage_rt::Duration::from_millis(1)).await;

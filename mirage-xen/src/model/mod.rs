@@ -6,6 +6,7 @@
 //! ever happen again is a test's failure, and reported at once.
 
 mod blkback;
+mod conback;
 #[allow(unsafe_code)]
 mod hypervisor;
 mod machine;
@@ -17,6 +18,7 @@ mod ring;
 mod xenstored;
 
 pub use blkback::{Blkback, DiskFeatures, DiskMischief};
+pub use conback::Conback;
 pub use hypervisor::{BackendPort, GrantFault, Guest, Mapping, Plan, Service, World};
 pub use machine::Machine;
 pub use memory::GUEST_PAGES;
