@@ -4,10 +4,9 @@ use mirage_build::{Config, Key};
 
 fn main() {
     Config::new()
-        // The way to the domain's devices that an image has; it needs no vif.
-        .network("unused")
+        .block("unused")
         .key(Key::<String>::new("work").doc("What to do: info, verify, follow, or load"))
-        .key(Key::<String>::new("disk").default("xvda").doc("Which disk"))
+        .key(Key::<String>::new("vdev").default("xvda").doc("Which disk"))
         .key(Key::<u32>::new("ring-order").default(0_u32).doc("Pages of the ring, as a power of two"))
         .key(Key::<u32>::new("segments").default(256_u32).doc("Pages of a request at most"))
         .key(Key::<bool>::new("persistent").doc("Copy through pages that stay granted"))

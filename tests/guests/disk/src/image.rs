@@ -4,7 +4,8 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
 
-use mirage_rt::boot::{Boot, Connecting, Connector, NetworkSpec};
+use mirage_rt::block::Block;
+use mirage_rt::boot::{BlockConnector, BlockSpec, Boot, Connecting, Connectors};
 use mirage_rt::keys::Values;
 use mirage_rt::types::block::BlockDevice;
 use mirage_rt::{Error, println};
@@ -15,29 +16,30 @@ use mirage_xen::memory::machine::Memory;
 use crate::load::{self, Load};
 use crate::work;
 
-mirage_xen_image::entry!(@define &crate::UNIKERNEL, start, ::core::option::Option::Some(devices));
+mirage_xen_image::entry!(@define &crate::UNIKERNEL, start, &[disks]);
 
 /// Pages of the pool.
 const PAGES: usize = 4096;
 
 async fn start(boot: Boot) -> mirage_rt::Result {
     // Connecting it is the whole program.
-    boot.network("unused").await.map(drop)
+    boot.block("unused").await.map(drop)
 }
 
-fn devices(attachment: &Attachment) -> Rc<dyn Connector> {
-    Rc::new(Disk { attachment: attachment.clone() })
+/// In place of the way that images have, to choose how the disk is connected.
+fn disks(attachment: &Attachment, connectors: &mut Connectors) {
+    connectors.blocks = Some(Rc::new(Disk { attachment: attachment.clone() }));
 }
 
 struct Disk {
     attachment: Attachment,
 }
 
-impl Connector for Disk {
-    fn network<'a>(&'a self, _: &'static NetworkSpec, values: &'a Values) -> Connecting<'a> {
+impl BlockConnector for Disk {
+    fn block<'a>(&'a self, _: &'static BlockSpec, values: &'a Values) -> Connecting<'a, Block> {
         Box::pin(async move {
             self.run(values).await?;
-            // There is no network to be had here.
+            // The program goes on until it is destroyed, so that its disk can be looked at.
             println!("the work is done");
             core::future::pending().await
         })
@@ -56,7 +58,7 @@ impl Disk {
             persistent: values.get("persistent").unwrap_or(false),
             ..Options::default()
         };
-        let disk = device_number(&text("disk")).ok_or_else(|| Error::message("there is no disk of that name"))?;
+        let disk = device_number(&text("vdev")).ok_or_else(|| Error::message("there is no disk of that name"))?;
         let device = Rc::new(Blkfront::connect(&self.attachment, disk, Rc::clone(&pool), options).await?);
         println!("{:?}", device.info());
         match text("work").as_str() {
