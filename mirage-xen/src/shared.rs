@@ -169,7 +169,11 @@ impl<'a> SharedBytes<'a> {
 
     /// Sets all bytes to zero.
     pub fn clear(&self) {
-        for offset in 0..self.length {
+        let words = self.length / 4;
+        for word in 0..words {
+            self.write_words(word * 4, &[0; 4]);
+        }
+        for offset in words * 4..self.length {
             self.write_u8(offset, 0);
         }
     }

@@ -17,7 +17,7 @@ const MIB: u64 = 1 << 20;
 /// A domain of the guest that works on a disk, without the disk.
 fn guest(lab: &Lab, words: &str) -> DomainBuilder {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    lab.domain(IMAGE.get_or_init(|| image("disk"))).memory(32).cmdline(words)
+    lab.domain(IMAGE.get_or_init(|| image("disk"))).memory(64).cmdline(words)
 }
 
 /// A file of the host that is removed when this is dropped.
@@ -75,4 +75,92 @@ fn what_the_guest_writes_is_on_the_disk_and_comes_back() {
             assert!(discarded || pattern::is_filled(page, number as u64, round), "{words}: page {number}");
         }
     }
+}
+
+#[test]
+fn a_disk_that_is_read_only_is_not_written() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let disk = Temporary::new("read-only", MIB);
+    std::fs::write(disk.path(), vec![0x5A; MIB as usize]).expect("the temporary folder can be written");
+    let domain = guest(lab, "--work info").disk("xvda", disk.path(), Access::ReadOnly).start().expect("it starts");
+    let said = done(&domain);
+    assert!(said.contains("read_only: true"), "{said}");
+    assert!(said.contains("first bytes Some([90, 90, 90, 90, 90, 90, 90, 90]), Ok(())"), "{said}");
+    assert!(said.contains("written: Err(ReadOnly)"), "{said}");
+}
+
+/// A loop device of dom0 that is given back when this is dropped.
+struct Loop<'a> {
+    lab: &'a Lab,
+    device: String,
+    file: String,
+}
+
+impl<'a> Loop<'a> {
+    fn new(lab: &'a Lab, name: &str, mib: u32, sector_size: u32) -> Self {
+        let file = format!("/tmp/blocks-{name}.img");
+        let made = format!(
+            "dd if=/dev/zero of={file} bs=1M count={mib} 2>/dev/null && losetup -b {sector_size} -f --show {file}"
+        );
+        let device = lab.dom0_checked(&made).expect("dom0 has loop devices").trim().to_owned();
+        Self { lab, device, file }
+    }
+
+    /// xl's line for it.
+    fn line(&self) -> String {
+        format!("disk=[\"format=raw,vdev=xvda,access=rw,backendtype=phy,target={}\"]", self.device)
+    }
+}
+
+impl Drop for Loop<'_> {
+    fn drop(&mut self) {
+        let _ = self.lab.dom0(&format!("losetup -d {}; rm {}", self.device, self.file));
+    }
+}
+
+#[test]
+fn sectors_may_be_of_4096_bytes() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let disk = Loop::new(lab, "large", 8, 4096);
+    let domain = guest(lab, "--work verify").config_line(&disk.line()).start().expect("it starts");
+    let said = done(&domain);
+    assert!(said.contains("sector_size: 4096, sectors: 2048,"), "{said}");
+    assert!(said.contains("verified 2048 pages") && said.contains("errors: 0,"), "{said}");
+    domain.destroy().expect("xl destroys it");
+}
+
+#[test]
+fn a_disk_grows_while_it_is_used() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let disk = Loop::new(lab, "growing", 4, 512);
+    let domain = guest(lab, "--work follow").config_line(&disk.line()).start().expect("it starts");
+    let mut console = domain.console();
+    console.wait_for("changed: 8192 sectors, detached false, connection 1", LONG).expect("it is connected");
+    let Loop { device, file, .. } = &disk;
+    lab.dom0_checked(&format!("truncate -s 6M {file} && losetup -c {device}")).expect("dom0 resizes it");
+    console.wait_for("changed: 12288 sectors, detached false, connection 1", LONG).expect("it has grown");
+    // The last pages are where they are now, and are written and read.
+    console.wait_for("round", LONG).expect("the work goes on");
+    domain.destroy().expect("xl destroys it");
+}
+
+#[test]
+fn a_disk_is_detached_and_another_one_attached_while_it_is_used() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let (first, second) = (Temporary::new("first", MIB), Temporary::new("second", 2 * MIB));
+    let domain = guest(lab, "--work follow").disk("xvda", first.path(), Access::ReadWrite).start();
+    let domain = domain.expect("it starts");
+    let mut console = domain.console();
+    console.wait_for("changed: 2048 sectors, detached false, connection 1", LONG).expect("it is connected");
+    for connection in 2..4 {
+        console.wait_for("round", LONG).expect("the work goes on");
+        domain.block_detach("xvda").expect("the frontend lets go");
+        console.wait_for("detached true", LONG).expect("the frontend says so");
+        domain.block_attach("xvda", second.path(), Access::ReadWrite).expect("dom0 makes another backend");
+        let line = format!("changed: 4096 sectors, detached false, connection {connection}");
+        console.wait_for(&line, LONG).expect("it is connected again");
+    }
+    console.wait_for("round", LONG).expect("the work goes on");
+    let said = domain.console().text();
+    assert!(!said.contains("is not what round"), "{said}");
 }

@@ -39,6 +39,8 @@ pub(super) struct Flight {
     spare: Vec<Reference>,
     /// Pages of our own that the backend may keep mapped; the latest used is the next one.
     bounce: Vec<Grant>,
+    /// How many more of them may be made.
+    bounce_left: usize,
     pool: Rc<dyn PagePool>,
     grants: Grants,
     terms: Terms,
@@ -115,6 +117,8 @@ impl Flight {
             free: (0..size).rev().collect(),
             spare: Vec::new(),
             bounce: Vec::new(),
+            // The other half is for those who use the disk.
+            bounce_left: pool.available() / 2,
             pool: Rc::clone(pool),
             grants: grants.clone(),
             terms,
@@ -261,12 +265,19 @@ impl Flight {
         if let Some(grant) = self.bounce.pop() {
             return Ok(grant);
         }
-        let Some(page) = Page::take(&self.pool) else {
+        let page = if self.bounce_left > 0 { Page::take(&self.pool) } else { None };
+        let Some(page) = page else {
             return Err(if self.under_way() > 1 { NotNow::Full } else { NotNow::Memory });
         };
         let page = SharedPage::from(page);
         page.bytes().clear();
-        self.grants.share(page, self.terms.backend, Access::ReadWrite).map_err(|(error, _page)| self.not_now(error))
+        match self.grants.share(page, self.terms.backend, Access::ReadWrite) {
+            Ok(grant) => {
+                self.bounce_left -= 1;
+                Ok(grant)
+            }
+            Err((error, _page)) => Err(self.not_now(error)),
+        }
     }
 
     /// What a page that could not be lent means for its piece.

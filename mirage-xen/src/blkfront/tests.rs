@@ -14,6 +14,7 @@ use wire::operation;
 mod connection;
 mod hostile;
 mod requests;
+mod shadow;
 
 const XVDA: u32 = 51712;
 
@@ -30,7 +31,12 @@ async fn connect(machine: &Machine, options: Options) -> Blkfront {
 
 /// What page `number` of a pattern holds.
 fn pattern(seed: usize, number: usize) -> [u8; 4096] {
-    core::array::from_fn(|index| (index * 31 + index / 251 + number * 17 + seed * 7) as u8)
+    let mut page = [0; 4096];
+    for (index, word) in page.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        *word =
+            ((seed * 7 + number * 1017 + 1) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15 ^ index as u64).to_le_bytes();
+    }
+    page
 }
 
 fn filled(pool: &Rc<dyn PagePool>, count: usize, seed: usize) -> Vec<Page> {

@@ -245,8 +245,54 @@ impl Protocol for Blkif {
 
 #[cfg(test)]
 mod tests {
+    use std::vec::Vec;
+
     use super::*;
-    use crate::ring::slots_in;
+    use crate::model::{BackRing, World};
+    use crate::ring::{FrontRing, RingMemory, slots_in};
+    use crate::shared::SharedBytes;
+
+    /// A page that both halves of a ring see.
+    #[derive(Clone, Copy)]
+    struct Same(SharedBytes<'static>);
+
+    impl RingMemory for Same {
+        fn bytes(&self) -> SharedBytes<'_> {
+            self.0
+        }
+    }
+
+    #[test]
+    fn slots_may_lie_in_two_pages() {
+        // Pages that are no neighbours, and not in order.
+        let pages: Vec<_> = (0..4).map(|_| Same(World::new().xenstore_end().0)).rev().collect();
+        let mut front = FrontRing::<Blkif, _>::starting_at(pages.clone(), 0xFFFF_FFF0);
+        let mut back = BackRing::<Blkif, _>::new(pages);
+        let request = |number: u64| {
+            let mut request = Request::direct(operation::READ, 1, number, !number);
+            (0..DIRECT_SEGMENTS as u32).for_each(|segment| request.push(Segment::page(number as u32 * 16 + segment)));
+            request
+        };
+        for round in 0..3 {
+            for number in 0..128 {
+                assert!(front.push(&request(round * 128 + number)));
+            }
+            assert!(!front.push(&request(0)));
+            let _ = front.publish();
+            for number in 0..128 {
+                let (_, taken) = back.take().expect("it was published");
+                let expected = request(round * 128 + number);
+                assert_eq!(taken.bytes, expected.bytes);
+                back.push(&Response { id: !taken.id(), operation: 9, status: -2 });
+            }
+            back.publish();
+            for number in 0..128 {
+                assert!(front.available().expect("honest") > 0);
+                let response = front.take().expect("it was published").for_any_value();
+                assert_eq!(response, Response { id: !(round * 128 + number), operation: 9, status: -2 });
+            }
+        }
+    }
 
     #[test]
     fn rings_have_as_many_slots_as_linux_says() {

@@ -300,11 +300,13 @@ impl Backend {
 
     fn offer(&mut self) {
         let features = self.shared.borrow().features;
-        if features.indirect > 0 {
-            self.write("feature-max-indirect-segments", features.indirect.into());
-        }
-        if features.ring_order > 0 {
-            self.write("max-ring-page-order", features.ring_order.into());
+        for (name, value) in
+            [("feature-max-indirect-segments", features.indirect), ("max-ring-page-order", features.ring_order)]
+        {
+            match value {
+                0 => self.store.remove(&format!("{}/{name}", self.path)),
+                value => self.write(name, value.into()),
+            }
         }
         self.set_state(State::InitWait);
     }
@@ -344,7 +346,7 @@ impl Backend {
         };
         let persistent = features.persistent && self.number("feature-persistent") == Some(1);
         let end = world.bind(self.number("event-channel")?)?;
-        Some(Link::new(BackRing::new(ring?), end, persistent))
+        Some(Link::new(BackRing::new(ring?), end, persistent, features.indirect))
     }
 
     fn disconnect(&mut self, world: &World) {
@@ -405,7 +407,7 @@ impl Backend {
                     self.store.remove(&self.frontend);
                 }
             }
-            (State::Closed, State::Initialising) => self.set_state(State::InitWait),
+            (State::Closed, State::Initialising) => self.offer(),
             _ => return false,
         }
         true

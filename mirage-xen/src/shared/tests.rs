@@ -17,6 +17,17 @@ fn copies_come_out_as_they_went_in() {
 }
 
 #[test]
+fn pages_are_copied_whole() {
+    let memory = World::new().xenstore_end().0;
+    let page = core::array::from_fn(|index| (index / 3) as u8);
+    memory.copy_page_in(&page);
+    assert_eq!((memory.read_u8(5), memory.read_u8(PAGE_SIZE - 1)), (1, (4095 / 3) as u8));
+    let mut copy = [0; PAGE_SIZE];
+    memory.copy_page_out(&mut copy);
+    assert!(copy == page);
+}
+
+#[test]
 fn a_compare_and_swap_changes_only_what_it_expects() {
     let memory = World::new().xenstore_end().0;
     memory.store_u16(2, 5, Ordering::Relaxed);

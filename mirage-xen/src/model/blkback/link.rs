@@ -8,6 +8,7 @@ use super::{BackRing, DiskFeatures, Shared, World};
 use crate::blkfront::wire::{
     Blkif, DIRECT_SEGMENTS, INDIRECT_SEGMENTS, Request, Response, SECTOR, Segment, operation, status,
 };
+use crate::hypervisor::PAGE_SIZE;
 use crate::model::{BackendPort, Mapping};
 use crate::shared::SharedBytes;
 
@@ -16,6 +17,8 @@ pub(super) struct Link {
     pub(super) end: BackendPort,
     /// Grants that stay mapped, if both sides agreed to that.
     persistent: Option<BTreeMap<u32, Mapping>>,
+    /// Segments of an indirect request, at most, as was offered for this connection.
+    indirect: usize,
     taken: Vec<Taken>,
     /// Pages that a hostile backend does not let go of.
     pub(super) kept: Vec<Mapping>,
@@ -46,9 +49,9 @@ pub(super) struct Part {
 }
 
 impl Link {
-    pub(super) fn new(ring: BackRing<Blkif, Vec<Mapping>>, end: BackendPort, persistent: bool) -> Self {
-        let persistent = persistent.then(BTreeMap::new);
-        Self { ring, end, persistent, taken: Vec::new(), kept: Vec::new(), scribbles: false }
+    pub(super) fn new(ring: BackRing<Blkif, Vec<Mapping>>, end: BackendPort, persistent: bool, indirect: u32) -> Self {
+        let (persistent, indirect) = (persistent.then(BTreeMap::new), indirect as usize);
+        Self { ring, end, persistent, indirect, taken: Vec::new(), kept: Vec::new(), scribbles: false }
     }
 
     /// When the next request is to be answered.
@@ -102,7 +105,7 @@ impl Link {
             let status = match &taken.work {
                 Ok(work) => {
                     shared.done[usize::from(taken.operation)] += 1;
-                    do_work(work, taken.operation, shared);
+                    do_work(work, shared);
                     status::OKAY
                 }
                 Err(status) => *status,
@@ -150,7 +153,7 @@ impl Link {
                 false => Err("a discard that was not offered"),
             };
         }
-        let segments = self.segments(world, features, request, count)?;
+        let segments = self.segments(world, request, count)?;
         match (inner, count) {
             (operation::FLUSH, 0) if features.flush => return Ok(Work::Flush),
             (operation::BARRIER, 0) if features.barrier => return Ok(Work::Flush),
@@ -178,20 +181,14 @@ impl Link {
         }
     }
 
-    fn segments(
-        &mut self,
-        world: &Rc<World>,
-        features: &DiskFeatures,
-        request: &Request,
-        count: usize,
-    ) -> Result<Vec<Segment>, &'static str> {
+    fn segments(&mut self, world: &Rc<World>, request: &Request, count: usize) -> Result<Vec<Segment>, &'static str> {
         if request.operation() != operation::INDIRECT {
             return match count <= DIRECT_SEGMENTS {
                 true => Ok((0..count).filter_map(|number| request.segment(number)).collect()),
                 false => Err("too many segments"),
             };
         }
-        if count > features.indirect as usize {
+        if count > self.indirect {
             return Err("too many segments");
         }
         let mut segments = Vec::new();
@@ -234,22 +231,23 @@ fn range(features: &DiskFeatures, sector: u64, count: u64) -> Result<(usize, usi
     }
 }
 
-fn do_work(work: &Work, code: u8, shared: &mut Shared) {
+fn do_work(work: &Work, shared: &mut Shared) {
     match work {
         Work::Transfer { write, at, parts } => {
             let mut at = *at;
             for part in parts {
                 let bytes = &mut shared.disk[at..at + part.length];
-                match write {
-                    true => part.bytes.copy_out(part.offset, bytes),
-                    false => part.bytes.copy_in(part.offset, bytes),
+                match (write, <&mut [u8; PAGE_SIZE]>::try_from(&mut *bytes)) {
+                    (true, Ok(page)) => part.bytes.copy_page_out(page),
+                    (false, Ok(page)) => part.bytes.copy_page_in(page),
+                    (true, Err(_)) => part.bytes.copy_out(part.offset, bytes),
+                    (false, Err(_)) => part.bytes.copy_in(part.offset, bytes),
                 }
                 if *write && !(shared.features.flush || shared.features.barrier) {
                     shared.medium[at..at + part.length].copy_from_slice(&shared.disk[at..at + part.length]);
                 }
                 at += part.length;
             }
-            debug_assert!(code == operation::READ || *write);
         }
         Work::Flush => shared.medium.copy_from_slice(&shared.disk),
         Work::Discard { at, length } => shared.disk[*at..*at + *length].fill(0),
