@@ -157,6 +157,13 @@ impl fmt::Display for XenbusError {
 
 impl core::error::Error for XenbusError {}
 
+impl XenbusError {
+    /// Whether the domain was suspended meanwhile and is a new one now, so that all is to be done again.
+    pub fn is_interrupted(&self) -> bool {
+        *self == Self::Xenstore(XenstoreError::Interrupted)
+    }
+}
+
 impl From<XenstoreError> for XenbusError {
     fn from(error: XenstoreError) -> Self {
         Self::Xenstore(error)
@@ -175,6 +182,8 @@ impl Frontend {
         index: u32,
         more: &[&str],
     ) -> Result<(Self, Vec<Option<String>>), XenbusError> {
+        // Another domain has another backend, and nothing of this one may be written there.
+        let store = store.bound();
         let path = format!("device/{class}/{index}");
         let names = ["backend", "backend-id", "state"];
         let paths = names.iter().chain(more).map(|name| format!("{path}/{name}")).collect();
@@ -185,10 +194,7 @@ impl Frontend {
             (Some(backend), Some(domain)) => {
                 let state = Rc::new(Cell::new(state.map_or(State::Unknown, State::from)));
                 let backend_domain = DomainId(domain);
-                Ok((
-                    Self { store: store.clone(), class, index, path, backend, backend_domain, state },
-                    values.collect(),
-                ))
+                Ok((Self { store, class, index, path, backend, backend_domain, state }, values.collect()))
             }
             _ => Err(XenbusError::Missing { class, index }),
         }
@@ -229,6 +235,11 @@ impl Frontend {
     /// Whether its state says that a backend may wait for what it publishes.
     pub fn is_initialising(&self) -> bool {
         self.state.get() == State::Initialising
+    }
+
+    /// Whether this is about the domain of today: another one, after a resume, has other devices.
+    pub fn is_current(&self) -> bool {
+        self.store.is_current()
     }
 
     /// The path of one of the frontend's own nodes.

@@ -36,6 +36,8 @@ struct Inner {
     changes: RefCell<Vec<String>>,
     generation: Cell<u64>,
     refuse_commits: Cell<u32>,
+    /// Paths that the guest has written, relative to its directory, whether committed or not.
+    written: RefCell<Vec<String>>,
     watches: Cell<usize>,
     transactions: Cell<usize>,
 }
@@ -49,6 +51,7 @@ impl Store {
             changes: RefCell::default(),
             generation: Cell::new(0),
             refuse_commits: Cell::new(0),
+            written: RefCell::default(),
             watches: Cell::new(0),
             transactions: Cell::new(0),
         };
@@ -102,6 +105,11 @@ impl Store {
     /// Answers the next `count` commits with `EAGAIN`.
     pub fn refuse_commits(&self, count: u32) {
         self.inner.refuse_commits.set(count);
+    }
+
+    /// How often the guest has written to nodes whose path, relative to its directory, starts with `prefix`.
+    pub fn writes_of_guest(&self, prefix: &str) -> usize {
+        self.inner.written.borrow().iter().filter(|path| path.starts_with(prefix)).count()
     }
 
     /// How many watches the guest has.
@@ -255,6 +263,8 @@ impl Daemon {
             }
             _ if !tree.may_write(path, guest) => return Err(Code::Eacces),
             Operation::Write => {
+                let relative = path.strip_prefix(&store.guest_path()).map_or(path, |rest| rest.trim_start_matches('/'));
+                store.inner.written.borrow_mut().push(relative.to_string());
                 tree.write(path, rest, Some(guest));
                 ok()
             }

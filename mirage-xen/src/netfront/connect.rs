@@ -61,8 +61,17 @@ const FEATURES: [&str; 7] = [
 ];
 
 impl Setup {
-    /// Connects to the backend, from whatever state the two are in.
+    /// Connects to the backend, from whatever state the two are in; again from the start when the domain is moved meanwhile.
     pub(super) async fn connect(&self, device: &Weak<Device>) -> Result<Connection, ConnectError> {
+        loop {
+            match self.attempt(device).await {
+                Err(ConnectError::Xenbus(error)) if error.is_interrupted() => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn attempt(&self, device: &Weak<Device>) -> Result<Connection, ConnectError> {
         let store = self.attachment.xenstore();
         let (frontend, own) = Frontend::find(store, "vif", self.index, &["mac", "mtu"]).await?;
         let (mut watch, state, mut features) = frontend.approach(&FEATURES).await?;

@@ -105,7 +105,7 @@ impl Supervisor {
                 Ok(xenbus::State::Connected | xenbus::State::Reconfiguring | xenbus::State::Reconfigured) => {
                     Need::Nothing
                 }
-                Ok(_) => Need::Part,
+                Ok(_) | Err(XenstoreError::Interrupted) => Need::Part,
                 Err(error) => {
                     log::error!("{}: {error}", self.device.name);
                     Need::Nothing
@@ -180,9 +180,25 @@ impl Supervisor {
             }
             Err(error) => {
                 log::warn!("{}: not connected: {error}", self.device.name);
+                self.follow().await;
                 self.device.state.borrow_mut().failure = Some(error);
                 self.device.set_link(Link::Down);
             }
+        }
+    }
+
+    /// Watches the backend of today, when the one that is watched was another domain's.
+    async fn follow(&mut self) {
+        let store = self.setup.attachment.xenstore();
+        if self.backend.as_ref().is_some_and(|(_, frontend)| frontend.is_current()) {
+            return;
+        }
+        if let Ok((frontend, _)) = Frontend::find(store, "vif", self.setup.index, &[]).await
+            && let Ok(mut watch) = frontend.watch_backend().await
+            // The first event comes at once and says nothing new.
+            && watch.next().await.is_ok()
+        {
+            self.backend = Some((watch, frontend));
         }
     }
 

@@ -10,6 +10,7 @@ use mirage_rt::page::Page;
 use mirage_rt::runtime::{spawn, yield_now};
 
 use super::*;
+use crate::hypervisor::Resumed;
 use crate::model::{Features, Frame, Machine, Mischief, Netback};
 
 /// A frame of `length` bytes that is for one station.
@@ -622,16 +623,99 @@ fn a_resume_is_a_second_connection() {
     machine.run(async {
         let device = connect(&machine, Options::default()).await;
         let arrived = echo_under(&machine, &netback, device, async |control| {
-            // What a restore on another host leaves: no ports, no grants, a new backend.
-            netback.restart();
-            machine.world.forget_guest();
-            machine.attachment.reestablish().expect("the model refuses nothing");
-            control.connect(&machine.attachment).await.expect("the new backend is there");
-            mirage_rt::time::sleep(Duration::from_millis(2)).await;
+            for round in 2..8 {
+                // On hosts that booted earlier and later.
+                machine.world.plan(Resumed::New, Some(1_000_000_000_000 / round));
+                machine.suspend_and_resume();
+                control.connect(&machine.attachment).await.expect("the new backend is there");
+                mirage_rt::time::sleep(Duration::from_millis(2)).await;
+                assert_eq!(netback.connections() as u64, round);
+            }
         })
         .await;
         assert!(arrived > 50, "{arrived} frames arrived");
-        assert_eq!(netback.connections(), 2);
+    });
+    assert_eq!(machine.attachment.grants().quarantined(), 0);
+}
+
+#[test]
+fn a_cancelled_suspension_is_not_noticed() {
+    let (machine, netback) = machine(Features::default());
+    machine.world.plan(Resumed::Same, None);
+    machine.run(async {
+        let device = connect(&machine, Options::default()).await;
+        let arrived = echo_under(&machine, &netback, device, async |control| {
+            for _ in 0..5 {
+                machine.suspend_and_resume();
+                mirage_rt::time::sleep(Duration::from_millis(2)).await;
+                assert!(control.is_connected());
+            }
+        })
+        .await;
+        assert!(arrived > 100, "{arrived} frames arrived");
+    });
+    assert_eq!((netback.connections(), machine.world.suspensions()), (1, 5));
+}
+
+#[test]
+fn a_device_follows_the_toolstack_by_itself() {
+    let (machine, netback) = machine(Features::default());
+    machine
+        .run_main(async {
+            let device = connect(&machine, Options::default()).await;
+            let arrived = echo_under(&machine, &netback, device, async |control| {
+                for _ in 0..5 {
+                    machine.ask("suspend");
+                    mirage_rt::time::sleep(Duration::from_millis(5)).await;
+                    assert!(control.is_connected());
+                }
+            })
+            .await;
+            assert!(arrived > 50, "{arrived} frames arrived");
+        })
+        .expect("nobody asks for the end");
+    assert_eq!((netback.connections(), machine.world.suspensions()), (6, 5));
+}
+
+#[test]
+fn a_suspension_at_any_moment_of_the_start_is_survived() {
+    // Each step of a backend takes 3 ms.
+    for start in (0..15_000).step_by(250) {
+        for resumed in [Resumed::New, Resumed::Same] {
+            let (machine, netback) = machine(Features::default());
+            netback.delay(3_000_000);
+            machine.world.plan(resumed, None);
+            machine
+                .run_main(async {
+                    let store = machine.store.clone();
+                    let asked = spawn(async move {
+                        mirage_rt::time::sleep(Duration::from_micros(start)).await;
+                        store.write_for_guest(&format!("{}/control/shutdown", store.guest_path()), "suspend");
+                    });
+                    let device = connect(&machine, Options::default()).await;
+                    let control = device.control();
+                    asked.await.expect("not aborted");
+                    mirage_rt::time::sleep(Duration::from_millis(50)).await;
+                    assert!(control.is_connected(), "after {start} us, {resumed:?}");
+                })
+                .expect("nobody asks for the end");
+            assert_eq!(machine.world.suspensions(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_device_without_a_backend_after_a_resume_waits_for_one() {
+    let (machine, netback) = machine(Features::default());
+    machine.run(async {
+        let device = connect(&machine, Options { limit: Duration::from_millis(10), ..Options::default() }).await;
+        let control = device.control();
+        netback.delay(30_000_000);
+        machine.suspend_and_resume();
+        assert!(matches!(control.connect(&machine.attachment).await, Err(ConnectError::Xenbus(_))));
+        netback.delay(0);
+        mirage_rt::time::sleep(Duration::from_millis(50)).await;
+        assert!(control.is_connected());
     });
 }
 

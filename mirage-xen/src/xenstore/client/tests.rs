@@ -5,6 +5,7 @@ use std::vec::Vec;
 
 use super::transport::{RESPONSE_PRODUCER, RESPONSES};
 use super::*;
+use crate::hypervisor::Resumed;
 use crate::model::{GUEST, GUEST_PATH, Machine};
 use crate::xenstore::wire::{Access, Header};
 
@@ -212,11 +213,143 @@ fn a_new_connection_interrupts_requests_and_keeps_watches() {
         watch.next().await.expect("at once");
         let mut read = Box::pin(store.read("data"));
         let _ = read.as_mut().poll(&mut core::task::Context::from_waker(Waker::noop()));
-        machine.world.forget_guest();
-        machine.attachment.reestablish().expect("the model refuses nothing");
+        // Without a wait for the answer.
+        machine.suspend_and_resume();
         assert_eq!(read.await, Err(XenstoreError::Interrupted));
         assert_eq!(watch.next().await.expect("set again").path, "data");
         assert_eq!(store.read("data").await, Ok(Vec::new()));
+        assert_eq!(machine.store.watches(), 1);
+    });
+}
+
+/// Runs `body` while the toolstack asks for a suspension, again `pause` turns after each; how often the guest was suspended.
+fn under_suspensions(machine: &Machine, pause: u32, body: impl core::future::Future<Output = ()>) -> u32 {
+    let store = machine.store.clone();
+    let world = machine.world.clone();
+    let toolstack = async move {
+        loop {
+            store.write_for_guest(&format!("{}/control/shutdown", store.guest_path()), "suspend");
+            let before = world.suspensions();
+            while world.suspensions() == before {
+                mirage_rt::runtime::yield_now().await;
+            }
+            for _ in 0..pause {
+                mirage_rt::runtime::yield_now().await;
+            }
+        }
+    };
+    let main = async {
+        let toolstack = mirage_rt::runtime::spawn(toolstack);
+        body.await;
+        toolstack.abort();
+    };
+    machine.run_main(main).expect("nobody asks for the end");
+    machine.world.suspensions()
+}
+
+#[test]
+fn no_request_is_lost_or_done_twice_by_suspensions() {
+    for resumed in [Resumed::New, Resumed::Same] {
+        let machine = Machine::new(1);
+        machine.world.plan(resumed, None);
+        let store = machine.attachment.xenstore().clone();
+        let mut done = 0;
+        let suspensions = under_suspensions(&machine, 0, async {
+            let mut tasks = Vec::new();
+            for number in 0..20_u32 {
+                let store = store.clone();
+                tasks.push(mirage_rt::runtime::spawn(async move {
+                    for round in 0..50_u32 {
+                        // Longer than the ring, so that a suspension finds some of them half sent.
+                        let value = vec![number as u8; 700 + round as usize];
+                        store.write(&format!("data/{number}"), &value).await.expect("ours");
+                        store.read("data").await.expect("it is there in each domain");
+                    }
+                }));
+            }
+            for task in tasks {
+                task.await.expect("not aborted");
+                done += 50;
+            }
+        });
+        assert_eq!(done, 1000);
+        assert_eq!(machine.store.writes_of_guest("data/"), 1000, "{resumed:?}: each was done once");
+        assert!(suspensions > 20, "{suspensions}");
+    }
+}
+
+#[test]
+fn a_transaction_is_started_again_after_a_resume() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        let before = store.begin().await.expect("few");
+        before.write("data/t", b"1").await.expect("ours");
+        machine.suspend_and_resume();
+        // The number that the first one had.
+        let after = store.begin().await.expect("few");
+        after.write("data/t", b"2").await.expect("ours");
+        assert!(before.read("data/t").await.expect_err("unknown").is(Code::Eagain));
+        assert!(before.commit().await.expect_err("unknown").is(Code::Eagain));
+        assert_eq!(machine.store.transactions(), 1);
+        after.commit().await.expect("undisturbed");
+        assert_eq!(store.read("data/t").await.expect("committed"), b"2");
+        let mut tries = 0;
+        let result = store
+            .transaction(async |transaction| {
+                tries += 1;
+                let value = transaction.read("data").await?;
+                if tries < 4 {
+                    machine.suspend_and_resume();
+                }
+                transaction.write("data/t", &value).await.map(drop)
+            })
+            .await;
+        assert_eq!((result, tries), (Ok(()), 4));
+        // Dropped after the resume: there is nothing to end.
+        let dropped = store.begin().await.expect("few");
+        machine.suspend_and_resume();
+        let _other = store.begin().await.expect("few");
+        drop(dropped);
+        store.read("data").await.expect("a round trip");
+        assert_eq!(machine.store.transactions(), 1);
+    });
+}
+
+#[test]
+fn transactions_and_watches_under_suspensions() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    let suspensions = under_suspensions(&machine, 1000, async {
+        let mut watch = store.watch("data").await.expect("few watches");
+        for round in 0..300_u32 {
+            let result = store
+                .transaction(async |transaction| {
+                    transaction.read("data").await?;
+                    transaction.write("data/round", &round.to_le_bytes()).await.map(drop)
+                })
+                .await;
+            assert_eq!(result, Ok(()), "{round}");
+            watch.next().await.expect("of the change or of the resume");
+        }
+    });
+    assert!(suspensions > 20, "{suspensions}");
+    assert_eq!(machine.store.transactions(), 0);
+}
+
+#[test]
+fn a_bound_handle_is_for_one_connection() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().bound();
+    machine.run(async {
+        let mut watch = store.watch("data").await.expect("few watches");
+        watch.next().await.expect("at once");
+        let late = store.write("data/x", b"");
+        machine.suspend_and_resume();
+        assert_eq!(late.await, Err(XenstoreError::Interrupted));
+        assert_eq!(watch.next().await.expect("a watch is set again").path, "data");
+        assert!(!store.is_current() && store.bound().is_current());
+        assert_eq!(store.bound().read("data").await, Ok(Vec::new()));
     });
 }
 

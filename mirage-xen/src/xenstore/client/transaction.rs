@@ -99,7 +99,7 @@ impl Deref for Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if self.open && self.store.generation == self.store.connection.generation.get() {
+        if self.open && self.store.is_current() {
             self.store.connection.roll_back(self.store.transaction);
         }
     }

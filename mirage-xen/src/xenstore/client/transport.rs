@@ -42,7 +42,7 @@ pub struct Xenstore {
     pub(super) connection: Rc<Connection>,
     /// The transaction its requests belong to, 0 for none.
     pub(super) transaction: u32,
-    /// The number of the connection that the transaction was started on.
+    /// The number of the connection that its requests are for, 0 for any.
     pub(super) generation: u32,
 }
 
@@ -160,6 +160,17 @@ impl Xenstore {
     /// How often the connection was made: what xenstore said before may not be true of another one.
     pub fn generation(&self) -> u32 {
         self.connection.generation.get()
+    }
+
+    /// A handle to this connection alone: when it is made anew, after a resume as a new domain, requests that were not sent
+    /// before fail with [`XenstoreError::Interrupted`]. For those who must not mix what was said before with what comes after.
+    pub fn bound(&self) -> Self {
+        Self { generation: self.generation(), ..self.clone() }
+    }
+
+    /// Whether this handle is for the connection of today, as one that is not [bound](Self::bound) is for each.
+    pub fn is_current(&self) -> bool {
+        self.generation == 0 || self.generation == self.connection.generation.get()
     }
 
     /// Ready when no request is under way. New ones wait until [`go_on`](Self::go_on), or until the connection was made
@@ -464,10 +475,13 @@ impl Request {
         }
         let connection = &self.store.connection;
         ready!(connection.poll_room(context))?;
-        if self.store.transaction != 0 && self.store.generation != connection.generation.get() {
-            // xenstored does not know it any more. Only those who start again are right.
+        if !self.store.is_current() {
+            // xenstored does not know a transaction of before: those who start again are right.
             let (operation, path) = (self.operation, self.path_text());
-            return Poll::Ready(Err(XenstoreError::Refused { operation, path, code: Code::Eagain }));
+            return Poll::Ready(Err(match self.store.transaction {
+                0 => XenstoreError::Interrupted,
+                _ => XenstoreError::Refused { operation, path, code: Code::Eagain },
+            }));
         }
         Poll::Ready(Ok(connection.submit(self.operation, self.store.transaction, &self.payload, self.unclaimed)))
     }

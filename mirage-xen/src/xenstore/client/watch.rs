@@ -105,7 +105,7 @@ impl Xenstore {
         watches.last_token = watches.last_token.wrapping_add(1);
         let token = watches.last_token;
         watches.entries.push(Entry { token, path: path.to_string(), queue: Vec::new(), waker: None, lost: false });
-        let store = Xenstore { transaction: 0, ..self.clone() };
+        let store = Xenstore { transaction: 0, generation: 0, ..self.clone() };
         let setting = store.about_watch(Operation::Watch, path, token);
         Watch { store, token, setting: Some(setting) }
     }
