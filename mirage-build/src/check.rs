@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use crate::config::{Config, DeviceDeclaration, DeviceKind};
-use crate::diagnostic::{Diagnostic, KeyMistake, MAX_BLOCKS, MAX_NAME, MAX_NETWORKS};
+use crate::diagnostic::{Diagnostic, KeyMistake, MAX_BLOCKS, MAX_NAME, MAX_NETWORKS, WATCHDOG_SECONDS};
 use crate::folder::{self, Limits};
 use crate::key::{KeyDeclaration, KeyKind};
 use crate::model::{Attached, Device, Key, Model, blocks, library_keys, networks};
@@ -34,6 +34,9 @@ pub(crate) fn check(config: &Config, name: &str, version: &str, package_dir: &Pa
     let mut keys = application_keys(&config.keys, &library, &mut mistakes);
     keys.extend(library);
     check_memory(config.memory_mib, &devices, &mut mistakes);
+    if let Some(seconds) = config.watchdog.filter(|seconds| !WATCHDOG_SECONDS.contains(seconds)) {
+        mistakes.push(Diagnostic::Watchdog(seconds));
+    }
     if let Some(most) = config.memory_max_mib.filter(|&most| most < config.memory_mib) {
         mistakes.push(Diagnostic::MemoryMaximum { declared: config.memory_mib, most });
     }
@@ -43,6 +46,7 @@ pub(crate) fn check(config: &Config, name: &str, version: &str, package_dir: &Pa
             version: version.to_owned(),
             memory_mib: config.memory_mib,
             memory_max_mib: config.memory_max_mib,
+            watchdog: config.watchdog,
             devices,
             keys,
         })

@@ -15,6 +15,7 @@ pub struct Config {
     pub(crate) keys: Vec<KeyDeclaration>,
     pub(crate) memory_mib: u32,
     pub(crate) memory_max_mib: Option<u32>,
+    pub(crate) watchdog: Option<u32>,
     pub(crate) xen: bool,
     pub(crate) unix: bool,
 }
@@ -54,6 +55,7 @@ impl Config {
             keys: Vec::new(),
             memory_mib: DEFAULT_MEMORY_MIB,
             memory_max_mib: None,
+            watchdog: None,
             xen: false,
             unix: false,
         }
@@ -130,6 +132,13 @@ impl Config {
     /// For a balloon that only gives back and takes again what the domain starts with, say the same number twice.
     pub fn memory_max_mib(mut self, mib: u32) -> Self {
         self.memory_max_mib = Some(mib);
+        self
+    }
+
+    /// On Xen, ends the domain when its tasks do not let each other run for so many seconds, at least 2: one of them is stuck.
+    /// What happens then is `on_watchdog` of the domain's configuration. A paused domain is stuck, too; a suspended one is not.
+    pub fn watchdog(mut self, seconds: u32) -> Self {
+        self.watchdog = Some(seconds);
         self
     }
 

@@ -289,7 +289,11 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
     let consoles = if model.consoles().next().is_some() { ", consoles" } else { "" };
     let first_console = if model.has_first_console() { ", first_console" } else { "" };
     let balloon = if balloon { ", balloon" } else { "" };
-    let kinds = format!("{networks}{blocks}{consoles}{first_console}{balloon}");
+    let watchdog = match (platform, model.watchdog) {
+        (Platform::Xen | Platform::XenByFeature, Some(seconds)) => format!(", watchdog({seconds})"),
+        _ => String::new(),
+    };
+    let kinds = format!("{networks}{blocks}{consoles}{first_console}{balloon}{watchdog}");
     line(out, &format!("        ::{}::entry!(&UNIKERNEL, __mirage_start{kinds});", platform.crate_name()));
     line(out, "    };");
     line(out, "}");

@@ -12,6 +12,8 @@ pub(crate) struct Model {
     pub(crate) memory_mib: u32,
     /// What it may grow to; then the image has a balloon.
     pub(crate) memory_max_mib: Option<u32>,
+    /// Seconds.
+    pub(crate) watchdog: Option<u32>,
     /// In the order of their declaration.
     pub(crate) devices: Vec<Device>,
     /// The application's keys, then those of the libraries.

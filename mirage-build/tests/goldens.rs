@@ -48,7 +48,7 @@ fn a_disk_beside_a_network() {
 
 #[test]
 fn two_disks() {
-    let config = Config::new().block("data").block("write_log").unix().xen();
+    let config = Config::new().block("data").block("write_log").watchdog(30).unix().xen();
     check("two-disks.txt", &config, &xen(&fixture("site")));
 }
 

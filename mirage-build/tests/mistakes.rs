@@ -107,6 +107,19 @@ fn too_many_disks() {
 }
 
 #[test]
+fn watchdogs() {
+    for seconds in [0, 1, 86_401] {
+        assert_eq!(
+            found(base().watchdog(seconds)),
+            [format!(
+                "a watchdog of {seconds} seconds is declared: say `.watchdog(2)` to `.watchdog(86400)` in build.rs"
+            )]
+        );
+    }
+    assert!(mirage_build::plan(&base().watchdog(2), &unix(&fixture("site"))).is_ok());
+}
+
+#[test]
 fn names_of_keys() {
     for name in ["", "a_b", "A", "1a", "-a", "a-", "a--b", "--a", "ä", "match", "a=b", "a b"] {
         assert_eq!(

@@ -5,7 +5,8 @@
 //! attachment they were made in, and those of an earlier one do nothing when used or dropped.
 
 use alloc::rc::Rc;
-use core::cell::Cell;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 
 use crate::clock::Monotonic;
@@ -29,6 +30,16 @@ struct Inner {
     grants: Grants,
     xenstore: Xenstore,
     console: Console,
+    companions: RefCell<Vec<Rc<dyn Companion>>>,
+}
+
+/// What has to be told of each suspension. Most things need not: they see the new generation, or nothing has changed for them.
+pub trait Companion {
+    /// The domain is about to be suspended, at this moment.
+    fn suspending(&self);
+
+    /// The domain goes on, attached if it is a new one, or was not suspended after all.
+    fn resumed(&self, resumed: Resumed);
 }
 
 /// The domain could not be attached to Xen.
@@ -76,7 +87,15 @@ impl Attachment {
         let grants = Grants::new(Rc::clone(&hypervisor));
         let xenstore = Xenstore::new();
         let console = Console::new(Rc::clone(&hypervisor), events.clone());
-        let inner = Inner { generation: Cell::new(0), hypervisor, events, grants, xenstore, console };
+        let inner = Inner {
+            generation: Cell::new(0),
+            hypervisor,
+            events,
+            grants,
+            xenstore,
+            console,
+            companions: RefCell::default(),
+        };
         let attachment = Self { inner: Rc::new(inner) };
         attachment.reestablish()?;
         Ok(attachment)
@@ -108,6 +127,8 @@ impl Attachment {
     /// As [`establish`](Self::establish).
     pub(crate) fn suspend(&self, clock: &Monotonic) -> Result<Resumed, AttachError> {
         let hypervisor = self.hypervisor();
+        let companions = self.inner.companions.borrow();
+        companions.iter().for_each(|companion| companion.suspending());
         clock.stop(hypervisor.system_time());
         let resumed = hypervisor.suspend().unwrap_or_else(|error| {
             warn(format_args!("not suspended: {error}"));
@@ -118,7 +139,13 @@ impl Attachment {
             Resumed::New => self.reestablish()?,
         }
         clock.go_on(hypervisor.system_time());
+        companions.iter().for_each(|companion| companion.resumed(resumed));
         Ok(resumed)
+    }
+
+    /// Tells `companion` of each suspension from now on.
+    pub fn accompany(&self, companion: Rc<dyn Companion>) {
+        self.inner.companions.borrow_mut().push(companion);
     }
 
     /// How often the domain was attached: 1 after boot.

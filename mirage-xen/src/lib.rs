@@ -48,6 +48,7 @@ mod terminal;
 pub mod traps;
 pub mod untrusted;
 mod warning;
+mod watchdog;
 #[allow(unsafe_code)]
 pub mod xen;
 pub mod xenbus;

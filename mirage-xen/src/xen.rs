@@ -164,6 +164,14 @@ pub(crate) fn end(reason: ShutdownReason) {
     let _ = shut_down(reason);
 }
 
+/// Makes, feeds or (0 seconds) ends a watchdog of the domain; its number, which is 0 for one that is to be made.
+pub(crate) fn watchdog(number: u32, seconds: u32) -> Result<u32, HypercallError> {
+    let mut request = abi::sched_watchdog { id: number, timeout: seconds };
+    // SAFETY: a watchdog has no effect on our memory.
+    let made = unsafe { operate("SCHEDOP_watchdog", abi::__HYPERVISOR_sched_op, abi::SCHEDOP_watchdog, &mut request) }?;
+    Ok(if number == 0 { made as u32 } else { number })
+}
+
 /// Stops the domain, for ever or until it is resumed.
 fn shut_down(reason: u32) -> Result<u64, HypercallError> {
     let mut request = abi::sched_shutdown { reason };

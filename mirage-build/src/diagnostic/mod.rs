@@ -13,6 +13,9 @@ pub use project::ProjectMistake;
 
 /// The longest name of a device or key, in bytes.
 pub(crate) const MAX_NAME: usize = 48;
+/// What a watchdog's seconds may be.
+pub(crate) const WATCHDOG_SECONDS: core::ops::RangeInclusive<u32> = 2..=86_400;
+
 /// The most networks of one unikernel.
 pub(crate) const MAX_NETWORKS: usize = 8;
 /// The most disks of one unikernel: xvda to xvdp, which have numbers of one kind.
@@ -40,6 +43,8 @@ pub enum Diagnostic {
     TooManyBlocks(usize),
     /// The first console is declared once more, under this name.
     SecondFirstConsole(String),
+    /// A watchdog that no domain can feed, or that nobody would wait for.
+    Watchdog(u32),
     /// Less memory than any image needs, MiB.
     MemoryTooSmall {
         /// What was declared.
@@ -115,6 +120,13 @@ impl fmt::Display for Diagnostic {
                 "{count} networks are declared, and a unikernel can have {MAX_NETWORKS}: remove some `.network(..)` \
                  from build.rs"
             ),
+            Diagnostic::Watchdog(seconds) => {
+                let (least, most) = (WATCHDOG_SECONDS.start(), WATCHDOG_SECONDS.end());
+                write!(
+                    f,
+                    "a watchdog of {seconds} seconds is declared: say `.watchdog({least})` to `.watchdog({most})` in build.rs"
+                )
+            }
             Diagnostic::TooManyBlocks(count) => write!(
                 f,
                 "{count} block devices are declared, and a unikernel can have {MAX_BLOCKS}: remove some `.block(..)` \

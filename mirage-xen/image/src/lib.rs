@@ -37,12 +37,12 @@ pub use mirage_xen::balloon::inflate;
 /// Makes `$main` the program of this image: `entry!(&UNIKERNEL, main)`, once in a crate that is `no_main`.
 ///
 /// `$main` takes the [`Boot`](mirage_rt::boot::Boot) and returns a future of [`mirage_rt::Result`]. After it come the kinds of
-/// devices that the program declares, functions of [`connector`]: `entry!(&UNIKERNEL, main, networks, blocks)`. An image has no
-/// code for other kinds.
+/// devices that the program declares, functions of [`connector`]: `entry!(&UNIKERNEL, main, networks, watchdog(30))`. An image
+/// has no code for other kinds.
 #[macro_export]
 macro_rules! entry {
-    ($unikernel:expr, $main:expr $(, $kind:ident)*) => {
-        $crate::entry!(@define $unikernel, $main, &[$($crate::connector::$kind),*]);
+    ($unikernel:expr, $main:expr $(, $kind:ident $(($argument:literal))?)*) => {
+        $crate::entry!(@define $unikernel, $main, &[$($crate::connector::$kind $(::<$argument>)?),*]);
     };
     (@define $unikernel:expr, $main:expr, $connect:expr) => {
         const _: () = {

@@ -23,6 +23,7 @@ pub const EVTCHNOP_alloc_unbound: u32 = 6;
 pub const SCHEDOP_yield: u32 = 0;
 pub const SCHEDOP_shutdown: u32 = 2;
 pub const SCHEDOP_poll: u32 = 3;
+pub const SCHEDOP_watchdog: u32 = 6;
 pub const SHUTDOWN_poweroff: u32 = 0;
 pub const SHUTDOWN_reboot: u32 = 1;
 pub const SHUTDOWN_suspend: u32 = 2;
@@ -508,6 +509,23 @@ const _: () = {
     [
         "Offset of field: sched_poll::timeout",
     ][::core::mem::offset_of!(sched_poll, timeout) - 16usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct sched_watchdog {
+    pub id: u32,
+    pub timeout: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of sched_watchdog"][::core::mem::size_of::<sched_watchdog>() - 8usize];
+    ["Alignment of sched_watchdog"][::core::mem::align_of::<sched_watchdog>() - 4usize];
+    [
+        "Offset of field: sched_watchdog::id",
+    ][::core::mem::offset_of!(sched_watchdog, id) - 0usize];
+    [
+        "Offset of field: sched_watchdog::timeout",
+    ][::core::mem::offset_of!(sched_watchdog, timeout) - 4usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]

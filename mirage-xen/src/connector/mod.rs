@@ -6,8 +6,10 @@
 mod block;
 mod console;
 mod network;
+mod watchdog;
 
 pub use crate::balloon::connect as balloon;
 pub use block::blocks;
 pub use console::{consoles, first_console};
 pub use network::networks;
+pub use watchdog::watchdog;

@@ -13,10 +13,11 @@ use core::sync::atomic::{Ordering, fence};
 
 pub use tree::Tree;
 
-use super::{GUEST, Service, World};
+use super::{BACKEND, GUEST, Service, World};
 use crate::hypervisor::DomainId;
 use crate::xenstore::client::transport::{
-    REQUEST_CONSUMER, REQUEST_PRODUCER, REQUESTS, RESPONSE_CONSUMER, RESPONSE_PRODUCER, RESPONSES, RING,
+    CAN_RECONNECT, CONNECTION, ERROR, RECONNECT, REQUEST_CONSUMER, REQUEST_PRODUCER, REQUESTS, RESPONSE_CONSUMER,
+    RESPONSE_PRODUCER, RESPONSES, RING, SERVER_FEATURES,
 };
 use crate::xenstore::wire::{Assembler, Code, Header, Message, Operation, PAYLOAD_MAX, Permission, strings};
 
@@ -36,6 +37,7 @@ struct Inner {
     changes: RefCell<Vec<String>>,
     generation: Cell<u64>,
     refuse_commits: Cell<u32>,
+    can_reconnect: Cell<bool>,
     /// Paths that the guest has written, relative to its directory, whether committed or not.
     written: RefCell<Vec<String>>,
     watches: Cell<usize>,
@@ -51,6 +53,7 @@ impl Store {
             changes: RefCell::default(),
             generation: Cell::new(0),
             refuse_commits: Cell::new(0),
+            can_reconnect: Cell::new(false),
             written: RefCell::default(),
             watches: Cell::new(0),
             transactions: Cell::new(0),
@@ -105,6 +108,11 @@ impl Store {
     /// Answers the next `count` commits with `EAGAIN`.
     pub fn refuse_commits(&self, count: u32) {
         self.inner.refuse_commits.set(count);
+    }
+
+    /// Offers to connect the ring anew.
+    pub fn offer_reconnection(&self) {
+        self.inner.can_reconnect.set(true);
     }
 
     /// How often the guest has written to nodes whose path, relative to its directory, starts with `prefix`.
@@ -193,6 +201,20 @@ impl Daemon {
             None => (text(payload)?, &[][..]),
         };
         match operation {
+            Operation::IsDomainIntroduced => {
+                let known = [self.store.inner.guest.get(), BACKEND].iter().any(|known| known.to_string() == first);
+                Ok(if known { b"T\0" } else { b"F\0" }.to_vec())
+            }
+            Operation::ResetWatches => {
+                self.watches.clear();
+                self.transactions.clear();
+                ok()
+            }
+            Operation::Control
+            | Operation::Introduce
+            | Operation::Release
+            | Operation::Resume
+            | Operation::SetTarget => Err(Code::Eacces),
             Operation::GetDomainPath => Ok(format!("/local/domain/{first}\0").into_bytes()),
             Operation::Watch => {
                 let token = strings(rest).next().ok_or(Code::Einval)?;
@@ -359,6 +381,20 @@ fn directory_part(list: &[u8], offset: usize, generation: u64) -> Answer {
 impl Service for Daemon {
     fn step(&mut self, world: &Rc<World>) -> bool {
         let (page, end) = world.xenstore_end();
+        page.store_u32(
+            SERVER_FEATURES,
+            if self.store.inner.can_reconnect.get() { CAN_RECONNECT } else { 0 },
+            Ordering::Relaxed,
+        );
+        if page.load_u32(CONNECTION, Ordering::Acquire) == RECONNECT {
+            *self = self.store.clone().daemon();
+            for index in [REQUEST_CONSUMER, REQUEST_PRODUCER, RESPONSE_CONSUMER, RESPONSE_PRODUCER, ERROR] {
+                page.store_u32(index, 0, Ordering::Relaxed);
+            }
+            page.store_u32(CONNECTION, 0, Ordering::Release);
+            world.notify(end);
+            return true;
+        }
         let mut moved = false;
         let producer = page.load_u32(REQUEST_PRODUCER, Ordering::Acquire);
         let mut consumer = page.load_u32(REQUEST_CONSUMER, Ordering::Relaxed);

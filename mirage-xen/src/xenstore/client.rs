@@ -261,6 +261,40 @@ impl Xenstore {
     }
 }
 
+impl Xenstore {
+    /// Whether a domain is known to xenstored.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection.
+    pub async fn is_introduced(&self, domain: DomainId) -> Result<bool, XenstoreError> {
+        const OPERATION: Operation = Operation::IsDomainIntroduced;
+        match &self.request(OPERATION, &domain.to_string(), b"").await?[..] {
+            b"T\0" | b"T" => Ok(true),
+            b"F\0" | b"F" => Ok(false),
+            _ => Err(XenstoreError::Reply(OPERATION)),
+        }
+    }
+
+    /// Ends the watches and transactions that another program left behind in this domain before this one was started. Those of
+    /// this program are set again.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSYS` when this xenstored can't do that.
+    pub async fn reset_watches(&self) -> Result<(), XenstoreError> {
+        self.request(Operation::ResetWatches, "", b"").await?;
+        self.connection.watch_all_again();
+        Ok(())
+    }
+
+    /// Any request: `first`, a NUL, and `rest`. For operations that have no function of their own here, because xenstored
+    /// refuses them to most domains (`EACCES`).
+    pub fn raw(&self, operation: Operation, first: &str, rest: &[u8]) -> Request {
+        self.request(operation, first, rest)
+    }
+}
+
 fn text(operation: Operation, bytes: &[u8]) -> Result<String, XenstoreError> {
     match core::str::from_utf8(bytes) {
         Ok(text) => Ok(text.to_string()),

@@ -21,6 +21,8 @@ pub const RELATIVE_PATH_MAX: usize = 2048;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Operation {
+    /// Talks to xenstored itself. Refused to most domains, as the others that say so.
+    Control = 0,
     /// Lists a node's children.
     Directory = 1,
     /// Reads a node's value.
@@ -35,6 +37,10 @@ pub enum Operation {
     TransactionStart = 6,
     /// Commits or drops a transaction.
     TransactionEnd = 7,
+    /// Makes a domain known. Refused to most domains.
+    Introduce = 8,
+    /// Makes a domain unknown. Refused to most domains.
+    Release = 9,
     /// Asks for a domain's own directory.
     GetDomainPath = 10,
     /// Writes a node's value.
@@ -51,6 +57,10 @@ pub enum Operation {
     Error = 16,
     /// Asks whether a domain is known.
     IsDomainIntroduced = 17,
+    /// Lets a domain that was shut down be so again. Refused to most domains.
+    Resume = 18,
+    /// Gives a domain the rights of another. Refused to most domains.
+    SetTarget = 19,
     /// Ends all watches and transactions of the domain.
     ResetWatches = 21,
     /// Lists a part of a node's children.
@@ -61,6 +71,7 @@ impl Operation {
     /// The operation of a code, if there is one that a guest has to do with.
     pub const fn from_code(code: u32) -> Option<Self> {
         Some(match code {
+            0 => Self::Control,
             1 => Self::Directory,
             2 => Self::Read,
             3 => Self::GetPermissions,
@@ -68,6 +79,8 @@ impl Operation {
             5 => Self::Unwatch,
             6 => Self::TransactionStart,
             7 => Self::TransactionEnd,
+            8 => Self::Introduce,
+            9 => Self::Release,
             10 => Self::GetDomainPath,
             11 => Self::Write,
             12 => Self::Mkdir,
@@ -76,6 +89,8 @@ impl Operation {
             15 => Self::WatchEvent,
             16 => Self::Error,
             17 => Self::IsDomainIntroduced,
+            18 => Self::Resume,
+            19 => Self::SetTarget,
             21 => Self::ResetWatches,
             22 => Self::DirectoryPart,
             _ => return None,
@@ -86,10 +101,15 @@ impl Operation {
     pub const fn has_path(self) -> bool {
         !matches!(
             self,
-            Self::TransactionStart
+            Self::Control
+                | Self::TransactionStart
                 | Self::TransactionEnd
+                | Self::Introduce
+                | Self::Release
                 | Self::GetDomainPath
                 | Self::IsDomainIntroduced
+                | Self::Resume
+                | Self::SetTarget
                 | Self::ResetWatches
         )
     }
@@ -112,6 +132,11 @@ impl Operation {
             Self::WatchEvent => "tell of",
             Self::Error => "answer",
             Self::IsDomainIntroduced => "look up domain",
+            Self::Control => "control xenstored by",
+            Self::Introduce => "introduce domain",
+            Self::Release => "release domain",
+            Self::Resume => "resume domain",
+            Self::SetTarget => "set the target of domain",
             Self::ResetWatches => "reset all watches",
         }
     }

@@ -3,7 +3,7 @@ use std::string::String;
 use std::task::Waker;
 use std::vec::Vec;
 
-use super::transport::{RESPONSE_PRODUCER, RESPONSES};
+use super::transport::{ERROR, REQUEST_CONSUMER, RESPONSE_PRODUCER, RESPONSES};
 use super::*;
 use crate::hypervisor::Resumed;
 use crate::model::{GUEST, GUEST_PATH, Machine};
@@ -353,37 +353,87 @@ fn a_bound_handle_is_for_one_connection() {
     });
 }
 
+/// What no honest xenstored does, one thing after the other.
+fn nonsense(machine: &Machine, kind: u32) {
+    let (page, _) = machine.world.xenstore_end();
+    let start = page.load_u32(RESPONSE_PRODUCER, Ordering::Relaxed);
+    match kind {
+        0 => page.store_u32(RESPONSE_PRODUCER, start.wrapping_add(5000), Ordering::Relaxed),
+        1 => page.store_u32(REQUEST_CONSUMER, start.wrapping_sub(5000), Ordering::Relaxed),
+        2 => page.store_u32(ERROR, 3, Ordering::Relaxed),
+        _ => {
+            let header = Header { operation: 2, request: 1, transaction: 0, length: 5000 };
+            for (offset, byte) in header.emit().into_iter().enumerate() {
+                page.write_u8(RESPONSES + (start as usize + offset) % 1024, byte);
+            }
+            page.store_u32(RESPONSE_PRODUCER, start.wrapping_add(16), Ordering::Relaxed);
+        }
+    }
+}
+
 #[test]
 fn nonsense_from_xenstored_ends_the_connection() {
-    let indices = |machine: &Machine| {
-        let (page, _) = machine.world.xenstore_end();
-        page.store_u32(
-            RESPONSE_PRODUCER,
-            page.load_u32(RESPONSE_PRODUCER, Ordering::Relaxed).wrapping_add(5000),
-            Ordering::Relaxed,
-        );
-    };
-    let oversize = |machine: &Machine| {
-        let (page, _) = machine.world.xenstore_end();
-        let start = page.load_u32(RESPONSE_PRODUCER, Ordering::Relaxed);
-        let header = Header { operation: 2, request: 1, transaction: 0, length: 5000 };
-        for (offset, byte) in header.emit().into_iter().enumerate() {
-            page.write_u8(RESPONSES + (start as usize + offset) % 1024, byte);
-        }
-        page.store_u32(RESPONSE_PRODUCER, start.wrapping_add(16), Ordering::Relaxed);
-    };
-    for nonsense in [&indices as &dyn Fn(&Machine), &oversize] {
+    for kind in 0..4 {
         let machine = Machine::new(1);
         let store = machine.attachment.xenstore().clone();
         machine.run(async {
             let mut watch = store.watch("data").await.expect("few watches");
             watch.next().await.expect("at once");
-            nonsense(&machine);
+            nonsense(&machine, kind);
             assert_eq!(store.read("data").await, Err(XenstoreError::Lost));
             assert_eq!(store.read("data").await, Err(XenstoreError::Lost), "for good");
             assert_eq!(watch.next().await, Err(XenstoreError::Lost));
         });
     }
+}
+
+#[test]
+fn a_connection_that_has_become_useless_is_made_anew() {
+    let machine = Machine::new(1);
+    machine.store.offer_reconnection();
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        let bound = store.bound();
+        let mut watch = store.watch("data").await.expect("few watches");
+        watch.next().await.expect("at once");
+        for kind in 0..4 {
+            let transaction = store.begin().await.expect("few");
+            nonsense(&machine, kind);
+            assert_eq!(store.read("data").await, Err(XenstoreError::Interrupted), "{kind}");
+            assert_eq!(store.read("data").await, Ok(Vec::new()));
+            assert_eq!(watch.next().await.expect("set again").path, "data");
+            assert!(transaction.read("data").await.expect_err("unknown").is(Code::Eagain));
+            // It is the same domain still.
+            assert_eq!(bound.read("data").await, Ok(Vec::new()));
+        }
+        assert_eq!((machine.store.watches(), machine.store.transactions()), (1, 0));
+        // Again and again is too often.
+        for _ in 0..5 {
+            nonsense(&machine, 0);
+            let (_, _) = (store.read("data").await, store.read("data").await);
+        }
+        assert_eq!(store.read("data").await, Err(XenstoreError::Lost));
+    });
+}
+
+#[test]
+fn rare_requests() {
+    let machine = Machine::new(1);
+    let store = machine.attachment.xenstore().clone();
+    machine.run(async {
+        assert_eq!(store.is_introduced(GUEST).await, Ok(true));
+        assert_eq!(store.is_introduced(DomainId(77)).await, Ok(false));
+        let mut watch = store.watch("data").await.expect("few watches");
+        watch.next().await.expect("at once");
+        store.reset_watches().await.expect("this xenstored can do it");
+        assert_eq!(watch.next().await.expect("set again").path, "data");
+        for operation in
+            [Operation::Control, Operation::Introduce, Operation::Release, Operation::Resume, Operation::SetTarget]
+        {
+            let refused = store.raw(operation, "77", b"1\0").await.expect_err("not for guests");
+            assert!(refused.is(Code::Eacces), "{refused}");
+        }
+    });
 }
 
 #[test]

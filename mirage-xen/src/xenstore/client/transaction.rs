@@ -38,7 +38,7 @@ impl Xenstore {
         });
         let payload = poll_fn(|context| Pin::new(&mut start).poll(context)).await?;
         let number = parse_number(&payload).ok_or(XenstoreError::Reply(Operation::TransactionStart))?;
-        let store = Xenstore { transaction: number, generation: start.generation(), ..self.clone() };
+        let store = Xenstore { transaction: number, generation: start.session(), ..self.clone() };
         Ok(Transaction { store, open: true })
     }
 

@@ -32,6 +32,17 @@ pub(crate) const REQUEST_CONSUMER: usize = 2048;
 pub(crate) const REQUEST_PRODUCER: usize = 2052;
 pub(crate) const RESPONSE_CONSUMER: usize = 2056;
 pub(crate) const RESPONSE_PRODUCER: usize = 2060;
+pub(crate) const SERVER_FEATURES: usize = 2064;
+pub(crate) const CONNECTION: usize = 2068;
+pub(crate) const ERROR: usize = 2072;
+
+/// A feature of the server: the ring can be emptied and connected anew (`docs/misc/xenstore-ring.txt`).
+pub(crate) const CAN_RECONNECT: u32 = 1;
+/// Written to [`CONNECTION`] to ask for that; the server writes 0 when it is done.
+pub(crate) const RECONNECT: u32 = 1;
+
+/// How often an attachment tries that at most: a server that breaks the protocol again and again is no server.
+const RECONNECTIONS: u8 = 8;
 
 /// Bytes that may wait for room in the ring before requests wait themselves. What a dropped handle sends does not wait.
 const QUEUE: usize = 2 * (HEADER + PAYLOAD_MAX);
@@ -42,14 +53,16 @@ pub struct Xenstore {
     pub(super) connection: Rc<Connection>,
     /// The transaction its requests belong to, 0 for none.
     pub(super) transaction: u32,
-    /// The number of the connection that its requests are for, 0 for any.
+    /// The generation that its requests are for, or of a transaction the session; 0 for any.
     pub(super) generation: u32,
 }
 
 pub(super) struct Connection {
     state: RefCell<State>,
-    /// How often it was made.
+    /// How often it was made, for this domain and for those that it was before.
     pub(super) generation: Cell<u32>,
+    /// The same, and how often it was made anew because it had become useless: transactions and requests do not outlive that.
+    session: Cell<u32>,
     pub(super) watches: RefCell<Watches>,
 }
 
@@ -57,6 +70,9 @@ pub(super) struct Connection {
 struct State {
     ring: Option<(SharedBytes<'static>, EventChannel)>,
     lost: bool,
+    /// xenstored was asked to connect anew and has not done so yet.
+    reconnecting: bool,
+    reconnections: u8,
     queue: Vec<u8>,
     incoming: Assembler,
     last_request: u32,
@@ -70,11 +86,10 @@ struct State {
 }
 
 /// A request that was sent. The connection has it until its answer is there, and whoever waits for that, until it is taken.
-struct Pending {
+pub(super) struct Pending {
     number: u32,
     operation: Operation,
-    /// The number of the connection it was sent on.
-    generation: u32,
+    session: u32,
     answer: Cell<Option<Result<Vec<u8>, XenstoreError>>>,
     waker: Cell<Option<Waker>>,
     unclaimed: Option<Unclaimed>,
@@ -91,7 +106,7 @@ impl Pending {
 
     /// Deals with an answer that nobody will take, if there is one.
     fn give_up(&self, connection: &Connection) {
-        if let Some(unclaimed) = self.unclaimed.filter(|_| self.generation == connection.generation.get())
+        if let Some(unclaimed) = self.unclaimed.filter(|_| self.session == connection.session.get())
             && let Some(Ok(payload)) = self.answer.take()
         {
             unclaimed(connection, &payload);
@@ -104,6 +119,8 @@ impl Pending {
 struct Consequences {
     answered: Vec<Rc<Pending>>,
     wake: Vec<Waker>,
+    /// The watches are to be set again.
+    watch: bool,
 }
 
 impl Consequences {
@@ -126,14 +143,21 @@ impl Consequences {
             }
         }
         self.wake.iter().for_each(Waker::wake_by_ref);
+        if self.watch {
+            connection.watch_all_again();
+        }
     }
 }
 
 impl Xenstore {
     /// A client without a connection yet; [`attach`](Self::attach) makes it.
     pub(crate) fn new() -> Self {
-        let connection =
-            Connection { state: RefCell::default(), generation: Cell::new(0), watches: RefCell::default() };
+        let connection = Connection {
+            state: RefCell::default(),
+            generation: Cell::new(0),
+            session: Cell::new(0),
+            watches: RefCell::default(),
+        };
         Self { connection: Rc::new(connection), transaction: 0, generation: 0 }
     }
 
@@ -150,10 +174,11 @@ impl Xenstore {
             core::mem::replace(&mut *state, state_now)
         };
         self.connection.generation.set(self.generation() + 1);
+        self.connection.session.set(self.connection.session.get() + 1);
         let mut consequences = Consequences::default();
         consequences.fail(&mut before);
         consequences.happen(&self.connection);
-        self.watch_all_again();
+        self.connection.watch_all_again();
         Ok(())
     }
 
@@ -170,7 +195,8 @@ impl Xenstore {
 
     /// Whether this handle is for the connection of today, as one that is not [bound](Self::bound) is for each.
     pub fn is_current(&self) -> bool {
-        self.generation == 0 || self.generation == self.connection.generation.get()
+        let Connection { generation, session, .. } = &*self.connection;
+        self.generation == 0 || self.generation == if self.transaction == 0 { generation } else { session }.get()
     }
 
     /// Ready when no request is under way. New ones wait until [`go_on`](Self::go_on), or until the connection was made
@@ -238,7 +264,7 @@ impl Connection {
     }
 
     /// Puts a request into the queue.
-    fn submit(
+    pub(super) fn submit(
         &self,
         operation: Operation,
         transaction: u32,
@@ -247,9 +273,9 @@ impl Connection {
     ) -> Rc<Pending> {
         let mut state = self.state.borrow_mut();
         let number = state.new_number();
-        let generation = self.generation.get();
+        let session = self.session.get();
         let request =
-            Pending { number, operation, generation, answer: Cell::default(), waker: Cell::default(), unclaimed };
+            Pending { number, operation, session, answer: Cell::default(), waker: Cell::default(), unclaimed };
         let request = Rc::new(request);
         if state.lost {
             request.answer(Err(XenstoreError::Lost));
@@ -266,7 +292,7 @@ impl Connection {
     }
 
     /// Holds requests back, until they are let go together: one notification for all.
-    fn hold(&self, held: bool) {
+    pub(super) fn hold(&self, held: bool) {
         self.state.borrow_mut().held = held;
         if !held {
             self.serve();
@@ -288,11 +314,14 @@ impl Connection {
                 Ok(false) => break,
                 Ok(true) => any = true,
                 Err(reason) => {
-                    warn(format_args!("xenstore: connection given up: {reason}"));
-                    state.lost = true;
+                    any = self.reconnect(&mut state);
+                    let what = if any { "made anew" } else { "given up" };
+                    warn(format_args!("xenstore: the connection is {what}: {reason}"));
                     state.queue.clear();
                     consequences.fail(&mut state);
-                    self.watches.borrow_mut().lose(&mut consequences.wake);
+                    if state.lost {
+                        self.watches.borrow_mut().lose(&mut consequences.wake);
+                    }
                 }
             }
         }
@@ -308,6 +337,23 @@ impl Connection {
         consequences.happen(self);
     }
 
+    /// Asks xenstored to connect anew. When it can't do that, or had to too often, the connection is lost.
+    fn reconnect(&self, state: &mut State) -> bool {
+        if let Some((page, _)) = &state.ring
+            && page.load_u32(SERVER_FEATURES, Ordering::Relaxed) & CAN_RECONNECT != 0
+            && state.reconnections < RECONNECTIONS
+        {
+            page.store_u32(CONNECTION, RECONNECT, Ordering::Release);
+            state.reconnecting = true;
+            state.reconnections += 1;
+            state.incoming = Assembler::default();
+            self.session.set(self.session.get() + 1);
+        } else {
+            state.lost = true;
+        }
+        state.reconnecting
+    }
+
     /// Writes what fits into the ring and reads what is there; whether there was anything.
     fn exchange(&self, state: &mut State, consequences: &mut Consequences) -> Result<bool, &'static str> {
         // Between a resume and the new connection, the old one must not be touched.
@@ -316,6 +362,16 @@ impl Connection {
             return Ok(false);
         }
         let page = *page;
+        if state.reconnecting {
+            if page.load_u32(CONNECTION, Ordering::Acquire) != 0 {
+                return Ok(false);
+            }
+            state.reconnecting = false;
+            consequences.watch = true;
+        }
+        if page.load_u32(ERROR, Ordering::Relaxed) != 0 {
+            return Err("xenstored says that there was an error");
+        }
         // Our own indices stand in the page as well. xenstored has no reason to write them; if it does, the checks hold.
         let consumer = page.load_u32(REQUEST_CONSUMER, Ordering::Acquire);
         let mut producer = page.load_u32(REQUEST_PRODUCER, Ordering::Relaxed);
@@ -452,9 +508,9 @@ impl Request {
         self.sent.is_some()
     }
 
-    /// The number of the connection that it was sent on.
-    pub(super) fn generation(&self) -> u32 {
-        self.sent.as_ref().map_or(0, |sent| sent.generation)
+    /// The session that it was sent in.
+    pub(super) fn session(&self) -> u32 {
+        self.sent.as_ref().map_or(0, |sent| sent.session)
     }
 
     fn path(&self) -> &[u8] {

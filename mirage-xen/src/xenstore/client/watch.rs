@@ -7,7 +7,7 @@ use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker, ready};
 
-use super::transport::Request;
+use super::transport::{Connection, Request};
 use super::{Xenstore, XenstoreError};
 use crate::warning::warn;
 use crate::xenstore::wire::{self, Operation};
@@ -115,14 +115,18 @@ impl Xenstore {
         rest[..8].copy_from_slice(&token_text(token));
         self.request(operation, path, &rest)
     }
+}
 
+impl Connection {
     /// Sets all watches again, on a new connection.
     pub(super) fn watch_all_again(&self) {
-        let watches = self.connection.watches.borrow();
-        let again = watches.entries.iter().map(|entry| self.about_watch(Operation::Watch, &entry.path, entry.token));
-        let again: Vec<_> = again.collect();
-        drop(watches);
-        self.send(again.into_iter());
+        let payload = |entry: &Entry| [entry.path.as_bytes(), b"\0", &token_text(entry.token), b"\0"].concat();
+        let again: Vec<_> = self.watches.borrow().entries.iter().map(payload).collect();
+        self.hold(true);
+        for payload in again {
+            self.submit(Operation::Watch, 0, &payload, None);
+        }
+        self.hold(false);
     }
 }
 
