@@ -54,11 +54,13 @@ impl Companion for Watchdog {
 pub(crate) fn start(attachment: &Attachment, poke: Poke, seconds: u32) {
     let watchdog = Rc::new(Watchdog { poke, seconds: seconds.max(2), number: Cell::new(0) });
     attachment.accompany(watchdog.clone());
+    // Now: main, which may be stuck from the start, runs before any task does.
+    watchdog.feed();
     drop(spawn(async move {
         loop {
-            watchdog.feed();
             // Once more than need be, because Xen counts in whole seconds and the host may be busy.
             sleep(Duration::from_secs(watchdog.seconds.into()) / 3).await;
+            watchdog.feed();
         }
     }));
 }

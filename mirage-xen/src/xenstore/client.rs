@@ -266,7 +266,7 @@ impl Xenstore {
     ///
     /// # Errors
     ///
-    /// When there is no connection.
+    /// `EACCES` where xenstored lets no guest ask.
     pub async fn is_introduced(&self, domain: DomainId) -> Result<bool, XenstoreError> {
         const OPERATION: Operation = Operation::IsDomainIntroduced;
         match &self.request(OPERATION, &domain.to_string(), b"").await?[..] {
