@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mirage_lab::{Access, Domain, Lab, StopReason};
 use mirage_tests::image;
@@ -138,4 +138,26 @@ fn a_domain_without_the_disk_is_one_message_and_exit_code_1() {
     let report = domain.expect("the domain starts").exit(LONG).expect("the domain ends");
     assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(1)), "{}", report.console);
     assert!(report.console.contains("disk data: it needs the virtual disk xvda"), "{}", report.console);
+}
+#[test]
+fn a_disk_is_detached_and_attached_while_it_is_used() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    let disk = Disk::new("detach", 8);
+    let mut running = Running::start(lab, 126, &disk, Access::ReadWrite);
+    assert_eq!(running.say("append before"), "ok 0");
+    let filled = running.say("fill 6 0 256");
+    assert_eq!(running.say("flush"), "ok");
+    running.domain.block_detach("xvda").expect("the frontend lets go");
+    assert_eq!(running.say("append without"), "error the disk was detached: attach it again");
+    assert!(running.say("verify 6 0 256").starts_with("error page 0: the disk was detached"));
+    running.domain.read_disk("xvda", &disk.0).expect("dom0 has it still");
+    running.domain.block_attach("xvda", &disk.0, Access::ReadWrite).expect("dom0 makes another backend");
+    let start = Instant::now();
+    while running.say("flush") != "ok" {
+        assert!(start.elapsed() < LONG, "{}", running.domain.console().text());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(running.say("verify 6 0 256"), filled);
+    assert_eq!(running.say("append after"), "ok 1");
+    assert_eq!(running.say("read 0"), "ok before");
 }
