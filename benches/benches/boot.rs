@@ -34,6 +34,7 @@ fn main() -> Result {
     figures.extend(first_lines(&lab, &hello, rounds.first_line)?);
     figures.extend(first_pages(&lab, &site, rounds.first_page)?);
     figures.extend(memory_and_idle(&lab, &hello, &site)?);
+    figures.push(more_memory(&lab, &hello, rounds.first_page)?);
     drop(lab);
     figures.push(instructions(&hello)?);
     println!();
@@ -144,6 +145,23 @@ fn memory_and_idle(lab: &Lab, hello: &Path, site: &Path) -> Result<Vec<Figure>> 
         Figure::at_most("static-site-memory-mib", site_least, 8.0),
         Figure::at_most("idle-ms-in-10-s", Some(idle), 2.0),
     ])
+}
+
+/// How much longer hello runs with 1 GiB than with 16 MiB: the guest's processor time from its start to its end.
+fn more_memory(lab: &Lab, hello: &Path, rounds: usize) -> Result<Figure> {
+    let mut cpu = [Samples::default(), Samples::default()];
+    for round in 0..rounds {
+        for place in 0..2 {
+            let index = (round + place) % 2;
+            let report = lab.domain(hello).memory([16, 1024][index]).start()?.exit(LONG)?;
+            cpu[index].push(milliseconds(report.cpu));
+        }
+    }
+    println!(
+        "\nguest CPU of hello, ms, {rounds} rounds, min / median / max\n  16 MiB  {}\n  1 GiB   {}",
+        cpu[0], cpu[1]
+    );
+    Ok(Figure::at_most("one-gib-later-ms", cpu[1].differences(&cpu[0]).median(), 2.0))
 }
 
 /// Whether the site answers all of ab's requests with this much memory.

@@ -77,6 +77,7 @@ maxmem = 12
 vcpus = 1
 extra = "--greeting 'Moin \"du\"'\n"
 disk = [ "format=raw, vdev=xvda, target=/srv/disk", "file:/srv/x,xvdb,r" ]
+channel = [ "connection=pty, name=control" ]
 on_poweroff = "destroy"
 on_reboot = "restart"
 on_crash = "preserve"
