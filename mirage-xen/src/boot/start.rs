@@ -227,7 +227,8 @@ fn require(image: &Image, ram: &Ranges) {
 fn needed(image: &Image, ram: &Ranges) -> u64 {
     const TABLES: u64 = 32 * PAGE;
     let whole = image.layout.whole();
-    let storage = Frames::storage((ram.total() / PAGE) as usize) as u64 * 8;
+    // The allocator's words: two bits for each frame, and a little more.
+    let storage = ram.total() / PAGE / 3;
     whole.end - whole.start + STACK_SIZE as u64 + TABLES + storage + SMALLEST_HEAP
 }
 
