@@ -7,6 +7,7 @@ use core::fmt;
 use mirage_rt::boot::{Connecting, Connectors, NetworkConnector, NetworkSpec};
 use mirage_rt::keys::Values;
 use mirage_rt::net::{Config, ConfigError, Network};
+use mirage_rt::page::PAGE_SIZE;
 
 use crate::attachment::Attachment;
 use crate::memory::machine::Memory;
@@ -15,6 +16,9 @@ use crate::xenbus::XenbusError;
 
 /// The part of the free memory that a network device may use for pages: one in so many.
 const IO_SHARE: usize = 3;
+/// The part of it that connections may use for buffers, if that is more than they have in any case; and the most.
+const CONNECTION_SHARE: usize = 8;
+const MOST_CONNECTION_MEMORY: usize = 32 << 20;
 /// Pages a network device has at most: two full rings, and as much again in packets that are being looked at.
 const IO_PAGES: usize = 1024;
 
@@ -31,8 +35,10 @@ struct Networks {
 
 impl Networks {
     async fn connect(&self, spec: &'static NetworkSpec, values: &Values) -> Result<Network, Reason> {
-        let config = Config::from_keys(spec.key(values, "ipv4"), spec.key(values, "ipv4-gateway"));
+        let mut config = Config::from_keys(spec.key(values, "ipv4"), spec.key(values, "ipv4-gateway"));
         let memory = Memory::machine().ok_or(Reason::NoMachine)?;
+        config.connection_memory = (memory.free_frames() * PAGE_SIZE / CONNECTION_SHARE)
+            .clamp(config.connection_memory, MOST_CONNECTION_MEMORY);
         let pool = memory.io_pool((memory.free_frames() / IO_SHARE).min(IO_PAGES));
         let options = netfront::Options::default();
         let device = match Netfront::connect(&self.attachment, spec.index.into(), Rc::clone(&pool), options).await {

@@ -64,7 +64,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             receive_pages: 256,
-            receive_gso: false,
+            receive_gso: true,
             receive_partial_checksum: true,
             only_groups: true,
             limit: Duration::from_secs(20),

@@ -86,7 +86,7 @@ pub fn echo(ip: &mut Ip, route: &Route, source: Ipv4Addr, destination: Ipv4Addr,
     let mut icmp = Icmpv4Packet::new_unchecked(message);
     icmp.set_msg_type(Icmpv4Message::EchoReply);
     icmp.fill_checksum();
-    ip.send(route, reply, TxMeta { fill_checksum: false });
+    ip.send(route, reply, TxMeta { fill_checksum: false, segment: None });
 }
 
 /// Tells the sender of `packet` that nobody is at the port, or that the protocol is not spoken here.
@@ -110,6 +110,6 @@ pub fn unreachable(ip: &mut Ip, route: &Route, packet: &Ipv4<'_>, reason: Icmpv4
     if let Some((header, body)) = whole.split_first_chunk_mut::<{ ipv4::HEADER }>() {
         ipv4::emit_header(header, packet.destination, packet.source, IpProtocol::Icmp, length);
         repr.emit(&mut Icmpv4Packet::new_unchecked(body), &ChecksumCapabilities::default());
-        ip.send(route, answer, TxMeta { fill_checksum: false });
+        ip.send(route, answer, TxMeta { fill_checksum: false, segment: None });
     }
 }

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
+use core::num::NonZeroU16;
 
 use smoltcp::wire::IpProtocol;
 
@@ -12,7 +13,7 @@ use super::hash::Keyed;
 use super::ipv4;
 use super::neighbours::{Due, Neighbours, Resolution};
 use crate::keys::Cidr;
-use crate::packet::{Checksum, MAX_HEAD, Packet, PacketMut};
+use crate::packet::{Checksum, Gso, MAX_FRAGMENTS, MAX_HEAD, Packet, PacketMut};
 use crate::page::PagePool;
 use crate::time::Instant;
 use crate::types::network::NetworkInfo;
@@ -36,6 +37,8 @@ pub struct Route {
 pub struct TxMeta {
     /// The checksum of the transport header is still to be filled in, by the device if it can.
     pub fill_checksum: bool,
+    /// The packet is one of TCP that the device is to cut into segments of so many bytes.
+    pub segment: Option<NonZeroU16>,
 }
 
 /// Why nothing can be sent now.
@@ -62,6 +65,12 @@ pub trait IpOut {
     /// A packet to be filled; `None` when there are no pages.
     fn alloc(&mut self) -> Option<PacketMut>;
 
+    /// Whether there are pages for a packet that the device is to cut.
+    fn has_pages(&self) -> bool;
+
+    /// A packet with a copy of `bytes`, which may need several pages; `None` when there are too few.
+    fn copy(&mut self, bytes: &[u8]) -> Option<PacketMut>;
+
     /// Sends a packet that starts with its IP header (without options).
     fn send(&mut self, route: &Route, packet: PacketMut, meta: TxMeta);
 }
@@ -72,6 +81,7 @@ pub struct Ip {
     address: Cidr,
     gateway: Option<Ipv4Addr>,
     mtu: usize,
+    most: usize,
     checksum_offload: bool,
     pool: Rc<dyn PagePool>,
     neighbours: Neighbours,
@@ -88,6 +98,7 @@ impl Ip {
             address,
             gateway,
             mtu: 0,
+            most: 0,
             checksum_offload: false,
             pool,
             neighbours: Neighbours::new(key),
@@ -105,6 +116,13 @@ impl Ip {
         self.mac = info.mac;
         self.mtu = usize::from(info.mtu).min(MAX_HEAD);
         self.checksum_offload = info.checksum_ipv4;
+        // A device that cuts packets completes their checksums.
+        self.most = if info.checksum_ipv4 { (info.gso_ipv4 as usize).saturating_sub(ethernet::HEADER) } else { 0 };
+    }
+
+    /// The most bytes of a packet that the device can cut into segments; 0 when it can't.
+    pub fn most(&self) -> usize {
+        self.most
     }
 
     pub fn mac(&self) -> Mac {
@@ -322,9 +340,18 @@ impl IpOut for Ip {
         PacketMut::new(&self.pool)
     }
 
+    fn has_pages(&self) -> bool {
+        self.pool.available() > MAX_FRAGMENTS
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Option<PacketMut> {
+        PacketMut::copy_of(&self.pool, bytes)
+    }
+
     fn send(&mut self, route: &Route, mut packet: PacketMut, meta: TxMeta) {
         let IpAddr::V4(hop) = route.next_hop else { return };
         packet.set_checksum(Checksum::None);
+        packet.set_gso(meta.segment.map_or(Gso::None, |mss| Gso::Ipv4 { mss: mss.get() }));
         if meta.fill_checksum {
             self.finish_checksum(&mut packet);
         }

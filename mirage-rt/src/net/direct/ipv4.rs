@@ -99,7 +99,9 @@ pub fn fill_transport(packet: &mut [u8], partial: bool) {
     if payload.len() < at + 2 {
         return;
     }
-    let pseudo = checksum::pseudo_header_v4(&header.src_addr(), &header.dst_addr(), protocol, payload.len() as u32);
+    // Of a packet in several pieces only the first one is here, and only its device sums up the others.
+    let length = u32::from(header.total_len()).saturating_sub(HEADER as u32);
+    let pseudo = checksum::pseudo_header_v4(&header.src_addr(), &header.dst_addr(), protocol, length);
     payload[at..at + 2].fill(0);
     let sum = if partial {
         pseudo

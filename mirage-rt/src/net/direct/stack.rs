@@ -59,7 +59,7 @@ impl Stack {
         let own = IpAddr::V4(address.address());
         let buffers =
             Buffers { receive: config.receive_buffer, send: config.send_buffer, budget: config.connection_memory };
-        let machine = SmolSets::new(own, address.prefix(), ip.mtu(), buffers);
+        let machine = SmolSets::new(own, address.prefix(), ip.mtu(), ip.most(), buffers);
         Stack {
             key,
             tcp: Tcp::new(machine, own, ip.mtu(), key, secrets.isn),
@@ -87,7 +87,7 @@ impl Stack {
     /// the new MTU.
     pub fn set_device(&mut self, info: &NetworkInfo) {
         self.ip.set_device(info);
-        self.tcp.set_mtu(self.ip.mtu());
+        self.tcp.set_device(self.ip.mtu(), self.ip.most());
         self.link.set_up(info.mtu);
     }
 

@@ -234,7 +234,7 @@ impl Udp {
             datagram.set_len(length as u16);
             datagram.set_checksum(0);
             datagram.payload_mut().copy_from_slice(bytes);
-            out.send(&route, packet, TxMeta { fill_checksum: true });
+            out.send(&route, packet, TxMeta { fill_checksum: true, segment: None });
         }
         Poll::Ready(Ok(()))
     }

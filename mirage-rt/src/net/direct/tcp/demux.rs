@@ -85,7 +85,7 @@ impl<M: TcpMachine> Tcp<M> {
             }
         };
         if challenge && self.challenges.allow(now) {
-            let window = expected.end.since(expected.next).max(0) as u32 >> self.machine.window_shift();
+            let window = expected.end.since(expected.next).max(0) as u32 >> expected.shift;
             let window = u16::try_from(window).unwrap_or(u16::MAX);
             Bare { seq: expected.sent, ack: Some(expected.next), window, ..Bare::default() }.send(&segment.tuple, out);
         }

@@ -74,6 +74,8 @@ pub struct Expected {
     pub next: Seq,
     /// Behind the last one that the window allows.
     pub end: Seq,
+    /// By how many bits the windows that the peer is told are shifted.
+    pub shift: u8,
     /// Behind the last one that we have sent.
     pub sent: Seq,
 }
@@ -96,8 +98,9 @@ pub trait TcpMachine {
     /// The window that a new connection offers, before it is shifted.
     fn initial_window(&self) -> u16;
 
-    /// Packets have at most `mtu` bytes from now on, those of open connections too.
-    fn set_mtu(&mut self, mtu: usize);
+    /// Packets have at most `mtu` bytes from now on, those of open connections too. The device cuts packets of up to `most`
+    /// bytes; with 0 it cuts none.
+    fn set_device(&mut self, mtu: usize, most: usize);
 
     /// Whether there is memory for another connection.
     fn has_room(&self) -> bool;

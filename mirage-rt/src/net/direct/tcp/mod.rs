@@ -155,10 +155,10 @@ impl<M: TcpMachine> Tcp<M> {
         }
     }
 
-    /// The interface has another MTU from now on.
-    pub fn set_mtu(&mut self, mtu: usize) {
+    /// The interface has another MTU from now on, and a device that cuts packets of up to `most` bytes.
+    pub fn set_device(&mut self, mtu: usize, most: usize) {
         self.mss = mss(mtu);
-        self.machine.set_mtu(mtu);
+        self.machine.set_device(mtu, most);
     }
 
     /// How many connections are half open.

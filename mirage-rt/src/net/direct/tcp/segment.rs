@@ -234,7 +234,7 @@ impl Bare {
         let mut bytes = [0; BARE_MOST];
         let (Some(length), Some(mut packet)) = (self.emit(tuple, &mut bytes), out.alloc()) else { return };
         packet.resize_head(length).copy_from_slice(&bytes[..length]);
-        out.send(route, packet, TxMeta { fill_checksum: true });
+        out.send(route, packet, TxMeta { fill_checksum: true, segment: None });
     }
 
     /// The answer to a segment that belongs to no connection (RFC 9293, 3.5.2); `None` to a reset.

@@ -20,8 +20,9 @@ use connection::{Connection, Sent, Shown};
 
 use super::isn;
 use super::machine::{ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
-use super::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq};
+use super::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use crate::net::direct::ip::{IpOut, Route};
+use crate::net::direct::ipv4;
 use crate::time::{Duration, Instant};
 
 /// How long a peer may be silent while it owes an answer.
@@ -29,14 +30,18 @@ const USER_TIMEOUT: Duration = Duration::from_secs(120);
 /// The same while the connection is being made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an acknowledgement may wait for data to go with it.
-const ACK_DELAY: SmolDuration = SmolDuration::from_millis(10);
+const ACK_DELAY: Duration = Duration::from_millis(10);
 /// Buffers are so many times as large while most of the budget is free: the fewer connections, the faster each.
-const GENEROUS: usize = 4;
+const GENEROUS: [usize; 3] = [32, 16, 4];
+/// Sockets kept for the next connections, so that their buffers need not be made again.
+const SPARE: usize = 4;
+/// Bytes of an IP and a TCP header without options.
+const HEADERS: usize = ipv4::HEADER + 20;
 /// When to look for pages again.
 const PAGE_WAIT: Duration = Duration::from_millis(10);
 /// Bytes of a connection besides its buffers, roughly.
 const OVERHEAD: usize = 1024;
-/// The longest answer that [`TcpMachine::on_segment`] sends, when there is no page for it.
+/// Bytes of the longest SYN.
 const SCRATCH: usize = 128;
 
 /// Sizes of a connection's buffers and the budget for all.
@@ -55,15 +60,48 @@ pub struct SmolSets {
     mtu: usize,
     buffers: Buffers,
     connections: Vec<Option<Box<Connection>>>,
+    /// Bytes of the budget that connections take.
     memory: usize,
+    /// Sockets without a connection.
+    spare: Vec<Parts>,
     /// For segments that are shown to smoltcp in another form.
     scratch: Vec<u8>,
+    /// Bytes of the longest packet that the device cuts; 0 when it cuts none.
+    most: usize,
+    /// Bytes of the longest packet that smoltcp is to make: the MTU, or as many segments as the device cuts.
+    longest: usize,
+    /// For the longest packet.
+    large: Vec<u8>,
+}
+
+/// A socket in a set of its own.
+struct Parts {
+    set: SocketSet<'static>,
+    handle: SocketHandle,
+    /// Bytes that it takes of the budget.
+    cost: usize,
 }
 
 impl SmolSets {
-    pub fn new(address: IpAddr, prefix: u8, mtu: usize, buffers: Buffers) -> SmolSets {
-        let interface = interface(address, prefix, mtu, 0);
-        SmolSets { interface, address, prefix, mtu, buffers, connections: Vec::new(), memory: 0, scratch: Vec::new() }
+    pub fn new(address: IpAddr, prefix: u8, mtu: usize, most: usize, buffers: Buffers) -> SmolSets {
+        let mut machine = SmolSets {
+            interface: interface(address, prefix, mtu, 0),
+            address,
+            prefix,
+            mtu,
+            buffers,
+            connections: Vec::new(),
+            memory: 0,
+            spare: Vec::new(),
+            scratch: Vec::new(),
+            most: 0,
+            longest: mtu,
+            large: alloc::vec![0; mtu],
+        };
+        if most > 0 {
+            machine.set_device(mtu, most);
+        }
+        machine
     }
 
     fn get(&self, id: ConnId) -> Option<&Connection> {
@@ -74,39 +112,60 @@ impl SmolSets {
         find(&mut self.connections, id)
     }
 
-    /// The size of a generous buffer, with which the shift of windows is the same as with the smallest: peers are told of
-    /// the shift before there is a buffer.
-    fn most_receive(&self) -> usize {
-        let same_shift = (1 << bits(self.buffers.receive).max(16)) - 1;
-        (GENEROUS * self.buffers.receive).min(same_shift)
+    /// Bytes that a connection takes of the budget whose buffers are `times` as large as the smallest.
+    fn cost(&self, times: usize) -> usize {
+        times * (self.buffers.receive + self.buffers.send) + OVERHEAD
     }
 
-    /// Bytes that a connection with the smallest buffers takes of the budget.
-    fn least_cost(&self) -> usize {
-        self.buffers.receive + self.buffers.send + OVERHEAD
-    }
-
-    /// A closed socket in a set of its own, and what it takes of the budget.
-    fn socket(&mut self) -> Result<(SocketSet<'static>, SocketHandle, usize), OutOfMemory> {
+    /// A closed socket, with buffers as large as the budget and the memory allow.
+    fn socket(&mut self) -> Result<Parts, OutOfMemory> {
+        for times in GENEROUS {
+            let cost = self.cost(times);
+            if self.memory + cost <= self.buffers.budget / 4
+                && let Ok(parts) = self.socket_of(times, cost)
+            {
+                return Ok(parts);
+            }
+        }
         if !self.has_room() {
             return Err(OutOfMemory);
         }
-        let is_free = self.memory + GENEROUS * self.least_cost() <= self.buffers.budget / 4;
-        let generous = if is_free { buffers(self.most_receive(), GENEROUS * self.buffers.send).ok() } else { None };
-        let (receive, send) = match generous {
-            Some(buffers) => buffers,
-            None => buffers(self.buffers.receive, self.buffers.send)?,
-        };
-        let cost = receive.capacity() + send.capacity() + OVERHEAD;
+        self.socket_of(1, self.cost(1))
+    }
+
+    fn socket_of(&mut self, times: usize, cost: usize) -> Result<Parts, OutOfMemory> {
+        if let Some(place) = self.spare.iter().position(|spare| spare.cost == cost) {
+            return Ok(self.spare.swap_remove(place));
+        }
+        // Others are of no use now, and their memory may be needed.
+        self.spare.clear();
+        let receive = SocketBuffer::new(zeroed(times * self.buffers.receive)?);
+        let send = SocketBuffer::new(zeroed(times * self.buffers.send)?);
         let mut socket = Socket::new(receive, send);
         socket.set_nagle_enabled(false);
-        socket.set_ack_delay(Some(ACK_DELAY));
+        socket.set_ack_delay(None);
         let mut storage = Vec::new();
         storage.try_reserve_exact(1).map_err(|_| OutOfMemory)?;
         storage.push(SocketStorage::EMPTY);
         let mut set = SocketSet::new(storage);
         let handle = set.add(socket);
-        Ok((set, handle, cost))
+        Ok(Parts { set, handle, cost })
+    }
+
+    /// What smoltcp is told of what fits a segment of a peer that takes `mss` bytes.
+    fn shown_mss(&self, mss: u16) -> u16 {
+        if self.longest <= self.mtu { mss } else { self::mss(self.longest).max(mss) }
+    }
+
+    /// Keeps a socket for another connection.
+    fn recycle(&mut self, mut parts: Parts) {
+        if self.spare.len() == SPARE || self.spare.try_reserve(1).is_err() {
+            return;
+        }
+        let socket = parts.set.get_mut::<Socket<'_>>(parts.handle);
+        socket.abort();
+        socket.set_timeout(None);
+        self.spare.push(parts);
     }
 
     fn keep(&mut self, id: ConnId, connection: Connection) -> Result<(), OutOfMemory> {
@@ -115,9 +174,9 @@ impl SmolSets {
             self.connections.try_reserve(index + 1 - self.connections.len()).map_err(|_| OutOfMemory)?;
             self.connections.resize_with(index + 1, || None);
         }
-        self.memory += connection.cost;
+        self.memory += connection.parts.cost;
         if let Some(old) = self.connections[index].replace(Box::new(connection)) {
-            self.memory -= old.cost;
+            self.memory -= old.parts.cost;
         }
         Ok(())
     }
@@ -125,67 +184,90 @@ impl SmolSets {
 
 impl TcpMachine for SmolSets {
     fn window_shift(&self) -> u8 {
-        bits(self.buffers.receive).saturating_sub(16) as u8
+        shift(GENEROUS[0] * self.buffers.receive)
     }
 
     fn initial_window(&self) -> u16 {
         u16::try_from(self.buffers.receive).unwrap_or(u16::MAX)
     }
 
-    fn set_mtu(&mut self, mtu: usize) {
-        if mtu != self.mtu {
-            // smoltcp asks the device once. Nothing of a connection is in the interface.
-            self.mtu = mtu;
-            self.interface = interface(self.address, self.prefix, mtu, 0);
+    fn set_device(&mut self, mtu: usize, most: usize) {
+        if (mtu, most) == (self.mtu, self.most) {
+            return;
+        }
+        (self.mtu, self.most) = (mtu, most);
+        // Whole segments, so that the last one of each packet is no small one.
+        let segment = mtu.saturating_sub(HEADERS).max(1);
+        self.longest = HEADERS + most.saturating_sub(HEADERS) / segment * segment;
+        if let Ok(large) = zeroed(self.longest.max(mtu)) {
+            self.large = large;
+        }
+        if self.longest <= mtu || self.large.len() < self.longest {
+            // smoltcp believes in peers that take more than they do, as long as something cuts what it makes.
+            let open = self.connections.iter().flatten();
+            let least = open.map(|connection| HEADERS + usize::from(connection.peer_mss)).min();
+            self.longest = least.map_or(mtu, |least| least.min(mtu)).min(self.large.len());
+        }
+        // smoltcp asks the device once. Nothing of a connection is in the interface.
+        self.interface = interface(self.address, self.prefix, self.longest, 0);
+        for connection in self.connections.iter_mut().flatten() {
+            connection.sent.mss = mss(mtu).min(connection.peer_mss);
         }
     }
 
     fn has_room(&self) -> bool {
-        self.memory + self.least_cost() <= self.buffers.budget
+        self.memory + self.cost(1) <= self.buffers.budget
     }
 
     /// A socket that listens is shown the peer's SYN once more, on an interface that makes it take the position of our
     /// SYN; its own SYN goes nowhere, as the peer has it already.
     fn establish(&mut self, now: Instant, id: ConnId, handshake: &Handshake) -> Result<(), OutOfMemory> {
-        let (mut set, handle, cost) = self.socket()?;
-        let socket = set.get_mut::<Socket<'_>>(handle);
+        let mut parts = self.socket()?;
+        let socket = parts.set.get_mut::<Socket<'_>>(parts.handle);
+        let own_shift = shift(socket.recv_capacity());
         socket.listen(endpoint(handshake.tuple.local())?).map_err(|_| OutOfMemory)?;
-        let mut interface = interface(self.address, 32, self.mtu, isn::seed(handshake.isn));
+        let mut interface = interface(self.address, 32, self.longest, isn::seed(handshake.isn));
         let reversed = handshake.tuple.reversed();
         let syn = Bare {
             control: Control::Syn,
             seq: handshake.peer_isn,
             ack: None,
             window: handshake.window,
-            options: handshake.options,
+            options: SynOptions { mss: handshake.options.mss.map(|mss| self.shown_mss(mss)), ..handshake.options },
         };
         let mut packet = [0; BARE_MOST];
         let length = syn.emit(&reversed, &mut packet).ok_or(OutOfMemory)?;
         let mut sent = Sent::default();
-        let route = void_route(self.address, self.mtu);
-        let mut swallow = Swallow;
-        let mut sink = void(packet.get(..length), &mut sent, &route, &mut swallow);
+        let route = void_route(self.address, self.longest);
+        let (mut swallow, mut large) = (Swallow, [0; SCRATCH]);
+        let mut sink = void(packet.get(..length), &mut sent, &route, &mut swallow, &mut large);
         let then = smol_instant(handshake.sent);
-        interface.poll_ingress_single(then, &mut sink, &mut set);
-        interface.poll_egress(then, &mut sink, &mut set);
+        interface.poll_ingress_single(then, &mut sink, &mut parts.set);
+        interface.poll_egress(then, &mut sink, &mut parts.set);
         if sent.end != handshake.isn.add(1) {
             log::error!(target: "net", "smoltcp did not take the sequence number it was given; a connection is refused");
             return Err(OutOfMemory);
         }
-        let mut connection = Connection::new(now, id, set, handle, &handshake.tuple, handshake.isn, cost);
-        connection.sent = sent;
+        let mut connection = Connection::new(now, id, parts, &handshake.tuple, handshake.isn);
+        let told = self.window_shift();
+        let window = u32::from(self.initial_window());
+        let mss = mss(self.mtu);
+        connection.sent = Sent { shift: told, narrow: told.saturating_sub(own_shift), window, mss, ..sent };
         connection.hear_syn(handshake.peer_isn, &handshake.options);
         self.keep(id, connection)
     }
 
     fn connect(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<(), OutOfMemory> {
-        let (mut set, handle, cost) = self.socket()?;
-        let mut interface = interface(self.address, 32, self.mtu, isn::seed(isn));
-        let socket = set.get_mut::<Socket<'_>>(handle);
+        let mut parts = self.socket()?;
+        let mut interface = interface(self.address, 32, self.longest, isn::seed(isn));
+        let socket = parts.set.get_mut::<Socket<'_>>(parts.handle);
+        let own_shift = shift(socket.recv_capacity());
         socket
             .connect(interface.context(), endpoint(tuple.remote())?, endpoint(tuple.local())?)
             .map_err(|_| OutOfMemory)?;
-        let connection = Connection::new(now, id, set, handle, tuple, isn, cost);
+        let mut connection = Connection::new(now, id, parts, tuple, isn);
+        connection.sent.shift = own_shift;
+        connection.sent.mss = mss(self.mtu);
         self.keep(id, connection)
     }
 
@@ -193,12 +275,15 @@ impl TcpMachine for SmolSets {
         let Some(connection) = find(&mut self.connections, id) else { return };
         let Some(route) = out.route(connection.remote) else { return };
         connection.heard = now;
-        let shown = connection.hear(packet, segment, &mut self.scratch);
-        let (mtu, then) = (self.mtu, smol_instant(now));
+        let most_segment = mss(self.longest);
+        let shown = connection.hear(packet, segment, most_segment, &mut self.scratch);
+        let (mtu, then) = (self.longest, smol_instant(now));
+        let large = &mut self.large[..];
         let mut show = |connection: &mut Connection, packet| {
             let sent = &mut connection.sent;
-            let mut device = Adapter { receive: Some(packet), out, route: &route, sent, mtu, into_the_void: false };
-            self.interface.poll_ingress_single(then, &mut device, &mut connection.set);
+            let receive = Some(packet);
+            let mut device = Adapter { receive, out, route: &route, sent, mtu, large, into_the_void: false };
+            self.interface.poll_ingress_single(then, &mut device, &mut connection.parts.set);
         };
         if matches!(shown, Shown::AfterScratch | Shown::AsScratch) {
             show(connection, &self.scratch);
@@ -220,10 +305,13 @@ impl TcpMachine for SmolSets {
         let Some(route) = out.route(connection.remote) else { return nothing };
         connection.set_timeout(now);
         let then = smol_instant(now);
-        let mtu = self.mtu;
+        let mtu = self.longest;
         let mut idle = false;
         loop {
-            let Some(at) = self.interface.poll_at(then, &connection.set) else { return nothing };
+            if let Some(until) = connection.waits_until(now) {
+                return Progress { deadline: Some(until), blocked: None };
+            }
+            let Some(at) = self.interface.poll_at(then, &connection.parts.set) else { return nothing };
             if at > then {
                 return Progress { deadline: Some(instant(at)), blocked: None };
             }
@@ -234,9 +322,9 @@ impl TcpMachine for SmolSets {
             if let Err(blocked) = out.ready(&route) {
                 return Progress { deadline: None, blocked: Some(blocked) };
             }
-            let mut device =
-                Adapter { receive: None, out, route: &route, sent: &mut connection.sent, mtu, into_the_void: false };
-            let result = self.interface.poll_egress(then, &mut device, &mut connection.set);
+            let (sent, large) = (&mut connection.sent, &mut self.large[..]);
+            let mut device = Adapter { receive: None, out, route: &route, sent, mtu, large, into_the_void: false };
+            let result = self.interface.poll_egress(then, &mut device, &mut connection.parts.set);
             connection.notice_loss();
             idle = result == PollResult::None;
         }
@@ -272,20 +360,15 @@ impl TcpMachine for SmolSets {
 
     fn expected(&self, id: ConnId) -> Expected {
         let Some(connection) = self.get(id) else {
-            return Expected { next: Seq(0), end: Seq(0), sent: Seq(0) };
+            return Expected { next: Seq(0), end: Seq(0), shift: 0, sent: Seq(0) };
         };
-        let shift = if connection.sent.any { self.window_shift() } else { 0 };
-        Expected {
-            next: connection.expected(),
-            end: connection.sent.ack.add(u32::from(connection.sent.window) << shift),
-            sent: connection.sent.end,
-        }
+        let sent = &connection.sent;
+        Expected { next: connection.expected(), end: sent.ack.add(sent.window), shift: sent.shift, sent: sent.end }
     }
 
     fn peek(&mut self, id: ConnId) -> &[u8] {
-        let most = self.most_receive();
         match self.get_mut(id) {
-            Some(connection) => connection.socket_mut().peek(most).unwrap_or_default(),
+            Some(connection) => connection.socket_mut().peek(usize::MAX).unwrap_or_default(),
             None => &[],
         }
     }
@@ -335,17 +418,14 @@ impl TcpMachine for SmolSets {
         if self.get(id).is_some()
             && let Some(old) = self.connections[id.index as usize].take()
         {
-            self.memory -= old.cost;
+            self.memory -= old.parts.cost;
+            self.recycle(old.parts);
         }
     }
 }
 
 fn find(connections: &mut [Option<Box<Connection>>], id: ConnId) -> Option<&mut Connection> {
     connections.get_mut(id.index as usize)?.as_deref_mut().filter(|connection| connection.generation == id.generation)
-}
-
-fn buffers(receive: usize, send: usize) -> Result<(SocketBuffer<'static>, SocketBuffer<'static>), OutOfMemory> {
-    Ok((SocketBuffer::new(zeroed(receive)?), SocketBuffer::new(zeroed(send)?)))
 }
 
 fn zeroed(length: usize) -> Result<Vec<u8>, OutOfMemory> {
@@ -355,9 +435,14 @@ fn zeroed(length: usize) -> Result<Vec<u8>, OutOfMemory> {
     Ok(bytes)
 }
 
-/// Bits of a number.
-fn bits(number: usize) -> u32 {
-    usize::BITS - number.leading_zeros()
+/// The most bytes of data in a packet of `mtu` bytes.
+fn mss(mtu: usize) -> u16 {
+    u16::try_from(mtu.saturating_sub(HEADERS)).unwrap_or(u16::MAX)
+}
+
+/// By how many bits smoltcp shifts the windows of a buffer.
+fn shift(capacity: usize) -> u8 {
+    (usize::BITS - capacity.leading_zeros()).saturating_sub(16).min(14) as u8
 }
 
 fn smol_instant(at: Instant) -> SmolInstant {
@@ -381,8 +466,14 @@ fn endpoint(address: SocketAddr) -> Result<IpEndpoint, OutOfMemory> {
 }
 
 /// A device that leads nowhere.
-fn void<'a>(receive: Option<&'a [u8]>, sent: &'a mut Sent, route: &'a Route, out: &'a mut Swallow) -> Adapter<'a> {
-    Adapter { receive, out, route, sent, mtu: route.mtu, into_the_void: true }
+fn void<'a>(
+    receive: Option<&'a [u8]>,
+    sent: &'a mut Sent,
+    route: &'a Route,
+    out: &'a mut Swallow,
+    large: &'a mut [u8],
+) -> Adapter<'a> {
+    Adapter { receive, out, route, sent, mtu: route.mtu, large, into_the_void: true }
 }
 
 fn void_route(address: IpAddr, mtu: usize) -> Route {
@@ -395,7 +486,9 @@ fn interface(address: IpAddr, prefix: u8, mtu: usize, seed: u64) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
     let (mut sent, route) = (Sent::default(), void_route(address, mtu));
-    let mut interface = Interface::new(config, &mut void(None, &mut sent, &route, &mut Swallow), SmolInstant::ZERO);
+    let mut sink = Swallow;
+    let mut device = void(None, &mut sent, &route, &mut sink, &mut []);
+    let mut interface = Interface::new(config, &mut device, SmolInstant::ZERO);
     interface.update_ip_addrs(|addresses| {
         if let IpAddr::V4(address) = address {
             // There is room for one: the list is new.

@@ -5,10 +5,9 @@ use core::net::IpAddr;
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant as SmolInstant;
 
-use super::SCRATCH;
 use super::connection::Sent;
 use crate::net::direct::ip::{Blocked, IpOut, Route, TxMeta};
-use crate::packet::PacketMut;
+use crate::packet::{MAX_HEAD, PacketMut};
 
 /// The demultiplexer has checked what comes in, and [`IpOut`] completes the checksums of what goes out.
 fn capabilities(mtu: usize) -> DeviceCapabilities {
@@ -27,7 +26,10 @@ pub struct Adapter<'a> {
     pub out: &'a mut dyn IpOut,
     pub route: &'a Route,
     pub sent: &'a mut Sent,
+    /// The most bytes of a packet: as many as go into one that the device cuts.
     pub mtu: usize,
+    /// Room for the longest packet.
+    pub large: &'a mut [u8],
     /// What is sent goes nowhere: no page is needed for it.
     pub into_the_void: bool,
 }
@@ -44,16 +46,16 @@ impl Device for Adapter<'_> {
 
     fn receive(&mut self, _: SmolInstant) -> Option<(Received<'_>, Transmit<'_>)> {
         let packet = self.receive.take()?;
-        let transmit = Transmit { packet: None, out: self.out, route: self.route, sent: self.sent };
+        let transmit = Transmit { packet: None, out: self.out, route: self.route, sent: self.sent, large: self.large };
         Some((Received(packet), transmit))
     }
 
     fn transmit(&mut self, _: SmolInstant) -> Option<Transmit<'_>> {
         let packet = self.out.alloc();
-        if packet.is_none() && !self.into_the_void {
+        if !self.into_the_void && (packet.is_none() || self.mtu > MAX_HEAD && !self.out.has_pages()) {
             return None;
         }
-        Some(Transmit { packet, out: self.out, route: self.route, sent: self.sent })
+        Some(Transmit { packet, out: self.out, route: self.route, sent: self.sent, large: self.large })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -75,27 +77,52 @@ pub struct Transmit<'a> {
     out: &'a mut dyn IpOut,
     route: &'a Route,
     sent: &'a mut Sent,
+    large: &'a mut [u8],
 }
 
 impl TxToken for Transmit<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
-        if let Some(mut packet) = self.packet.or_else(|| self.out.alloc())
-            && packet.resize_head(length).len() == length
-        {
-            let result = fill(packet.head_mut());
-            self.sent.correct(packet.head_mut());
-            self.sent.note(packet.head());
-            self.out.send(self.route, packet, TxMeta { fill_checksum: true });
-            return result;
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(mut self, length: usize, fill: F) -> R {
+        self.choose(length);
+        let result = match &mut self.packet {
+            Some(packet) => fill(packet.head_mut()),
+            // smoltcp makes none that is longer than the device's MTU, for which there is room.
+            None => fill(&mut self.large[..length]),
+        };
+        self.finish(length);
+        result
+    }
+}
+
+impl Transmit<'_> {
+    /// Takes a page for what fits one. Without, the packet is lost, but smoltcp must be able to write it.
+    #[inline(never)]
+    fn choose(&mut self, length: usize) {
+        let packet = if length > MAX_HEAD { None } else { self.packet.take().or_else(|| self.out.alloc()) };
+        self.packet = packet.and_then(|mut packet| (packet.resize_head(length).len() == length).then_some(packet));
+    }
+
+    /// Sends what smoltcp has written.
+    #[inline(never)]
+    fn finish(self, length: usize) {
+        let Transmit { packet, out, route, sent, large } = self;
+        match packet {
+            Some(mut packet) => {
+                let length = sent.correct(packet.head_mut());
+                sent.note(packet.head());
+                packet.truncate(length);
+                out.send(route, packet, sent.meta(length));
+            }
+            None => {
+                let bytes = &mut large[..length];
+                let kept = sent.correct(bytes);
+                sent.note(bytes);
+                if length > MAX_HEAD
+                    && let Some(packet) = out.copy(&bytes[..kept])
+                {
+                    out.send(route, packet, sent.meta(kept));
+                }
+            }
         }
-        // No page: the packet is lost, but smoltcp must be able to write it.
-        let mut scratch = [0; SCRATCH];
-        if let Some(bytes) = scratch.get_mut(..length) {
-            let result = fill(bytes);
-            self.sent.note(bytes);
-            return result;
-        }
-        fill(&mut alloc::vec![0; length])
     }
 }
 
@@ -116,6 +143,14 @@ impl IpOut for Swallow {
     }
 
     fn alloc(&mut self) -> Option<PacketMut> {
+        None
+    }
+
+    fn has_pages(&self) -> bool {
+        false
+    }
+
+    fn copy(&mut self, _: &[u8]) -> Option<PacketMut> {
         None
     }
 

@@ -2,12 +2,13 @@
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 
-use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, State as SmolState};
 use smoltcp::wire::{Ipv4Packet, TcpPacket, TcpSeqNumber};
 
-use super::{CONNECT_TIMEOUT, USER_TIMEOUT, smol_duration};
+use super::{ACK_DELAY, CONNECT_TIMEOUT, Parts, USER_TIMEOUT, smol_duration};
+use crate::net::direct::ip::TxMeta;
 use crate::net::direct::ipv4::{self, Ipv4};
 use crate::net::direct::tcp::machine::ConnId;
 use crate::net::direct::tcp::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions};
@@ -22,8 +23,7 @@ const MOST_WINDOW: usize = 1 << 30;
 
 pub struct Connection {
     pub generation: u32,
-    pub set: SocketSet<'static>,
-    pub handle: SocketHandle,
+    pub parts: Parts,
     pub remote: IpAddr,
     pub peer_isn: Option<Seq>,
     /// Bytes taken out of the receive buffer.
@@ -33,14 +33,19 @@ pub struct Connection {
     pub acked: Seq,
     /// By how much the peer's windows are shifted.
     pub peer_shift: u8,
+    /// The most bytes of data that a segment may have for the peer.
+    pub peer_mss: u16,
     pub congestion: Congestion,
     /// Where the peer's stream ends, when that was heard before all that is in front of it.
     fin_at: Option<Seq>,
-    /// Bytes that it takes of the budget.
-    pub cost: usize,
     pub heard: Instant,
     pub lingering: Option<Duration>,
     pub timeout: Option<Duration>,
+    /// Until when an acknowledgement may wait for something to go with it.
+    ack_until: Option<Instant>,
+    /// How often the peer has repeated its last acknowledgement, and the window it gave with it.
+    repeats: u8,
+    peer_window: u16,
 }
 
 /// What was sent last, for the checks of the demultiplexer: smoltcp keeps it to itself.
@@ -49,11 +54,21 @@ pub struct Sent {
     pub any: bool,
     pub end: Seq,
     pub ack: Seq,
-    pub window: u16,
+    /// The window that the peer was told, in bytes.
+    pub window: u32,
+    /// By how many bits windows are shifted that the peer is told; and of those, by how many smoltcp does not know, as it
+    /// goes by the size of its buffer.
+    pub shift: u8,
+    pub narrow: u8,
+    /// The most bytes of data that a segment may have for the peer and on our link. smoltcp believes in a larger number when
+    /// the device cuts packets.
+    pub mss: u16,
     /// The end of the peer's window.
     pub edge: Option<Seq>,
     /// Data was sent that had been sent before: some was lost.
     pub repeated: bool,
+    /// Of what is sent next only the first segment is wanted: the peer has told of a gap.
+    pub first_only: bool,
 }
 
 impl Sent {
@@ -72,69 +87,100 @@ impl Sent {
         }
         self.any = true;
         self.ack = Seq(header.ack_number().0 as u32);
-        self.window = header.window_len();
+        // Not shifted in a SYN (RFC 7323, 2.2).
+        self.window = u32::from(header.window_len()) << if header.syn() { 0 } else { self.shift };
     }
 
-    /// An acknowledgement without data must have the position behind all that was sent (or the end of the peer's window if
+    /// Puts right what smoltcp does not know; how many bytes of the packet are to be sent.
+    ///
+    /// Windows are told in the shift that the peer knows. A SYN says what fits a segment, not a packet. To fill a gap, one
+    /// segment is enough: the peer has what follows. An acknowledgement without data must have the position behind all that was sent (or the end of the peer's window if
     /// that is closer), else the peer does not hear it. smoltcp gives it the position of what it would send next, which it
     /// turns back to repeat what was lost.
-    pub fn correct(&self, packet: &mut [u8]) {
-        let Some(segment) = packet.get_mut(ipv4::HEADER..) else { return };
+    pub fn correct(&mut self, packet: &mut [u8]) -> usize {
+        let length = packet.len();
+        let Some(segment) = packet.get_mut(ipv4::HEADER..) else { return length };
         let whole = segment.len();
-        let Ok(mut header) = TcpPacket::new_checked(segment) else { return };
-        if whole != usize::from(header.header_len()) || header.syn() || header.fin() || header.rst() || !self.any {
-            return;
+        let Ok(mut header) = TcpPacket::new_checked(segment) else { return length };
+        if self.narrow > 0 && !header.syn() {
+            header.set_window_len(header.window_len() >> self.narrow);
+        }
+        let data = whole - usize::from(header.header_len());
+        if data > 0 && core::mem::take(&mut self.first_only) && data > usize::from(self.mss) {
+            header.set_fin(false);
+            let length = length - data + usize::from(self.mss);
+            Ipv4Packet::new_unchecked(&mut *packet).set_total_len(length as u16);
+            Ipv4Packet::new_unchecked(packet).fill_checksum();
+            return length;
+        }
+        if header.syn() {
+            // It is the first option, if it is there at all.
+            if let Some([2, 4, size @ ..]) = packet.get_mut(ipv4::HEADER + 20..ipv4::HEADER + 24) {
+                size.copy_from_slice(&self.mss.to_be_bytes());
+            }
+            return length;
+        }
+        if data > 0 || header.fin() || header.rst() || !self.any {
+            return length;
         }
         let seq = match self.edge {
             Some(edge) if edge.since(self.end) < 0 => edge,
             _ => self.end,
         };
         header.set_seq_number(smol_seq(seq));
+        length
+    }
+
+    /// How a packet of `length` bytes, headers without options, is to be sent.
+    pub fn meta(&self, length: usize) -> TxMeta {
+        let is_long = length > usize::from(self.mss) + ipv4::HEADER + 20;
+        TxMeta { fill_checksum: true, segment: NonZeroU16::new(self.mss).filter(|_| is_long) }
     }
 }
 
 impl Connection {
     /// A connection whose position is `isn` and whose peer's is not known yet.
-    pub fn new(
-        now: Instant,
-        id: ConnId,
-        set: SocketSet<'static>,
-        handle: SocketHandle,
-        tuple: &FourTuple,
-        isn: Seq,
-        cost: usize,
-    ) -> Connection {
+    pub fn new(now: Instant, id: ConnId, parts: Parts, tuple: &FourTuple, isn: Seq) -> Connection {
         Connection {
             generation: id.generation,
-            set,
-            handle,
+            parts,
             remote: tuple.remote().ip(),
             peer_isn: None,
             consumed: 0,
             sent: Sent { end: isn, ..Sent::default() },
             acked: isn.add(1),
             peer_shift: 0,
+            peer_mss: u16::MAX,
             congestion: Congestion::new(isn),
             fin_at: None,
-            cost,
             heard: now,
             lingering: None,
             timeout: None,
+            ack_until: None,
+            repeats: 0,
+            peer_window: 0,
         }
     }
 
     /// Takes down what the peer's SYN says.
     pub fn hear_syn(&mut self, isn: Seq, options: &SynOptions) {
         self.peer_isn = Some(isn);
+        // Without the option, as little as every host takes (RFC 9293, 3.7.1).
+        self.peer_mss = options.mss.filter(|mss| *mss > 0).unwrap_or(536);
+        self.sent.mss = self.sent.mss.min(self.peer_mss);
         self.peer_shift = options.window_shift.unwrap_or(0);
+        if options.window_shift.is_none() {
+            // Then neither side shifts.
+            (self.sent.shift, self.sent.narrow) = (0, 0);
+        }
     }
 
     pub fn socket(&self) -> &Socket<'static> {
-        self.set.get(self.handle)
+        self.parts.set.get(self.parts.handle)
     }
 
     pub fn socket_mut(&mut self) -> &mut Socket<'static> {
-        self.set.get_mut(self.handle)
+        self.parts.set.get_mut(self.parts.handle)
     }
 
     /// Whether the peer's FIN came and nothing in front of it is missing.
@@ -155,11 +201,15 @@ impl Connection {
     }
 
     /// Takes down what a segment says, and how it is to be shown to smoltcp. A rewritten one is put into `scratch`.
-    pub fn hear(&mut self, packet: &[u8], segment: &Segment, scratch: &mut Vec<u8>) -> Shown {
+    /// smoltcp is to believe that `most_segment` bytes fit a segment.
+    pub fn hear(&mut self, packet: &[u8], segment: &Segment, most_segment: u16, scratch: &mut Vec<u8>) -> Shown {
         if segment.syn {
             if self.peer_isn.is_none() {
                 let payload = Ipv4::parse(packet).map(|packet| packet.payload()).unwrap_or_default();
                 self.hear_syn(segment.seq, &segment.options(payload));
+                if most_segment > self.sent.mss && raise_mss(packet, most_segment, scratch).is_some() {
+                    return Shown::AsScratch;
+                }
             }
             return Shown::AsItIs;
         }
@@ -171,6 +221,7 @@ impl Connection {
         if segment.fin && segment.seq.since(expected) > 0 {
             self.fin_at = Some(segment.seq.add(segment.length));
         }
+        self.count_repeats(segment, ack);
         let news = ack.since(self.acked);
         if news > 0 {
             self.acked = ack;
@@ -195,6 +246,38 @@ impl Connection {
             return Shown::NotAtAll;
         }
         Shown::AsItIs
+    }
+
+    /// Until when nothing need be sent: there is only data of at most a segment to be acknowledged, which can wait for
+    /// something to go with it (RFC 9293, 3.8.6.3). smoltcp's own delay counts packets, however many segments they have.
+    pub fn waits_until(&mut self, now: Instant) -> Option<Instant> {
+        let socket = self.socket();
+        let owed = self.expected().since(self.sent.ack);
+        let unsent = self.acked.add(socket.send_queue() as u32).since(self.sent.end);
+        let room = socket.recv_capacity() - socket.recv_queue();
+        let waits = matches!(socket.state(), SmolState::Established)
+            && owed > 0
+            && owed <= i32::from(self.sent.mss)
+            && unsent <= 0
+            && room < 2 * self.sent.window as usize;
+        if !waits {
+            self.ack_until = None;
+            return None;
+        }
+        let until = *self.ack_until.get_or_insert(now + ACK_DELAY);
+        (until > now).then_some(until)
+    }
+
+    /// Looks whether the peer repeats itself, as smoltcp does: the third time it sends one segment again.
+    fn count_repeats(&mut self, segment: &Segment, ack: Seq) {
+        let under_way = self.sent.end.since(ack) > 0;
+        if segment.length == 0 && ack == self.acked && under_way && segment.window == self.peer_window {
+            self.repeats = self.repeats.saturating_add(1);
+            self.sent.first_only |= self.repeats == 3;
+        } else {
+            self.repeats = 0;
+        }
+        self.peer_window = segment.window;
     }
 
     /// The end of the peer's stream, once all that is in front of it has come: smoltcp forgets an end that comes early.
@@ -323,6 +406,30 @@ fn copy(
     }
     rewrite(&mut header);
     Some(())
+}
+
+/// Puts a SYN into `scratch` that says that its sender takes segments of `most` bytes; `None` when it says nothing of the
+/// kind.
+fn raise_mss(packet: &[u8], most: u16, scratch: &mut Vec<u8>) -> Option<()> {
+    scratch.clear();
+    scratch.try_reserve(packet.len()).ok()?;
+    scratch.extend_from_slice(packet);
+    let ip = usize::from(Ipv4Packet::new_checked(packet).ok()?.header_len());
+    let end = ip + usize::from(TcpPacket::new_checked(packet.get(ip..)?).ok()?.header_len());
+    let mut at = ip + 20;
+    while at < end {
+        match scratch.get_mut(at..end)? {
+            [2, 4, high, low, ..] => {
+                [*high, *low] = most.to_be_bytes();
+                return Some(());
+            }
+            [0, ..] => return None,
+            [1, ..] => at += 1,
+            [_, length, ..] if *length >= 2 => at += usize::from(*length),
+            _ => return None,
+        }
+    }
+    None
 }
 
 fn smol_seq(seq: Seq) -> TcpSeqNumber {

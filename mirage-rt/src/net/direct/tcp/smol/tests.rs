@@ -6,7 +6,7 @@ use crate::net::direct::hash::Keyed;
 use crate::net::direct::ip::{Blocked, Route, TxMeta};
 use crate::net::direct::ipv4::Ipv4;
 use crate::net::direct::tcp::segment::SynOptions;
-use crate::packet::PacketMut;
+use crate::packet::{Gso, PacketMut};
 use crate::page::{HeapPool, PagePool};
 
 /// Keeps what is sent.
@@ -48,7 +48,16 @@ impl IpOut for Kept {
         PacketMut::new(&self.pool)
     }
 
-    fn send(&mut self, _: &Route, packet: PacketMut, _: TxMeta) {
+    fn has_pages(&self) -> bool {
+        self.pool.available() > 18
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Option<PacketMut> {
+        PacketMut::copy_of(&self.pool, bytes)
+    }
+
+    fn send(&mut self, _: &Route, mut packet: PacketMut, meta: TxMeta) {
+        packet.set_gso(meta.segment.map_or(Gso::None, |mss| Gso::Ipv4 { mss: mss.get() }));
         self.packets.push(packet);
     }
 }
@@ -58,7 +67,7 @@ fn tuple() -> FourTuple {
 }
 
 fn machine() -> SmolSets {
-    SmolSets::new(tuple().local().ip(), 24, 1500, Buffers { receive: 8192, send: 8192, budget: 1 << 20 })
+    SmolSets::new(tuple().local().ip(), 24, 1500, 0, Buffers { receive: 8192, send: 8192, budget: 1 << 20 })
 }
 
 const KEY: Keyed = Keyed::new([1, 2]);
@@ -118,11 +127,11 @@ fn without_pages_it_tries_again_soon() {
 #[test]
 fn the_budget_holds() {
     let buffers = Buffers { receive: 1000, send: 1000, budget: 50_000 };
-    let mut machine = SmolSets::new(tuple().local().ip(), 24, 1500, buffers);
+    let mut machine = SmolSets::new(tuple().local().ip(), 24, 1500, 0, buffers);
     let id = |index| ConnId { index, generation: 0 };
     let connect = |machine: &mut SmolSets, index| machine.connect(Instant::ZERO, id(index), &tuple(), Seq(1));
     let small = 2000 + OVERHEAD;
-    // The first one finds three quarters of the budget free for others even with large buffers.
+    // The first one finds three quarters of the budget free for others even with larger buffers, if not the largest.
     assert_eq!(connect(&mut machine, 0), Ok(()));
     assert_eq!(machine.memory, 8000 + OVERHEAD);
     let more = (50_000 - machine.memory) / small;
@@ -140,16 +149,146 @@ fn the_budget_holds() {
         machine.free(id(index as u32));
     }
     assert_eq!(machine.memory, 0);
+    assert!(machine.spare.len() <= SPARE);
+    // What was kept serves the next connections, as new.
+    assert_eq!(connect(&mut machine, 5), Ok(()));
+    assert_eq!((machine.memory, machine.state(id(5))), (8000 + OVERHEAD, State::Connecting));
+    assert_eq!(machine.readiness(id(5)).readable, 0);
 }
 
 #[test]
 fn windows_are_shifted_as_peers_were_told() {
-    for receive in [1000, 8192, 16_384, 32_768, 65_535, 65_536, 100_000, 1 << 20] {
-        let machine = SmolSets::new(tuple().local().ip(), 24, 1500, Buffers { receive, send: 1000, budget: 1 << 30 });
-        let most = machine.most_receive();
-        assert!(most >= receive);
-        assert_eq!(bits(most).saturating_sub(16), u32::from(machine.window_shift()), "{receive}");
+    for (receive, budget) in [(1000, 10_000), (8192, 100_000), (8192, 1 << 30), (65_536, 200_000), (1 << 20, 1 << 30)] {
+        let buffers = Buffers { receive, send: 1000, budget };
+        let (mut machine, mut out) = (SmolSets::new(tuple().local().ip(), 24, 1500, 0, buffers), Kept::new());
+        let told = machine.window_shift();
+        assert_eq!(told, shift(32 * receive), "{receive}");
+        for window_shift in [Some(7), None] {
+            let options = SynOptions { mss: Some(1460), window_shift, sack: true };
+            let handshake = Handshake {
+                tuple: tuple(),
+                isn: Seq(100),
+                peer_isn: Seq(77),
+                options,
+                window: 60_000,
+                sent: Instant::ZERO,
+            };
+            machine.establish(Instant::ZERO, ID, &handshake).expect("there is memory");
+            assert_eq!(machine.expected(ID).end.since(Seq(78)), i32::from(machine.initial_window()), "as in our SYN");
+            hear(&mut machine, &mut out, Seq(78), Seq(101), &[]);
+            hear(&mut machine, &mut out, Seq(78), Seq(101), &[1; 900]);
+            machine.run(Instant::ZERO, ID, &mut out);
+            machine.run(Instant::ZERO + ACK_DELAY, ID, &mut out);
+            let answers = out.take();
+            if let Some(answer) = answers.first() {
+                // What the peer believes is what is checked later, and no more than there is room for.
+                let believed = i64::from(answer.window) << if window_shift.is_some() { told } else { 0 };
+                let capacity = machine.get(ID).expect("it is there").socket().recv_capacity() as i64;
+                let expected = machine.expected(ID);
+                assert_eq!(believed, i64::from(expected.end.since(expected.next)), "{receive}");
+                assert!(
+                    believed <= capacity - 900 && believed > capacity.min(65_535) - 900 - (1 << told),
+                    "{believed}"
+                );
+            }
+            assert_eq!(answers.len(), 1, "{receive}");
+            machine.free(ID);
+        }
     }
+}
+
+/// Shows the machine a segment of the peer.
+fn hear(machine: &mut SmolSets, out: &mut Kept, seq: Seq, ack: Seq, data: &[u8]) {
+    let bare = Bare { seq, ack: Some(ack), window: 60_000, ..Bare::default() };
+    let mut packet = [0; BARE_MOST];
+    let length = bare.emit(&tuple().reversed(), &mut packet).expect("IPv4");
+    let mut packet = packet[..length].to_vec();
+    packet.extend_from_slice(data);
+    smoltcp::wire::Ipv4Packet::new_unchecked(&mut packet[..]).set_total_len((length + data.len()) as u16);
+    let payload = &packet[20..];
+    let segment = Segment::parse(&KEY, tuple().remote().ip(), tuple().local().ip(), payload).expect("a segment");
+    machine.on_segment(Instant::ZERO, ID, &packet, &segment, out);
+}
+
+/// A machine whose device cuts packets, with an open connection to a peer that takes segments of `mss` bytes.
+fn cutting(mss: u16) -> (SmolSets, Kept) {
+    let buffers = Buffers { receive: 8192, send: 8192, budget: 1 << 30 };
+    let (mut machine, mut out) = (SmolSets::new(tuple().local().ip(), 24, 1500, 65_521, buffers), Kept::new());
+    let options = SynOptions { mss: Some(mss), window_shift: Some(7), sack: true };
+    let handshake =
+        Handshake { tuple: tuple(), isn: Seq(100), peer_isn: Seq(77), options, window: 60_000, sent: Instant::ZERO };
+    machine.establish(Instant::ZERO, ID, &handshake).expect("there is memory");
+    hear(&mut machine, &mut out, Seq(78), Seq(101), &[]);
+    out.take();
+    (machine, out)
+}
+
+#[test]
+fn a_device_that_cuts_gets_packets_of_many_segments() {
+    for mss in [1460, 536] {
+        let (mut machine, mut out) = cutting(mss);
+        // The initial window, and what is more once that has arrived.
+        assert_eq!(machine.write(ID, &[1; 300_000]), 14_600);
+        machine.run(Instant::ZERO, ID, &mut out);
+        let [packet] = &out.packets[..] else { panic!("one packet, not {}", out.packets.len()) };
+        assert_eq!((packet.len(), packet.gso()), (14_640, Gso::Ipv4 { mss }));
+        out.packets.clear();
+        let mut sent = 14_600;
+        while sent < 200_000 {
+            hear(&mut machine, &mut out, Seq(78), Seq(101).add(sent), &[]);
+            sent += machine.write(ID, &[1; 300_000]) as u32;
+            machine.run(Instant::ZERO, ID, &mut out);
+        }
+        let longest = out.packets.iter().map(|packet| packet.len()).max();
+        // 44 segments of 1460 bytes and the headers.
+        assert_eq!(longest, Some(64_280));
+        // Three repetitions of the last one: one segment fills the gap.
+        out.packets.clear();
+        hear(&mut machine, &mut out, Seq(78), Seq(101).add(sent - 50_000), &[]);
+        for _ in 0..3 {
+            hear(&mut machine, &mut out, Seq(78), Seq(101).add(sent - 50_000), &[]);
+        }
+        machine.run(Instant::ZERO, ID, &mut out);
+        let packets = core::mem::take(&mut out.packets);
+        let [packet] = &packets[..] else { panic!("one packet, not {}", packets.len()) };
+        assert_eq!((packet.len(), packet.gso()), (usize::from(mss) + 40, Gso::None));
+        let packet = Ipv4::parse(packet.head()).expect("a sound packet");
+        let segment = Segment::parse(&KEY, packet.source.into(), packet.destination.into(), packet.payload());
+        assert_eq!(segment.expect("a segment").seq, Seq(101).add(sent - 50_000));
+        // When the device cuts no more, packets are as long as the link allows, and the peer.
+        machine.set_device(1000, 0);
+        hear(&mut machine, &mut out, Seq(78), Seq(101).add(sent), &[]);
+        assert!(machine.write(ID, &[1; 5000]) > 0);
+        machine.run(Instant::ZERO, ID, &mut out);
+        let longest = out.packets.iter().map(|packet| packet.len()).max();
+        assert_eq!(longest, Some(1000.min(usize::from(mss) + 40)), "{mss}");
+    }
+}
+
+#[test]
+fn what_came_in_one_packet_of_many_segments_is_acknowledged_at_once() {
+    let (mut machine, mut out) = cutting(1460);
+    // The peer is to learn that there is more room than our SYN said.
+    hear(&mut machine, &mut out, Seq(78), Seq(101), &[1; 10]);
+    machine.run(Instant::ZERO, ID, &mut out);
+    assert_eq!(out.take().len(), 1);
+    hear(&mut machine, &mut out, Seq(88), Seq(101), &[1; 1450]);
+    let progress = machine.run(Instant::ZERO, ID, &mut out);
+    assert_eq!((progress.deadline, out.take().len()), (Some(Instant::ZERO + ACK_DELAY), 0), "one segment waits");
+    hear(&mut machine, &mut out, Seq(78 + 1460), Seq(101), &[1; 1000]);
+    machine.run(Instant::ZERO, ID, &mut out);
+    assert!(matches!(out.take().as_slice(), [ack] if ack.ack == Some(Seq(78 + 2460))), "two do not");
+    hear(&mut machine, &mut out, Seq(78 + 2460), Seq(101), &[1; 30_000]);
+    machine.run(Instant::ZERO, ID, &mut out);
+    assert!(matches!(out.take().as_slice(), [ack] if ack.ack == Some(Seq(78 + 32_460))), "nor does a long packet");
+    hear(&mut machine, &mut out, Seq(78 + 32_460), Seq(101), &[1; 10]);
+    assert!(machine.write(ID, b"an answer") > 0);
+    machine.run(Instant::ZERO, ID, &mut out);
+    assert!(matches!(out.take().as_slice(), [both] if both.ack == Some(Seq(78 + 32_470)) && both.length == 9));
+    hear(&mut machine, &mut out, Seq(78 + 32_470), Seq(110), &[1; 10]);
+    assert!(machine.run(Instant::ZERO, ID, &mut out).deadline.is_some_and(|at| at <= Instant::ZERO + ACK_DELAY));
+    machine.run(Instant::ZERO + ACK_DELAY, ID, &mut out);
+    assert_eq!(out.take().len(), 1, "nobody waits for longer than that");
 }
 
 #[test]
@@ -164,14 +303,7 @@ fn a_loss_halves_what_may_be_under_way() {
         sent: Instant::ZERO,
     };
     machine.establish(Instant::ZERO, ID, &handshake).expect("there is memory");
-    let hear = |machine: &mut SmolSets, out: &mut Kept, ack: Seq| {
-        let bare = Bare { seq: Seq(78), ack: Some(ack), window: 60_000, ..Bare::default() };
-        let mut packet = [0; BARE_MOST];
-        let length = bare.emit(&tuple().reversed(), &mut packet).expect("IPv4");
-        let payload = &packet[20..length];
-        let segment = Segment::parse(&KEY, tuple().remote().ip(), tuple().local().ip(), payload).expect("a segment");
-        machine.on_segment(Instant::ZERO, ID, &packet[..length], &segment, out);
-    };
+    let hear = |machine: &mut SmolSets, out: &mut Kept, ack: Seq| hear(machine, out, Seq(78), ack, &[]);
     hear(&mut machine, &mut out, Seq(101));
     // Ten segments at first, and no more than that.
     assert_eq!(machine.write(ID, &[1; 30_000]), 14_600);
