@@ -151,6 +151,7 @@ impl PacketMut {
 
     /// A packet with a copy of `bytes`, in as many pages as it takes. `None` when the pool's budget is used up or
     /// `bytes` is longer than [`MAX_HEAD`] and [`MAX_FRAGMENTS`] pages.
+    #[inline(never)]
     pub fn copy_of(pool: &Rc<dyn PagePool>, bytes: &[u8]) -> Option<PacketMut> {
         let mut packet = PacketMut::new(pool)?;
         let (head, rest) = bytes.split_at(bytes.len().min(MAX_HEAD));

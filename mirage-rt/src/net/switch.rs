@@ -1,13 +1,15 @@
 //! An Ethernet switch in memory, for tests: its ports are network devices, its links can lose, delay, duplicate and reorder
 //! frames. Everything follows from a seed and the runtime's clock; with virtual time a test of an hour takes a moment.
 
+mod cut;
+
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::task::{Context, Poll, Waker};
 
-use crate::packet::{Checksum, Packet, PacketMut};
+use crate::packet::{Checksum, Gso, Packet, PacketMut};
 use crate::page::{HeapPool, PagePool};
 use crate::runtime::{Runtime, now};
 use crate::time::{Duration, Instant, sleep_until};
@@ -86,6 +88,8 @@ struct PortState {
     mac: [u8; 6],
     /// When it is not that of the start any more.
     mtu: Option<u16>,
+    /// It takes packets that were not cut.
+    takes_long: bool,
     queue: VecDeque<PacketMut>,
     receiver: Option<Waker>,
     connected: bool,
@@ -123,6 +127,7 @@ impl Switch {
         let state = PortState {
             mac,
             mtu: None,
+            takes_long: false,
             queue: VecDeque::new(),
             receiver: None,
             connected: true,
@@ -198,17 +203,16 @@ impl Switch {
             if inner.filter.as_ref().is_some_and(|filter| !filter(&bytes)) {
                 return;
             }
-            let copies = inner.copies();
             for to in inner.destinations(port, &bytes) {
-                for _ in 0..copies {
-                    let Some(mut copy) = PacketMut::copy_of(&self.pool, &bytes) else { continue };
-                    copy.set_gso(frame.gso());
+                let takes_long = inner.ports.get(to).is_some_and(|port| port.takes_long);
+                match frame.gso() {
+                    Gso::Ipv4 { mss } if !takes_long => {
+                        for part in cut::cut(&bytes, mss) {
+                            inner.pass(&self.pool, to, &part, Checksum::None, Gso::None);
+                        }
+                    }
                     // What a device was to complete never touched a wire and counts as right.
-                    copy.set_checksum(frame.checksum());
-                    let at = inner.arrival();
-                    let number = inner.number;
-                    inner.number += 1;
-                    inner.under_way.insert((at, number), (to, copy));
+                    gso => inner.pass(&self.pool, to, &bytes, frame.checksum(), gso),
                 }
             }
             inner.deliver();
@@ -256,6 +260,18 @@ impl Inner {
             2
         } else {
             1
+        }
+    }
+
+    /// Sends a frame on its way to the port `to`.
+    fn pass(&mut self, pool: &Rc<dyn PagePool>, to: usize, bytes: &[u8], checksum: Checksum, gso: Gso) {
+        for _ in 0..self.copies() {
+            let Some(mut copy) = PacketMut::copy_of(pool, bytes) else { continue };
+            copy.set_gso(gso);
+            copy.set_checksum(checksum);
+            let at = self.arrival();
+            self.under_way.insert((at, self.number), (to, copy));
+            self.number += 1;
         }
     }
 
@@ -322,9 +338,28 @@ impl Port {
         self
     }
 
+    /// From now on packets that other ports are to cut arrive uncut.
+    pub fn with_long_packets(self) -> Port {
+        if let Some(port) = self.switch.inner.borrow_mut().ports.get_mut(self.index) {
+            port.takes_long = true;
+        }
+        self
+    }
+
     /// The port's number, from 0.
     pub fn index(&self) -> usize {
         self.index
+    }
+}
+
+impl Port {
+    /// Bytes of the longest frame.
+    fn most(&self, gso: Gso) -> usize {
+        match gso {
+            Gso::None => usize::from(self.info().mtu) + 14,
+            Gso::Ipv4 { .. } => self.info.gso_ipv4 as usize,
+            Gso::Ipv6 { .. } => self.info.gso_ipv6 as usize,
+        }
     }
 }
 
@@ -377,7 +412,7 @@ impl NetworkDevice for Port {
     fn transmit(&mut self, packet: Packet) -> Result<(), TransmitError> {
         let kind = if self.pending.len() == PORT_ROOM {
             Some(TransmitErrorKind::Full)
-        } else if packet.len() < 14 || packet.len() > usize::from(self.info().mtu) + 14 {
+        } else if packet.len() < 14 || packet.len() > self.most(packet.gso()) {
             Some(TransmitErrorKind::Size)
         } else if packet.checksum() != Checksum::None && !self.info.checksum_ipv4 {
             Some(TransmitErrorKind::Offload)

@@ -1,6 +1,7 @@
 //! Stacks against each other on the switch, in virtual time.
 
 mod bad_input;
+mod bulk;
 mod close;
 mod flat;
 mod hosts;

@@ -133,6 +133,7 @@ impl SmolSets {
         self.socket_of(1, self.cost(1))
     }
 
+    #[inline(never)]
     fn socket_of(&mut self, times: usize, cost: usize) -> Result<Parts, OutOfMemory> {
         if let Some(place) = self.spare.iter().position(|spare| spare.cost == cost) {
             return Ok(self.spare.swap_remove(place));
@@ -158,6 +159,7 @@ impl SmolSets {
     }
 
     /// Keeps a socket for another connection.
+    #[inline(never)]
     fn recycle(&mut self, mut parts: Parts) {
         if self.spare.len() == SPARE || self.spare.try_reserve(1).is_err() {
             return;
@@ -428,6 +430,7 @@ fn find(connections: &mut [Option<Box<Connection>>], id: ConnId) -> Option<&mut 
     connections.get_mut(id.index as usize)?.as_deref_mut().filter(|connection| connection.generation == id.generation)
 }
 
+#[inline(never)]
 fn zeroed(length: usize) -> Result<Vec<u8>, OutOfMemory> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(length).map_err(|_| OutOfMemory)?;

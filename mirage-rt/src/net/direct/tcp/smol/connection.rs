@@ -204,14 +204,7 @@ impl Connection {
     /// smoltcp is to believe that `most_segment` bytes fit a segment.
     pub fn hear(&mut self, packet: &[u8], segment: &Segment, most_segment: u16, scratch: &mut Vec<u8>) -> Shown {
         if segment.syn {
-            if self.peer_isn.is_none() {
-                let payload = Ipv4::parse(packet).map(|packet| packet.payload()).unwrap_or_default();
-                self.hear_syn(segment.seq, &segment.options(payload));
-                if most_segment > self.sent.mss && raise_mss(packet, most_segment, scratch).is_some() {
-                    return Shown::AsScratch;
-                }
-            }
-            return Shown::AsItIs;
+            return self.hear_first(packet, segment, most_segment, scratch);
         }
         let Some(ack) = segment.ack.filter(|_| !segment.rst) else { return Shown::AsItIs };
         let edge = ack.add(u32::from(segment.window) << self.peer_shift);
@@ -227,12 +220,12 @@ impl Connection {
             self.acked = ack;
             self.congestion.acknowledge(ack, news as usize);
             let is_old = segment.seq.since(expected) < 0 && segment.seq.add(segment.span()).since(expected) <= 0;
-            if is_old && copy(packet, 0, scratch, |header| header.set_seq_number(smol_seq(expected))).is_some() {
+            if is_old && copy(packet, 0, scratch, &|header| header.set_seq_number(smol_seq(expected))).is_some() {
                 return Shown::AfterScratch;
             }
         } else if news < 0 && segment.span() > 0 {
             let window = edge.since(self.acked).max(0) >> self.peer_shift;
-            let rewrite = |header: &mut TcpPacket<&mut [u8]>| {
+            let rewrite = &|header: &mut TcpPacket<&mut [u8]>| {
                 header.set_ack_number(smol_seq(self.acked));
                 header.set_window_len(u16::try_from(window).unwrap_or(u16::MAX));
             };
@@ -244,6 +237,20 @@ impl Connection {
         let only_fin = is_closing && self.socket().send_queue() == 0;
         if news == 0 && only_fin && segment.span() == 0 && segment.seq == expected {
             return Shown::NotAtAll;
+        }
+        Shown::AsItIs
+    }
+
+    /// As [`hear`](Connection::hear), of a SYN.
+    #[cold]
+    #[inline(never)]
+    fn hear_first(&mut self, packet: &[u8], segment: &Segment, most_segment: u16, scratch: &mut Vec<u8>) -> Shown {
+        if self.peer_isn.is_none() {
+            let payload = Ipv4::parse(packet).map(|packet| packet.payload()).unwrap_or_default();
+            self.hear_syn(segment.seq, &segment.options(payload));
+            if most_segment > self.sent.mss && raise_mss(packet, most_segment, scratch).is_some() {
+                return Shown::AsScratch;
+            }
         }
         Shown::AsItIs
     }
@@ -386,11 +393,13 @@ pub enum Shown {
 
 /// Puts a packet into `scratch`, with the first `length` bytes of its data (none: without its FIN either) and what
 /// `rewrite` changes; `None` when there is no memory.
+#[cold]
+#[inline(never)]
 fn copy(
     packet: &[u8],
     length: usize,
     scratch: &mut Vec<u8>,
-    rewrite: impl FnOnce(&mut TcpPacket<&mut [u8]>),
+    rewrite: &dyn Fn(&mut TcpPacket<&mut [u8]>),
 ) -> Option<()> {
     let ip = usize::from(Ipv4Packet::new_checked(packet).ok()?.header_len());
     let tcp = usize::from(TcpPacket::new_checked(packet.get(ip..)?).ok()?.header_len());
