@@ -159,11 +159,11 @@ pub struct Config {
     pub ipv4: Option<Cidr>,
     /// The gateway to everything outside of that network.
     pub gateway: Option<Ipv4Addr>,
-    /// Bytes that each connection can have received and not read yet: the window that is offered to peers. Four times as
-    /// much, as far as windows allow, while most of `connection_memory` is free.
+    /// Bytes that each connection can have received and not read yet: the window that is offered to peers. Up to 32
+    /// times as much while most of `connection_memory` is free.
     pub receive_buffer: usize,
-    /// Bytes that each connection can have written and the peer not acknowledged yet. Four times as much while most of
-    /// `connection_memory` is free.
+    /// Bytes that each connection can have written and the peer not acknowledged yet. Up to 32 times as much
+    /// while most of `connection_memory` is free.
     pub send_buffer: usize,
     /// Bytes for the buffers of all connections together; when they are used up, further connections are refused.
     pub connection_memory: usize,
