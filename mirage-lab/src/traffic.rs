@@ -87,7 +87,7 @@ impl Drop for Traffic {
     fn drop(&mut self) {
         // Whoever drops it does not want to know how it went, and its service may be gone. (The brackets spare the shell.)
         if let Some(running) = self.running.take() {
-            let _ = self.lab.dom0(&format!("pkill -f '{}$'", self.report.replace("traffic", "[t]raffic")));
+            let _ = self.lab.dom0(&format!("pkill -f '{}[^0-9]*$'", self.report.replace("traffic", "[t]raffic")));
             let _ = running.join();
         }
     }

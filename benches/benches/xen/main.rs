@@ -64,8 +64,11 @@ fn run() -> Result<Vec<Figure>> {
         return Err(format!("there is no part {unknown}: {}", PARTS.join(" ")).into());
     }
     let wanted = |part: &str| chosen.is_empty() || chosen.contains(&part);
-    let images: Vec<_> = ["frames", "bulk", "disk"].map(|guest| (guest, mirage_tests::image(guest))).into();
-    let image = |name: &str| images.iter().find(|(guest, _)| *guest == name).map(|(_, path)| path.clone());
+    // Built before the lab is there: it would be in the way.
+    let image = |guest: &str, wanted: bool| wanted.then(|| mirage_tests::image(guest));
+    let frames = image("frames", wanted("frames"));
+    let bulk = image("bulk", wanted("bulk") || wanted("ping"));
+    let disk = image("disk", wanted("disk"));
     let lab = Lab::start_with(&LabOptions::new().memory(2560).dom0_memory(1024))?;
     disk::files(&lab)?;
     let linux = lab.linux(LINUX).memory(MEMORY).config_line(&disk::line("linux")).start()?;
@@ -73,13 +76,13 @@ fn run() -> Result<Vec<Figure>> {
     let (rounds, window) = if quick { (1, Duration::from_secs(1)) } else { (5, Duration::from_secs(2)) };
     let bench = Bench { lab, linux, rounds, settle: Duration::from_millis(700), window };
     let mut figures = Vec::new();
-    if let Some(frames) = image("frames").filter(|_| wanted("frames")) {
+    if let Some(frames) = frames {
         figures.extend(network::frames(&bench, &frames)?);
     }
-    if let Some(bulk) = image("bulk").filter(|_| wanted("bulk") || wanted("ping")) {
+    if let Some(bulk) = bulk {
         figures.extend(network::stack(&bench, &bulk, wanted("bulk"), wanted("ping"))?);
     }
-    if let Some(disk) = image("disk").filter(|_| wanted("disk")) {
+    if let Some(disk) = disk {
         figures.extend(disk::all(&bench, &disk)?);
     }
     Ok(figures)

@@ -88,9 +88,11 @@ pub fn stack(bench: &Bench, image: &Path, bulk: bool, pings: bool) -> Result<Vec
 /// Gives dom0 and Linux addresses of version 6; ours are the IPv4 addresses behind fd00::/96, and so are these.
 fn families(bench: &Bench) -> Result {
     bench.lab.dom0_checked(
-        "echo 0 > /proc/sys/net/ipv6/conf/xenbr0/disable_ipv6; ip address add fd00::1/64 dev xenbr0 nodad",
+        "cd /proc/sys/net/ipv6/conf/xenbr0; echo 0 > accept_dad; echo 0 > disable_ipv6; ip address add fd00::1/64 dev xenbr0",
     )?;
-    bench.lab.linux_run(LINUX, &format!("ip address add {}/64 dev eth0 nodad", address(LINUX, true)), LONG)?;
+    let own = address(LINUX, true);
+    let script = format!("echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; ip address add {own}/64 dev eth0");
+    bench.lab.linux_run(LINUX, &script, LONG)?;
     Ok(())
 }
 
