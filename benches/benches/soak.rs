@@ -49,10 +49,10 @@ fn in_the_lab(sections: &[&'static Section], length: Length) -> Vec<Row> {
     if sections.is_empty() {
         return Vec::new();
     }
-    let echo = image("echo-server");
+    let (echo, block) = (image("echo-server"), image("block"));
     match Lab::start() {
         Ok(lab) => {
-            let soak = Soak { lab: &lab, length, echo };
+            let soak = Soak { lab: &lab, length, echo, block };
             sections.iter().map(|section| row(section.name, section.what, || section.run(&soak))).collect()
         }
         Err(error) => vec![row("lab", "the lab that all sections need", || Err(error.into()))],

@@ -43,4 +43,4 @@ pub use error::{CommandError, CreateError, ForwardError, SetupError, StartError}
 pub use lab::{Dom0Time, Finished, Lab, LabOptions};
 pub use protocol::TrafficReport;
 pub use sample::Sample;
-pub use traffic::Traffic;
+pub use traffic::{Service, Traffic};

@@ -1,4 +1,4 @@
-//! Traffic from dom0 to a TCP echo service, for as long as a test does something to its domain.
+//! Traffic from dom0 to a TCP service, for as long as a test does something to its domain.
 
 use crate::error::CommandError;
 use crate::lab::{Finished, Lab};
@@ -10,21 +10,45 @@ use std::time::{Duration, Instant};
 /// The longest that traffic runs.
 const LIMIT: Duration = Duration::from_secs(24 * 3600);
 
-/// Running traffic; see [`Lab::echo_traffic`]. Stopped when it is dropped.
+/// Running traffic; see [`Lab::traffic`]. Stopped when it is dropped.
 pub struct Traffic {
     lab: Lab,
     report: String,
     running: Option<JoinHandle<Result<Finished, CommandError>>>,
 }
 
+/// What the traffic's service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// A TCP echo service: every byte that comes back is compared with what was sent.
+    Echo,
+    /// The disk of examples/block: patterns are written, flushed and verified.
+    Block,
+    /// The same, for a disk that is taken away at times: what fails then is done again.
+    DetachedBlock,
+}
+
 impl Lab {
-    /// Opens connections from dom0 to a TCP echo service and sends pieces of `bytes` bytes on each, with a pause after each,
-    /// until it is [stopped](Traffic::stop). Every byte that comes back is compared with what was sent, and no connection is
-    /// opened again: one that breaks is an error.
-    pub fn echo_traffic(&self, server: SocketAddrV4, connections: u32, bytes: u32, pause: Duration) -> Traffic {
+    /// Opens connections from dom0 to a TCP service and sends pieces of `bytes` bytes on each, with a pause after each, until
+    /// it is [stopped](Traffic::stop). No connection is opened again: one that breaks is an error.
+    pub fn traffic(
+        &self,
+        service: Service,
+        server: SocketAddrV4,
+        connections: u32,
+        bytes: u32,
+        pause: Duration,
+    ) -> Traffic {
+        let service = match service {
+            Service::Echo => "echo",
+            Service::Block => "block",
+            Service::DetachedBlock => "detached-block",
+        };
         let report = format!("/run/traffic-{}", self.number());
-        let script =
-            format!("exec mirage-lab-agent traffic {server} {connections} {bytes} {} {report}", pause.as_millis());
+        let script = format!(
+            "exec mirage-lab-agent traffic {service} {server} {connections} {bytes} {} {report}",
+            pause.as_millis()
+        );
         let lab = self.clone();
         let running = thread::spawn(move || lab.dom0_within(&script, LIMIT));
         Traffic { lab: self.clone(), report, running: Some(running) }

@@ -7,7 +7,7 @@ use mirage_tests::soak::{Length, SECTIONS, Soak};
 #[test]
 fn domains_survive_what_is_done_to_them() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let soak = Soak { lab, length: Length::SHORT, echo: image("echo-server") };
+    let soak = Soak { lab, length: Length::SHORT, echo: image("echo-server"), block: image("block") };
     let failed: Vec<String> = SECTIONS
         .iter()
         .filter_map(|section| match section.run(&soak) {

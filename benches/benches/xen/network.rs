@@ -121,8 +121,8 @@ fn iperf(bench: &Bench, address: IpAddr, way: Way) -> Running {
 /// As much as dom0 can send to, or take from, the guest that has no stack.
 fn raw_load(bench: &Bench, address: IpAddr, way: Way) -> Running {
     let copy = match way {
-        Way::In => format!("dd if=/dev/zero bs=1M > /dev/tcp/{address}/10"),
-        Way::Out => format!("dd if=/dev/tcp/{address}/20 bs=1M of=/dev/null"),
+        Way::In => format!("exec dd if=/dev/zero bs=1M > /dev/tcp/{address}/10"),
+        Way::Out => format!("exec dd if=/dev/tcp/{address}/20 bs=1M of=/dev/null"),
     };
     // It has no end: that is the timeout's.
     let script = format!("timeout {} bash -c '{copy}'", seconds(bench));

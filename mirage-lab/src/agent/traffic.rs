@@ -1,11 +1,13 @@
-//! Traffic to a TCP echo service: what comes back is compared with what was sent, on connections that stay open.
+//! Traffic to a TCP service on connections that stay open: an echo service, whose bytes are compared with what was sent, or
+//! examples/block, which writes patterns to its disk, flushes and verifies them.
 //!
-//! `mirage-lab-agent traffic ADDRESS:PORT CONNECTIONS BYTES PAUSE_MS REPORT`: each connection sends pieces of so many bytes,
-//! with a pause after each. The file REPORT is rewritten all the time; a file REPORT.stop ends it. See `TrafficReport`.
+//! `mirage-lab-agent traffic SERVICE ADDRESS:PORT CONNECTIONS BYTES PAUSE_MS REPORT`: each connection sends pieces of so many
+//! bytes, with a pause after each. The file REPORT is rewritten all the time; a file REPORT.stop ends it. See `TrafficReport`.
+//! SERVICE is `echo`, `block`, or `detached-block` for a disk that is taken away at times.
 
 use super::protocol::TrafficReport;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::exit;
@@ -28,6 +30,12 @@ struct Counters {
 }
 
 impl Counters {
+    fn count(&self, started: Instant, bytes: u64) {
+        self.longest_ns.fetch_max(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn report(&self) -> TrafficReport {
         TrafficReport {
             open: self.open.load(Ordering::Relaxed),
@@ -39,6 +47,7 @@ impl Counters {
 }
 
 struct Load {
+    service: String,
     server: SocketAddr,
     bytes: usize,
     pause: Duration,
@@ -47,9 +56,10 @@ struct Load {
 
 /// Runs until it is stopped or a connection fails, which is an error.
 pub fn run(words: &[String]) -> io::Result<()> {
-    let usage = || io::Error::other("traffic ADDRESS:PORT CONNECTIONS BYTES PAUSE_MS REPORT");
-    let [server, connections, bytes, pause, path] = words else { return Err(usage()) };
+    let usage = || io::Error::other("traffic SERVICE ADDRESS:PORT CONNECTIONS BYTES PAUSE_MS REPORT");
+    let [service, server, connections, bytes, pause, path] = words else { return Err(usage()) };
     let load = Load {
+        service: service.clone(),
         server: server.parse().map_err(|_| usage())?,
         bytes: bytes.parse().map_err(|_| usage())?,
         pause: Duration::from_millis(pause.parse().map_err(|_| usage())?),
@@ -98,6 +108,9 @@ fn connection(load: &Load, counters: &Counters, seed: u64) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
     counters.open.fetch_add(1, Ordering::Relaxed);
+    if load.service != "echo" {
+        return disk(load, counters, seed, stream);
+    }
     let (mut sent, mut received) = (vec![0; load.bytes], vec![0; load.bytes]);
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     while !Path::new(&load.stop).exists() {
@@ -114,9 +127,7 @@ fn connection(load: &Load, counters: &Counters, seed: u64) -> io::Result<()> {
         if sent != received {
             return Err(io::Error::other(format!("connection {seed}: what came back differs")));
         }
-        counters.longest_ns.fetch_max(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        counters.bytes.fetch_add(load.bytes as u64, Ordering::Relaxed);
-        counters.round_trips.fetch_add(1, Ordering::Relaxed);
+        counters.count(started, load.bytes as u64);
         thread::sleep(load.pause);
     }
     stream.shutdown(Shutdown::Write)?;
@@ -124,4 +135,35 @@ fn connection(load: &Load, counters: &Counters, seed: u64) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::other(format!("connection {seed}: more came back than was sent"))),
     }
+}
+
+/// Patterns in a part of the disk that is this connection's own.
+fn disk(load: &Load, counters: &Counters, own: u64, stream: TcpStream) -> io::Result<()> {
+    let count = (load.bytes as u64 / 4096).max(1);
+    let range = format!("{} {count}", (own - 1) * count);
+    let mut answers = BufReader::new(stream.try_clone()?);
+    let mut round = own << 32;
+    while !Path::new(&load.stop).exists() {
+        round += 1;
+        let started = Instant::now();
+        for line in [format!("fill {round} {range}"), "flush".to_owned(), format!("verify {round} {range}")] {
+            loop {
+                (&stream).write_all(format!("{line}\n").as_bytes())?;
+                let mut answer = String::new();
+                answers.read_line(&mut answer)?;
+                if answer.starts_with("ok") {
+                    break;
+                }
+                // What the disk's user sees of its absence; what was flushed has to be there when it comes back.
+                if load.service != "detached-block" || !answer.contains("detached") {
+                    return Err(io::Error::other(format!("connection {own}: {line}: {answer:?} after {:?}", started.elapsed())));
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+        counters.count(started, count * 4096);
+        thread::sleep(load.pause);
+    }
+    (&stream).write_all(b"quit\n")?;
+    answers.read_to_end(&mut Vec::new()).map(drop)
 }

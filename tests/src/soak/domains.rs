@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mirage_lab::Service;
+
 use super::leaks::Holdings;
 use super::{Outcome, Soak};
 
@@ -26,7 +28,7 @@ fn one(soak: &Soak<'_>, round: u32) -> Result<(), Box<dyn std::error::Error>> {
     let problem = |error| format!("domain {round}: {error}\n{}", domain.console().text());
     domain.console().wait_for("echoing on", super::LONG).map_err(|error| problem(error.to_string()))?;
     let server = std::net::SocketAddrV4::new(address, super::ECHO_PORT);
-    let traffic = soak.lab.echo_traffic(server, 1, 1000, Duration::ZERO);
+    let traffic = soak.lab.traffic(Service::Echo, server, 1, 1000, Duration::ZERO);
     traffic.goes_on(2, super::LONG).map_err(|error| problem(error.to_string()))?;
     traffic.stop().map_err(|error| problem(error.to_string()))?;
     Ok(domain.destroy()?)

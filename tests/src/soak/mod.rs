@@ -14,11 +14,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mirage_lab::{Domain, DomainBuilder, Lab, Traffic, TrafficReport};
+use mirage_lab::{Domain, DomainBuilder, Lab, Service, Traffic, TrafficReport};
 
 /// How long a step of a domain or of dom0 may take.
 const LONG: Duration = Duration::from_secs(90);
 const ECHO_PORT: u16 = 7007;
+const BLOCK_PORT: u16 = 8081;
+/// The disk of a domain of examples/block, in MiB: its log and some room.
+const DISK_MIB: u32 = 8;
 
 /// What a section found; for people, in one line.
 pub type Outcome = Result<String, Box<dyn Error>>;
@@ -73,6 +76,8 @@ pub struct Soak<'a> {
     pub length: Length,
     /// The image of echo-server.
     pub echo: PathBuf,
+    /// The image of block.
+    pub block: PathBuf,
 }
 
 /// A section.
@@ -87,6 +92,7 @@ pub struct Section {
 /// All sections that need the lab, in the order in which they are run.
 pub const SECTIONS: &[Section] = &[
     Section { name: "hotplug", what: "network interfaces detached and attached again", run: hotplug::networks },
+    Section { name: "disks", what: "disks detached and attached again", run: hotplug::disks },
     Section { name: "backends", what: "Linux's backends detached and attached again", run: backends::run },
     Section { name: "neighbour", what: "xl destroy of a neighbour", run: neighbour::run },
     Section { name: "saves", what: "xl save and xl restore", run: suspension::saves },
@@ -106,19 +112,19 @@ impl Section {
     }
 }
 
-/// An echo server with one network interface, whose MAC address is known: an interface that comes again has it too.
-struct Echo {
+/// A server with one network interface, whose MAC address is known: an interface that comes again has it too.
+struct Server {
     domain: Domain,
     address: Ipv4Addr,
 }
 
 impl Soak<'_> {
     /// A running echo server at 10.0.2.`last`.
-    fn echo(&self, last: u8, memory: u32) -> Result<Echo, Box<dyn Error>> {
+    fn echo(&self, last: u8, memory: u32) -> Result<Server, Box<dyn Error>> {
         let address = Ipv4Addr::new(10, 0, 2, last);
         let domain = self.echo_builder(address, memory).start()?;
         domain.console().wait_for("echoing on", LONG)?;
-        Ok(Echo { domain, address })
+        Ok(Server { domain, address })
     }
 
     fn echo_builder(&self, address: Ipv4Addr, memory: u32) -> DomainBuilder {
@@ -127,8 +133,25 @@ impl Soak<'_> {
     }
 
     /// Traffic to it: a few connections, each with a piece under way every few milliseconds.
-    fn traffic(&self, echo: &Echo) -> Traffic {
-        self.lab.echo_traffic(SocketAddrV4::new(echo.address, ECHO_PORT), 4, 4000, Duration::from_millis(20))
+    fn traffic(&self, echo: &Server) -> Traffic {
+        let server = SocketAddrV4::new(echo.address, ECHO_PORT);
+        self.lab.traffic(Service::Echo, server, 4, 4000, Duration::from_millis(20))
+    }
+
+    /// A running domain of examples/block at 10.0.2.`last`, with a disk of zeros in dom0's memory.
+    fn block(&self, last: u8) -> Result<Server, Box<dyn Error>> {
+        let address = Ipv4Addr::new(10, 0, 2, last);
+        let words = format!("--ipv4 {address}/24 --ipv4-gateway 10.0.2.2");
+        let builder = self.lab.domain(&self.block).memory(16).vif_with(&interface(address)).cmdline(&words);
+        let domain = builder.blank_disk("xvda", DISK_MIB).start()?;
+        domain.console().wait_for("serving the disk on", LONG)?;
+        Ok(Server { domain, address })
+    }
+
+    /// Patterns that are written to its disk, flushed and verified, by two connections.
+    fn disk_traffic(&self, block: &Server, service: Service) -> Traffic {
+        let server = SocketAddrV4::new(block.address, BLOCK_PORT);
+        self.lab.traffic(service, server, 2, 256 * 1024, Duration::from_millis(20))
     }
 }
 

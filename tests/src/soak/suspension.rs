@@ -1,33 +1,36 @@
-//! Domains that are suspended in the middle of their work and go on elsewhere.
+//! Domains that are suspended in the middle of their work and go on elsewhere: one with connections, one with a disk.
+
+use mirage_lab::{CommandError, Domain, Service};
 
 use super::{LONG, Outcome, Soak, told};
 
 /// To a file and back.
 pub fn saves(soak: &Soak<'_>) -> Outcome {
-    let mut echo = soak.echo(64, 16)?;
-    let traffic = soak.traffic(&echo);
-    traffic.goes_on(20, LONG)?;
-    for round in 1..=soak.length.saves {
-        let saved = echo.domain.save().and_then(|()| echo.domain.restore());
-        saved
-            .and_then(|()| traffic.goes_on(20, LONG).map(drop))
-            .map_err(|error| format!("round {round}: {error}\n{}", echo.domain.console().text()))?;
-    }
-    let report = traffic.stop()?;
-    Ok(format!("{} times: {}", soak.length.saves, told(&report)))
+    suspended(soak, soak.length.saves, |domain| domain.save().and_then(|()| domain.restore()))
 }
 
 /// To another domain of the same machine, while it runs.
 pub fn migrations(soak: &Soak<'_>) -> Outcome {
-    let mut echo = soak.echo(65, 16)?;
-    let traffic = soak.traffic(&echo);
+    suspended(soak, soak.length.migrations, Domain::migrate)
+}
+
+fn suspended(soak: &Soak<'_>, times: u32, suspend: impl Fn(&mut Domain) -> Result<(), CommandError>) -> Outcome {
+    let (mut echo, mut block) = (soak.echo(64, 16)?, soak.block(65)?);
+    let (traffic, writes) = (soak.traffic(&echo), soak.disk_traffic(&block, Service::Block));
     traffic.goes_on(20, LONG)?;
-    for round in 1..=soak.length.migrations {
-        let migrated = echo.domain.migrate();
-        migrated
-            .and_then(|()| traffic.goes_on(20, LONG).map(drop))
-            .map_err(|error| format!("round {round}: {error}\n{}", echo.domain.console().text()))?;
+    writes.goes_on(4, LONG)?;
+    for round in 1..=times {
+        for server in [&mut echo, &mut block] {
+            let suspended = suspend(&mut server.domain);
+            let told = server.domain.console();
+            suspended.map_err(|error| format!("round {round}: {error}\n{}", told.text()))?;
+        }
+        let problem = |error| {
+            format!("round {round}: {error}\n{}{}", echo.domain.console().text(), block.domain.console().text())
+        };
+        traffic.goes_on(20, LONG).map_err(problem)?;
+        writes.goes_on(4, LONG).map_err(problem)?;
     }
-    let report = traffic.stop()?;
-    Ok(format!("{} times: {}", soak.length.migrations, told(&report)))
+    let (traffic, writes) = (traffic.stop()?, writes.stop()?);
+    Ok(format!("{times} times: {}; disk: {}", told(&traffic), told(&writes)))
 }
