@@ -6,11 +6,12 @@ use core::fmt::{self, Write};
 use mirage_rt::cell::RefCell;
 
 use crate::abi;
+use crate::boot;
 use crate::console::ring::Ring;
 use crate::console::{Console, Output as Queue, Peer};
 use crate::hypervisor::{Hypervisor, PAGE_SIZE, Port};
 use crate::single::Single;
-use crate::xen::{self, Xen};
+use crate::xen;
 
 /// How long output waits for a full ring while the machine boots or ends, in nanoseconds.
 const PATIENCE: u64 = 200_000_000;
@@ -31,11 +32,10 @@ struct Terminal {
     ring: Ring<'static>,
     address: u64,
     port: Port,
-    xen: Cell<Option<Xen>>,
     /// What boot writes, and a report that interrupts a write. Always waits, so that there is no backlog.
     direct: RefCell<Queue>,
     /// What the running program writes to; it never waits.
-    console: RefCell<Option<Console>>,
+    console: Cell<Option<&'static Console>>,
     /// The program is at its end: from now on, output waits.
     ending: Cell<bool>,
 }
@@ -56,9 +56,8 @@ pub(crate) unsafe fn open(limit: u64) {
             ring: Ring::new(unsafe { xen::view(address) }),
             address,
             port: Port(port as u32),
-            xen: Cell::new(None),
             direct: RefCell::new(Queue::new(0)),
-            console: RefCell::new(None),
+            console: Cell::new(None),
             ending: Cell::new(false),
         };
         // SAFETY: promised by the caller.
@@ -66,17 +65,10 @@ pub(crate) unsafe fn open(limit: u64) {
     }
 }
 
-/// From now on the console can sleep while it waits.
-pub(crate) fn attach(xen: Xen) {
-    if let Some(terminal) = TERMINAL.get() {
-        terminal.xen.set(Some(xen));
-    }
-}
-
 /// From now on output goes to `console`, which never waits.
-pub(crate) fn run(console: &Console) {
+pub(crate) fn run(console: &'static Console) {
     if let Some(terminal) = TERMINAL.get() {
-        terminal.console.replace(Some(console.clone()));
+        terminal.console.set(Some(console));
     }
 }
 
@@ -94,17 +86,33 @@ pub(crate) fn address() -> Option<u64> {
 
 /// Writes to the console; nothing happens when there is none.
 pub(crate) fn write(bytes: &[u8]) {
+    output(Some(bytes), PATIENCE);
+}
+
+/// Waits until all output was read, for a bounded time.
+pub(crate) fn flush() {
+    output(None, LAST_PATIENCE);
+}
+
+/// Writes bytes; or, without bytes, waits until all output was read.
+#[inline(never)]
+fn output(bytes: Option<&[u8]>, patience: u64) {
     let Some(terminal) = TERMINAL.get() else { return };
-    let written = terminal.with_console(|console| {
-        if terminal.ending.get() {
-            console.write_with(bytes, &Daemon::new(terminal, PATIENCE))
-        } else {
-            console.write(bytes);
-            true
+    let console = terminal.console.get();
+    let running = bytes.is_some() && console.is_some() && !terminal.ending.get();
+    let daemon = Daemon {
+        terminal,
+        patience: if running { 0 } else { patience },
+        deadline: Cell::new(0),
+        pauses: Cell::new(EARLY_PAUSES),
+    };
+    if !console.is_some_and(|console| console.output(bytes, &daemon))
+        && let Ok(mut direct) = terminal.direct.try_borrow_mut()
+    {
+        match bytes {
+            Some(bytes) => direct.write(&terminal.ring, bytes, &daemon),
+            None => direct.flush(&terminal.ring, &daemon),
         }
-    });
-    if !written && let Ok(mut direct) = terminal.direct.try_borrow_mut() {
-        direct.write(&terminal.ring, bytes, &Daemon::new(terminal, PATIENCE));
         drop(direct);
         terminal.notify();
     }
@@ -122,23 +130,7 @@ pub(crate) fn offer() {
     }
 }
 
-/// Waits until all output was read, for a bounded time.
-pub(crate) fn flush() {
-    let Some(terminal) = TERMINAL.get() else { return };
-    let daemon = Daemon::new(terminal, LAST_PATIENCE);
-    if !terminal.with_console(|console| console.flush_with(&daemon))
-        && let Ok(mut direct) = terminal.direct.try_borrow_mut()
-    {
-        direct.flush(&terminal.ring, &daemon);
-    }
-}
-
 impl Terminal {
-    /// False when there is no console yet, or it did nothing.
-    fn with_console(&self, act: impl FnOnce(&Console) -> bool) -> bool {
-        self.console.try_borrow().is_ok_and(|console| console.as_ref().is_some_and(act))
-    }
-
     fn notify(&self) {
         // Without the event the output is read a little later.
         let _ = xen::send(self.port());
@@ -146,8 +138,7 @@ impl Terminal {
 
     /// The event channel, which is another one after a resume.
     fn port(&self) -> Port {
-        let running = self.console.try_borrow().ok().and_then(|console| console.as_ref().and_then(Console::port));
-        running.unwrap_or(self.port)
+        self.console.get().and_then(Console::port).unwrap_or(self.port)
     }
 }
 
@@ -169,29 +160,29 @@ impl Write for Output {
 /// xenconsoled, and how long it is waited for from the first wait on.
 struct Daemon<'a> {
     terminal: &'a Terminal,
+    /// Nanoseconds, 0 for not at all.
     patience: u64,
-    deadline: Cell<Option<u64>>,
+    /// System time, 0 before the first wait.
+    deadline: Cell<u64>,
     pauses: Cell<u32>,
-}
-
-impl<'a> Daemon<'a> {
-    fn new(terminal: &'a Terminal, patience: u64) -> Self {
-        Self { terminal, patience, deadline: Cell::new(None), pauses: Cell::new(EARLY_PAUSES) }
-    }
 }
 
 impl Peer for Daemon<'_> {
     fn wait(&self) -> bool {
+        if self.patience == 0 {
+            return false;
+        }
         self.terminal.notify();
-        let Some(xen) = self.terminal.xen.get() else {
+        let Some(xen) = boot::xen() else {
             xen::pause();
             self.pauses.set(self.pauses.get().saturating_sub(1));
             return self.pauses.get() > 0;
         };
         let now = xen.system_time();
-        let deadline = self.deadline.get().unwrap_or(now.saturating_add(self.patience));
-        self.deadline.set(Some(deadline));
-        let port = self.terminal.port();
+        if self.deadline.get() == 0 {
+            self.deadline.set(now.saturating_add(self.patience));
+        }
+        let (deadline, port) = (self.deadline.get(), self.terminal.port());
         if now >= deadline || xen.poll(&[port], Some(deadline)).is_err() {
             return false;
         }

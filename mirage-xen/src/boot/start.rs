@@ -136,7 +136,6 @@ pub unsafe fn start(image: &'static Image, start_info: u64) -> ! {
     // SAFETY: Xen was found above.
     match unsafe { Xen::new(memory) }.and_then(|xen| xen.attach().map(|()| xen)) {
         Ok(xen) => {
-            terminal::attach(xen);
             // SAFETY: as for the command line.
             unsafe { XEN.set(xen) };
         }

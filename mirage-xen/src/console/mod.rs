@@ -71,23 +71,18 @@ impl Console {
 
     /// Writes bytes and never waits. A carriage return is put before each line feed.
     pub fn write(&self, bytes: &[u8]) {
-        self.write_with(bytes, &Never);
+        self.output(Some(bytes), &Never);
     }
 
-    /// As [`write`](Self::write), waiting for room as long as `peer` does; false when this interrupts another write.
-    pub(crate) fn write_with(&self, bytes: &[u8], peer: &dyn Peer) -> bool {
-        self.with_output(|output, ring| output.write(ring, bytes, peer))
-    }
-
-    /// Waits until all output was read, or `peer` waits no longer; false when this interrupts a write.
-    pub(crate) fn flush_with(&self, peer: &dyn Peer) -> bool {
-        self.with_output(|output, ring| output.flush(ring, peer))
-    }
-
-    fn with_output(&self, act: impl FnOnce(&mut Output, &Ring<'_>)) -> bool {
+    /// Writes bytes, waiting for room as long as `peer` does; or, without bytes, waits until all output was read. False when
+    /// this interrupts another write, and without a console.
+    pub(crate) fn output(&self, bytes: Option<&[u8]>, peer: &dyn Peer) -> bool {
         let Ok(mut output) = self.inner.output.try_borrow_mut() else { return false };
         let Some((ring, port)) = self.inner.service.get() else { return false };
-        act(&mut output, &ring);
+        match bytes {
+            Some(bytes) => output.write(&ring, bytes, peer),
+            None => output.flush(&ring, peer),
+        }
         let waiting = output.is_waiting();
         drop(output);
         // Without the event the output is read a little later.
@@ -143,7 +138,8 @@ impl Inner {
     fn listen(self: &Rc<Self>, port: Port) {
         let mut channel = self.channel.borrow_mut();
         if channel.is_none() {
-            let handler: Weak<dyn EventHandler> = Rc::downgrade(&(self.clone() as Rc<dyn EventHandler>));
+            let handler = Rc::downgrade(self);
+            let handler: Weak<dyn EventHandler> = handler;
             // With all ports in use, the next write moves the backlog.
             *channel = self.events.adopt(port, Some(handler)).ok();
         }

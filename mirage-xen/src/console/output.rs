@@ -1,5 +1,4 @@
-//! Output that waits for room: a backlog in front of the ring, and what is said when that was too small. A ring with nonsense
-//! in it is a full one: the first console has no other use for the news.
+//! Output that waits for room: a backlog in front of the ring, and what is said when that was too small.
 
 use alloc::vec::Vec;
 use mirage_rt::console::pieces;
@@ -11,6 +10,9 @@ pub const BACKLOG: usize = 16 * 1024;
 
 /// Room that ends a loss: whoever reads slowly then gets a stretch of output, and not a notice for each line.
 const RESUME: usize = BACKLOG / 4;
+
+/// Bytes of the longest notice of a loss.
+const NOTICE: usize = 80;
 
 /// How the console reaches the other side.
 pub(crate) trait Peer {
@@ -54,29 +56,30 @@ impl Output {
 
     /// Writes bytes, with a carriage return before each line feed: the ring ends in a terminal without a line discipline.
     pub(crate) fn write(&mut self, ring: &Ring<'_>, bytes: &[u8], peer: &dyn Peer) {
-        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-            match line.strip_suffix(b"\n") {
-                Some(text) => {
-                    self.put(ring, text, peer);
-                    self.put(ring, b"\r\n", peer);
-                }
-                None => self.put(ring, line, peer),
+        self.drain(ring);
+        for &byte in bytes {
+            if byte == b'\n' {
+                self.put(ring, b'\r', peer);
             }
+            self.put(ring, byte, peer);
         }
     }
 
     /// Moves what waits into the ring, as far as there is room; whether any was moved.
     pub(crate) fn drain(&mut self, ring: &Ring<'_>) -> bool {
-        let mut moved = false;
-        // After the backlog there may be a notice, which may go into the backlog.
-        loop {
-            let written = ring.put(&self.backlog).unwrap_or(0);
-            self.backlog.drain(..written);
-            moved |= written > 0;
-            if !self.say_lost(ring) {
-                return moved;
-            }
+        let written = ring.put(&self.backlog).unwrap_or(0);
+        let rest = self.backlog.len() - written;
+        self.backlog.copy_within(written.., 0);
+        self.backlog.truncate(rest);
+        // Said where it is missing, once there is room.
+        let said = self.unsaid > 0 && (self.room() >= RESUME || rest == 0 && ring.room().is_ok_and(|room| room >= NOTICE));
+        if said {
+            let lost = core::mem::take(&mut self.unsaid);
+            pieces(format_args!("\n[{lost} bytes of console output were lost]\n"), &mut |piece| {
+                self.write(ring, piece.as_bytes(), &Never)
+            });
         }
+        said || written > 0
     }
 
     /// Waits until the other side has read everything, or waiting is over.
@@ -87,26 +90,25 @@ impl Output {
         }
     }
 
-    fn put(&mut self, ring: &Ring<'_>, bytes: &[u8], peer: &dyn Peer) {
-        let mut rest = bytes;
+    // By bytes: the console is slow, and whole lines are thrice the code.
+    #[inline(never)]
+    fn put(&mut self, ring: &Ring<'_>, byte: u8, peer: &dyn Peer) {
         loop {
-            self.drain(ring);
-            if !self.is_waiting() {
-                rest = &rest[ring.put(rest).unwrap_or(0)..];
-            }
-            if rest.is_empty() {
+            if !self.is_waiting() && ring.put(&[byte]) == Ok(1) {
                 return;
             }
             // Who has lost output has waited already.
             if self.unsaid > 0 || !peer.wait() {
                 break;
             }
+            self.drain(ring);
         }
-        let kept = if self.unsaid > 0 { 0 } else { self.room().min(rest.len()) };
-        self.backlog.extend_from_slice(&rest[..kept]);
-        let lost = (rest.len() - kept) as u64;
-        self.unsaid = self.unsaid.saturating_add(lost);
-        self.lost = self.lost.saturating_add(lost);
+        if self.unsaid == 0 && self.room() > 0 {
+            self.backlog.push(byte);
+        } else {
+            self.unsaid = self.unsaid.saturating_add(1);
+            self.lost = self.lost.saturating_add(1);
+        }
     }
 
     /// Room in the backlog; without memory for one there is none.
@@ -115,44 +117,5 @@ impl Output {
             return 0;
         }
         self.limit - self.backlog.len()
-    }
-
-    /// Says how much is missing, where it is missing, once there is room; whether it did.
-    fn say_lost(&mut self, ring: &Ring<'_>) -> bool {
-        if self.unsaid == 0
-            || !(self.room() >= RESUME
-                || ring.room().is_ok_and(|room| room >= Notice::LONGEST) && self.backlog.is_empty())
-        {
-            return false;
-        }
-        let mut notice = Notice { text: [0; Notice::LONGEST], used: 0 };
-        pieces(format_args!("\r\n[{} bytes of console output were lost]\r\n", self.unsaid), &mut |piece| {
-            notice.add(piece)
-        });
-        self.unsaid = 0;
-        let text = &notice.text[..notice.used];
-        let written = if self.backlog.is_empty() { ring.put(text).unwrap_or(0) } else { 0 };
-        self.backlog.extend_from_slice(&text[written..]);
-        true
-    }
-}
-
-/// The text of a notice.
-struct Notice {
-    text: [u8; Notice::LONGEST],
-    used: usize,
-}
-
-impl Notice {
-    const LONGEST: usize = 80;
-
-    // Not inlined into the closure that calls it, which is compiled twice.
-    #[inline(never)]
-    fn add(&mut self, text: &str) {
-        let end = self.used + text.len();
-        if let Some(room) = self.text.get_mut(self.used..end) {
-            room.copy_from_slice(text.as_bytes());
-            self.used = end;
-        }
     }
 }
