@@ -47,6 +47,7 @@ pub(crate) fn check(config: &Config, name: &str, version: &str, package_dir: &Pa
             memory_mib: config.memory_mib,
             memory_max_mib: config.memory_max_mib,
             watchdog: config.watchdog,
+            random: config.random,
             devices,
             keys,
         })

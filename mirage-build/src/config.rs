@@ -16,6 +16,7 @@ pub struct Config {
     pub(crate) memory_mib: u32,
     pub(crate) memory_max_mib: Option<u32>,
     pub(crate) watchdog: Option<u32>,
+    pub(crate) random: bool,
     pub(crate) xen: bool,
     pub(crate) unix: bool,
 }
@@ -56,6 +57,7 @@ impl Config {
             memory_mib: DEFAULT_MEMORY_MIB,
             memory_max_mib: None,
             watchdog: None,
+            random: false,
             xen: false,
             unix: false,
         }
@@ -139,6 +141,14 @@ impl Config {
     /// What happens then is `on_watchdog` of the domain's configuration. A paused domain is stuck, too; a suspended one is not.
     pub fn watchdog(mut self, seconds: u32) -> Self {
         self.watchdog = Some(seconds);
+        self
+    }
+
+    /// Random numbers for the program's own use: `mirage_rt::Runtime::fill_random`. A network brings them along.
+    ///
+    /// An image without them has no code for them, and there the call says so. On Unix they are always there.
+    pub fn random(mut self) -> Self {
+        self.random = true;
         self
     }
 

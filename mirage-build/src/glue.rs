@@ -293,7 +293,8 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
         (Platform::Xen | Platform::XenByFeature, Some(seconds)) => format!(", watchdog({seconds})"),
         _ => String::new(),
     };
-    let kinds = format!("{networks}{blocks}{consoles}{first_console}{balloon}{watchdog}");
+    let random = if model.random && platform != Platform::Unix { ", random" } else { "" };
+    let kinds = format!("{networks}{blocks}{consoles}{first_console}{balloon}{watchdog}{random}");
     line(out, &format!("        ::{}::entry!(&UNIKERNEL, __mirage_start{kinds});", platform.crate_name()));
     line(out, "    };");
     line(out, "}");

@@ -14,6 +14,8 @@ pub(crate) struct Model {
     pub(crate) memory_max_mib: Option<u32>,
     /// Seconds.
     pub(crate) watchdog: Option<u32>,
+    /// Whether the program asks for random numbers itself.
+    pub(crate) random: bool,
     /// In the order of their declaration.
     pub(crate) devices: Vec<Device>,
     /// The application's keys, then those of the libraries.

@@ -1,11 +1,17 @@
 //! Random numbers: seeded by the processor, stretched by ChaCha20's core.
 //!
-//! Nothing is seeded before something needs a random number, so a program that needs none runs on a processor that has none.
+//! Only programs that declare random numbers or a network have the generator in their image, see [`connect`]; and those whose
+//! libraries call the C library for it. Nothing is seeded before something needs a random number, so a program that needs none
+//! runs on a processor that has none.
+
+use core::cell::Cell;
 
 use chacha20::{R20, hchacha};
+use mirage_rt::boot::Connectors;
 use mirage_rt::cell::RefCell;
 use mirage_rt::types::random::RandomError;
 
+use crate::attachment::Attachment;
 use crate::cpu;
 use crate::single::Single;
 
@@ -19,8 +25,12 @@ static ENTROPY: Single<Entropy> = Single::empty();
 
 type Seed = [u8; 32];
 
+type Fill = fn(&mut [u8]) -> Result<(), RandomError>;
+
 /// The generator of the machine.
 struct Entropy {
+    /// [`fill`], if it was declared.
+    declared: Cell<Option<Fill>>,
     generator: RefCell<Option<Generator>>,
 }
 
@@ -55,7 +65,23 @@ impl Generator {
 /// Boot calls it, once, on a machine with one processor.
 pub(crate) unsafe fn prepare() {
     // SAFETY: promised by the caller.
-    unsafe { ENTROPY.set(Entropy { generator: RefCell::new(None) }) };
+    unsafe { ENTROPY.set(Entropy { declared: Cell::new(None), generator: RefCell::new(None) }) };
+}
+
+/// Gives a program random numbers: [`Runtime::fill_random`](mirage_rt::Runtime::fill_random). A program that declares neither them
+/// nor a network is linked without this.
+pub fn connect(_: &Attachment, _: &mut Connectors) {
+    if let Some(entropy) = ENTROPY.get() {
+        entropy.declared.set(Some(fill));
+    }
+}
+
+/// As [`fill`], for programs that declare it.
+pub(crate) fn fill_declared(buffer: &mut [u8]) -> Result<(), RandomError> {
+    match ENTROPY.get().and_then(|entropy| entropy.declared.get()) {
+        Some(fill) => fill(buffer),
+        None => Err(RandomError::Undeclared),
+    }
 }
 
 /// Fills `buffer` with numbers fit for keys.
@@ -191,5 +217,6 @@ mod tests {
     #[test]
     fn nothing_is_random_before_boot() {
         assert_eq!(fill(&mut [0; 8]), Err(RandomError::NoHardwareSource));
+        assert_eq!(fill_declared(&mut [0; 8]), Err(RandomError::Undeclared));
     }
 }

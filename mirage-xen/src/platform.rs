@@ -84,7 +84,7 @@ impl Platform for XenPlatform {
     }
 
     fn fill_random(&self, buffer: &mut [u8]) -> Result<(), RandomError> {
-        entropy::fill(buffer)
+        entropy::fill_declared(buffer)
     }
 
     fn write_console(&self, bytes: &[u8]) {

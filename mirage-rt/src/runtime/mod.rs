@@ -162,7 +162,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// Where the machine has no source to be trusted; the message says what to do.
+    /// Where the machine has no source to be trusted, and in an image whose build.rs declares neither a network nor
+    /// `.random()`; the message says what to do.
     pub fn fill_random(&self, buffer: &mut [u8]) -> Result<(), RandomError> {
         self.inner.platform.fill_random(buffer)
     }

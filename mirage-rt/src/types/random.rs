@@ -18,6 +18,8 @@ pub trait Random {
 pub enum RandomError {
     /// The processor has neither RDSEED nor RDRAND, or they failed.
     NoHardwareSource,
+    /// The program's build.rs declares none, so the image has no code for them.
+    Undeclared,
     /// The host's system call failed.
     Host,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for RandomError {
                 "no random numbers: this processor offers neither RDSEED nor RDRAND; give the domain a CPU model or CPUID policy \
                  that has one of them"
             }
+            RandomError::Undeclared => "no random numbers: add `.random()` to the declaration in build.rs",
             RandomError::Host => "no random numbers: the host's getrandom() failed",
         })
     }

@@ -9,6 +9,7 @@ mod network;
 mod watchdog;
 
 pub use crate::balloon::connect as balloon;
+pub use crate::entropy::connect as random;
 pub use block::blocks;
 pub use console::{consoles, first_console};
 pub use network::networks;

@@ -9,6 +9,7 @@ use mirage_rt::keys::Values;
 use mirage_rt::net::{Config, ConfigError, Network};
 use mirage_rt::page::PAGE_SIZE;
 
+use super::random;
 use crate::attachment::Attachment;
 use crate::memory::machine::Memory;
 use crate::netfront::{self, Netfront};
@@ -25,6 +26,8 @@ const IO_PAGES: usize = 1024;
 /// The way to the networks that a program declares. A program without any is linked without this, and so without all
 /// that networks need.
 pub fn networks(attachment: &Attachment, connectors: &mut Connectors) {
+    // The stack has secrets of its own.
+    random(attachment, connectors);
     connectors.networks = Some(Rc::new(Networks { attachment: attachment.clone() }));
 }
 
