@@ -7,6 +7,7 @@
 use core::fmt;
 use core::ptr::NonNull;
 
+use crate::parts::part;
 use crate::shared::SharedBytes;
 
 /// Number of a domain, as Xen counts them. Backends usually live in domain 0, but need not.
@@ -57,28 +58,62 @@ impl HypercallError {
     }
 
     /// The error number's symbolic name, as in `xen/errno.h`.
-    pub const fn name(&self) -> &'static str {
-        match self.errno {
-            1 => "EPERM",
-            2 => "ENOENT",
-            3 => "ESRCH",
-            7 => "E2BIG",
-            9 => "EBADF",
-            11 => "EAGAIN",
-            12 => "ENOMEM",
-            13 => "EACCES",
-            14 => "EFAULT",
-            16 => "EBUSY",
-            17 => "EEXIST",
-            22 => "EINVAL",
-            28 => "ENOSPC",
-            38 => "ENOSYS",
-            61 => "ENODATA",
-            95 => "EOPNOTSUPP",
-            _ => "unnamed error",
+    pub fn name(&self) -> &'static str {
+        let line = match self.errno {
+            61 => 39,
+            95 => 40,
+            number @ ..39 => number,
+            _ => 0,
+        };
+        match part(ERRORS, b'\n', line as usize) {
+            "" => "unnamed error",
+            name => name,
         }
     }
 }
+
+/// The names of errors, in lines by their numbers; then those of 61 and 95.
+const ERRORS: &str = "
+EPERM
+ENOENT
+ESRCH
+
+
+
+E2BIG
+
+EBADF
+
+EAGAIN
+ENOMEM
+EACCES
+EFAULT
+
+EBUSY
+EEXIST
+
+
+
+
+EINVAL
+
+
+
+
+
+ENOSPC
+
+
+
+
+
+
+
+
+
+ENOSYS
+ENODATA
+EOPNOTSUPP";
 
 impl fmt::Display for HypercallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -235,4 +270,32 @@ pub unsafe trait Hypervisor {
 
     /// Ends the domain (`SCHEDOP_shutdown`). On Xen this does not return; the model records the reason and does.
     fn shutdown(&self, reason: ShutdownReason);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_their_names() {
+        let names = [
+            (1, "EPERM"),
+            (3, "ESRCH"),
+            (7, "E2BIG"),
+            (9, "EBADF"),
+            (14, "EFAULT"),
+            (17, "EEXIST"),
+            (22, "EINVAL"),
+            (28, "ENOSPC"),
+            (38, "ENOSYS"),
+            (61, "ENODATA"),
+            (95, "EOPNOTSUPP"),
+        ];
+        for (errno, name) in names {
+            assert_eq!(HypercallError::new("EVTCHNOP_send", errno).name(), name);
+        }
+        for errno in [0, 4, 39, 40, 60, u32::MAX] {
+            assert_eq!(HypercallError::new("EVTCHNOP_send", errno).name(), "unnamed error");
+        }
+    }
 }

@@ -34,6 +34,7 @@ pub mod memory;
 #[cfg(feature = "test-utils")]
 pub mod model;
 pub mod netfront;
+mod parts;
 #[allow(unsafe_code)]
 pub mod platform;
 mod power;

@@ -139,26 +139,36 @@ impl Future for Requested<'_> {
     }
 }
 
+/// What can be asked for. The toolstack writes words to [`SHUTDOWN`] and letters to [`SYSRQ`]; which stands where is not looked at.
+const WANTED: [(&str, Wanted); 7] = [
+    ("poweroff", Wanted::End(ShutdownReason::PowerOff)),
+    ("halt", Wanted::End(ShutdownReason::PowerOff)),
+    ("reboot", Wanted::End(ShutdownReason::Reboot)),
+    ("suspend", Wanted::Suspend),
+    ("o", Wanted::End(ShutdownReason::PowerOff)),
+    ("b", Wanted::End(ShutdownReason::Reboot)),
+    ("c", Wanted::Crash),
+];
+
 /// What `request`, the value of `node`, asks for; `None` for a value that is not, or no more, a request.
 fn wanted(node: &str, request: &[u8]) -> Option<Wanted> {
-    Some(match (node, request) {
-        (_, b"" | b"\0") => return None,
-        (SHUTDOWN, b"poweroff" | b"halt") | (SYSRQ, b"o") => Wanted::End(ShutdownReason::PowerOff),
-        (SHUTDOWN, b"reboot") | (SYSRQ, b"b") => Wanted::End(ShutdownReason::Reboot),
-        (SHUTDOWN, b"suspend") => Wanted::Suspend,
-        (SYSRQ, b"c") => Wanted::Crash,
-        (SYSRQ, b"m") => {
-            if let Some(memory) = Memory::machine() {
-                let _ = write!(Output, "{memory}");
-            }
-            Wanted::Nothing
+    let word = request.strip_suffix(b"\0").unwrap_or(request);
+    if word.is_empty() {
+        return None;
+    }
+    let known = WANTED.iter().find(|(known, _)| known.as_bytes() == word);
+    if let Some((_, wanted)) = known {
+        return Some(*wanted);
+    }
+    if word == b"m" {
+        if let Some(memory) = Memory::machine() {
+            let _ = write!(Output, "{memory}");
         }
-        (_, other) => {
-            let other = core::str::from_utf8(other).unwrap_or("what is no text");
-            warn(format_args!("the toolstack writes \"{other}\" to {node}, which is not supported"));
-            Wanted::Nothing
-        }
-    })
+    } else {
+        let word = core::str::from_utf8(word).unwrap_or("what is no text");
+        warn(format_args!("the toolstack writes \"{word}\" to {node}, which is not supported"));
+    }
+    Some(Wanted::Nothing)
 }
 
 /// Leaves the exit status in xenstore. Waits for that without a runtime: the program and its tasks have ended.

@@ -13,6 +13,7 @@ use crate::boot::Image;
 use crate::cpu;
 use crate::hypervisor::{PAGE_SIZE, ShutdownReason};
 use crate::memory::machine::{Memory, pointer};
+use crate::parts::part;
 use crate::single::Single;
 use crate::terminal::{self, Output};
 use crate::xen;
@@ -97,24 +98,34 @@ impl fmt::Display for TrapFrame {
     }
 }
 
+/// The names of exceptions, in lines by their vectors.
+const NAMES: &str = "\
+division error
+debug exception
+non-maskable interrupt
+breakpoint
+
+
+invalid instruction
+floating point unit not available
+double fault
+
+
+
+stack segment fault
+general protection fault
+page fault
+
+floating point error
+alignment check
+machine check
+SIMD floating point error";
+
 /// The name of an exception.
 fn name(vector: u64) -> &'static str {
-    match vector {
-        0 => "division error",
-        1 => "debug exception",
-        2 => "non-maskable interrupt",
-        3 => "breakpoint",
-        6 => "invalid instruction",
-        7 => "floating point unit not available",
-        8 => "double fault",
-        12 => "stack segment fault",
-        13 => "general protection fault",
-        14 => "page fault",
-        16 => "floating point error",
-        17 => "alignment check",
-        18 => "machine check",
-        19 => "SIMD floating point error",
-        _ => "exception",
+    match part(NAMES, b'\n', vector as usize) {
+        "" => "exception",
+        name => name,
     }
 }
 
@@ -305,6 +316,14 @@ mod tests {
         let [low, high] = task_descriptor(0x0000_0001_2345_6780, 0x67);
         assert_eq!(low, 0x2300_8945_6780_0067);
         assert_eq!(high, 1);
+    }
+
+    #[test]
+    fn exceptions_have_their_names() {
+        let names =
+            [(0, "division error"), (6, "invalid instruction"), (14, "page fault"), (19, "SIMD floating point error")];
+        assert_eq!(names.map(|(vector, _)| name(vector)), names.map(|(_, name)| name));
+        assert_eq!([4, 15, 20, u64::MAX].map(name), ["exception"; 4]);
     }
 
     #[test]

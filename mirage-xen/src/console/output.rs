@@ -72,7 +72,8 @@ impl Output {
         self.backlog.copy_within(written.., 0);
         self.backlog.truncate(rest);
         // Said where it is missing, once there is room.
-        let said = self.unsaid > 0 && (self.room() >= RESUME || rest == 0 && ring.room().is_ok_and(|room| room >= NOTICE));
+        let said =
+            self.unsaid > 0 && (self.room() >= RESUME || rest == 0 && ring.room().is_ok_and(|room| room >= NOTICE));
         if said {
             let lost = core::mem::take(&mut self.unsaid);
             pieces(format_args!("\n[{lost} bytes of console output were lost]\n"), &mut |piece| {

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::hypervisor::DomainId;
+use crate::parts::part;
 
 /// Bytes of a message's header.
 pub const HEADER: usize = 16;
@@ -115,32 +116,36 @@ impl Operation {
     }
 
     /// What it does, as a verb for messages.
-    pub const fn verb(self) -> &'static str {
-        match self {
-            Self::Directory | Self::DirectoryPart => "list",
-            Self::Read => "read",
-            Self::GetPermissions => "read the permissions of",
-            Self::Watch => "watch",
-            Self::Unwatch => "unwatch",
-            Self::TransactionStart => "start a transaction",
-            Self::TransactionEnd => "end a transaction",
-            Self::GetDomainPath => "find the directory of domain",
-            Self::Write => "write",
-            Self::Mkdir => "make",
-            Self::Remove => "remove",
-            Self::SetPermissions => "set the permissions of",
-            Self::WatchEvent => "tell of",
-            Self::Error => "answer",
-            Self::IsDomainIntroduced => "look up domain",
-            Self::Control => "control xenstored by",
-            Self::Introduce => "introduce domain",
-            Self::Release => "release domain",
-            Self::Resume => "resume domain",
-            Self::SetTarget => "set the target of domain",
-            Self::ResetWatches => "reset all watches",
-        }
+    pub fn verb(self) -> &'static str {
+        part(VERBS, b'\n', self as usize)
     }
 }
+
+/// The verbs of the operations, in lines by their codes.
+const VERBS: &str = "\
+control xenstored by
+list
+read
+read the permissions of
+watch
+unwatch
+start a transaction
+end a transaction
+introduce domain
+release domain
+find the directory of domain
+write
+make
+remove
+set the permissions of
+tell of
+answer
+look up domain
+resume domain
+set the target of domain
+
+reset all watches
+list";
 
 /// A message's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -243,44 +248,65 @@ pub enum Code {
     Unknown,
 }
 
-/// Each code with its name on the wire and what it means.
-const CODES: [(Code, &str, &str); 16] = [
-    (Code::Einval, "EINVAL", "the request is malformed"),
-    (Code::Eacces, "EACCES", "this domain may not do that"),
-    (Code::Eexist, "EEXIST", "it exists already"),
-    (Code::Eisdir, "EISDIR", "it is a directory"),
-    (Code::Enoent, "ENOENT", "it does not exist"),
-    (Code::Enomem, "ENOMEM", "xenstored is out of memory"),
-    (Code::Enospc, "ENOSPC", "this domain's quota is used up"),
-    (Code::Eio, "EIO", "xenstored has an I/O error"),
-    (Code::Enotempty, "ENOTEMPTY", "it is not empty"),
-    (Code::Enosys, "ENOSYS", "this xenstored can't do that"),
-    (Code::Erofs, "EROFS", "it is read-only"),
-    (Code::Ebusy, "EBUSY", "it is busy"),
-    (Code::Eagain, "EAGAIN", "another domain changed it at the same time"),
-    (Code::Eisconn, "EISCONN", "it is connected already"),
-    (Code::E2big, "E2BIG", "it is too big, or a quota is reached"),
-    (Code::Eperm, "EPERM", "this domain may not do that"),
+/// All codes but the last, in order.
+const CODES: [Code; 16] = [
+    Code::Einval,
+    Code::Eacces,
+    Code::Eexist,
+    Code::Eisdir,
+    Code::Enoent,
+    Code::Enomem,
+    Code::Enospc,
+    Code::Eio,
+    Code::Enotempty,
+    Code::Enosys,
+    Code::Erofs,
+    Code::Ebusy,
+    Code::Eagain,
+    Code::Eisconn,
+    Code::E2big,
+    Code::Eperm,
 ];
+
+/// Each code's name on the wire and what it means, in lines in their order.
+const MEANINGS: &str = "\
+EINVAL:the request is malformed
+EACCES:this domain may not do that
+EEXIST:it exists already
+EISDIR:it is a directory
+ENOENT:it does not exist
+ENOMEM:xenstored is out of memory
+ENOSPC:this domain's quota is used up
+EIO:xenstored has an I/O error
+ENOTEMPTY:it is not empty
+ENOSYS:this xenstored can't do that
+EROFS:it is read-only
+EBUSY:it is busy
+EAGAIN:another domain changed it at the same time
+EISCONN:it is connected already
+E2BIG:it is too big, or a quota is reached
+EPERM:this domain may not do that
+an unknown error:xenstored gave a reason this version does not know";
 
 impl Code {
     /// The code of an error's payload.
     pub fn parse(payload: &[u8]) -> Self {
         let name = payload.strip_suffix(b"\0").unwrap_or(payload);
-        CODES.iter().find(|(_, known, _)| known.as_bytes() == name).map_or(Self::Unknown, |(code, ..)| *code)
+        CODES.into_iter().find(|code| code.name().as_bytes() == name).unwrap_or(Self::Unknown)
     }
 
     /// The code's name, as xenstored sends it.
     pub fn name(self) -> &'static str {
-        CODES.iter().find(|(code, ..)| *code == self).map_or("an unknown error", |(_, name, _)| name)
+        self.part(0)
     }
 
     /// What it means.
     pub fn explain(self) -> &'static str {
-        CODES
-            .iter()
-            .find(|(code, ..)| *code == self)
-            .map_or("xenstored gave a reason this version does not know", |(.., text)| text)
+        self.part(1)
+    }
+
+    fn part(self, index: usize) -> &'static str {
+        part(part(MEANINGS, b'\n', self as usize), b':', index)
     }
 }
 

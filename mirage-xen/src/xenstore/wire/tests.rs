@@ -25,11 +25,27 @@ fn a_payload_that_is_too_long_ends_the_stream() {
 }
 
 #[test]
+fn every_operation_has_its_verb() {
+    let verbs = [
+        (Operation::Directory, "list"),
+        (Operation::TransactionEnd, "end a transaction"),
+        (Operation::GetDomainPath, "find the directory of domain"),
+        (Operation::IsDomainIntroduced, "look up domain"),
+        (Operation::ResetWatches, "reset all watches"),
+        (Operation::DirectoryPart, "list"),
+    ];
+    assert_eq!(verbs.map(|(operation, _)| operation.verb()), verbs.map(|(_, verb)| verb));
+    assert!((0..100).filter_map(Operation::from_code).all(|operation| !operation.verb().is_empty()));
+}
+
+#[test]
 fn every_error_has_its_name() {
-    for (code, name, _) in CODES {
-        assert_eq!(Code::parse(format!("{name}\0").as_bytes()), code);
-        assert_eq!(code.name(), name);
+    for code in CODES {
+        assert_eq!(code.name(), format!("{code:?}").to_uppercase());
+        assert_eq!(Code::parse(format!("{}\0", code.name()).as_bytes()), code);
+        assert!(!code.explain().is_empty());
     }
+    assert_eq!(Code::Unknown.name(), "an unknown error");
     assert_eq!(Code::parse(b"EWHATEVER\0"), Code::Unknown);
     assert_eq!(Code::Enoent.to_string(), "it does not exist (ENOENT)");
 }
