@@ -97,10 +97,10 @@ struct Loop<'a> {
 }
 
 impl<'a> Loop<'a> {
-    fn new(lab: &'a Lab, name: &str, mib: u32, sector_size: u32) -> Self {
-        let file = format!("/tmp/blocks-{name}.img");
+    fn new(lab: &'a Lab, mib: u32, sector_size: u32) -> Self {
+        let file = format!("/tmp/blocks-{sector_size}.img");
         let made = format!(
-            "dd if=/dev/zero of={file} bs=1M count={mib} 2>/dev/null && losetup -b {sector_size} -f --show {file}"
+            "dd if=/dev/zero of={file} bs=1M count={mib} 2>/dev/null && flock /run/lock/loop /usr/bin/losetup -b {sector_size} --find --show {file}"
         );
         let device = lab.dom0_checked(&made).expect("dom0 has loop devices").trim().to_owned();
         Self { lab, device, file }
@@ -114,14 +114,14 @@ impl<'a> Loop<'a> {
 
 impl Drop for Loop<'_> {
     fn drop(&mut self) {
-        let _ = self.lab.dom0(&format!("losetup -d {}; rm {}", self.device, self.file));
+        let _ = self.lab.dom0(&format!("/usr/bin/losetup -d {}; rm {}", self.device, self.file));
     }
 }
 
 #[test]
 fn sectors_may_be_of_4096_bytes() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let disk = Loop::new(lab, "large", 8, 4096);
+    let disk = Loop::new(lab, 8, 4096);
     let domain = guest(lab, "--work verify").config_line(&disk.line()).start().expect("it starts");
     let said = done(&domain);
     assert!(said.contains("sector_size: 4096, sectors: 2048,"), "{said}");
@@ -132,16 +132,18 @@ fn sectors_may_be_of_4096_bytes() {
 #[test]
 fn a_disk_grows_while_it_is_used() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let disk = Loop::new(lab, "growing", 4, 512);
-    let domain = guest(lab, "--work follow").config_line(&disk.line()).start().expect("it starts");
+    let disk = Temporary::new("growing", 4 * MIB);
+    let domain = guest(lab, "--work follow").disk("xvda", disk.path(), Access::ReadWrite).start().expect("it starts");
     let mut console = domain.console();
     console.wait_for("changed: 8192 sectors, detached false, connection 1", LONG).expect("it is connected");
-    let Loop { device, file, .. } = &disk;
-    lab.dom0_checked(&format!("truncate -s 6M {file} && losetup -c {device}")).expect("dom0 resizes it");
+    let grow = format!(
+        "file=/tmp/{}.xvda; truncate -s 6M $file && /usr/bin/losetup -c $(/usr/bin/losetup -n -O NAME -j $file)",
+        domain.name()
+    );
+    lab.dom0_checked(&grow).expect("dom0 resizes it");
     console.wait_for("changed: 12288 sectors, detached false, connection 1", LONG).expect("it has grown");
     // The last pages are where they are now, and are written and read.
     console.wait_for("round", LONG).expect("the work goes on");
-    domain.destroy().expect("xl destroys it");
 }
 
 #[test]

@@ -12,7 +12,8 @@ pub enum BlockError {
     Length,
     /// The device is read-only; nothing was done.
     ReadOnly,
-    /// The device does not know this operation; nothing was done.
+    /// The device does not know this operation; nothing was done, but for the data of a write with `fua`, which may have been
+    /// written and is not durable.
     Unsupported,
     /// The device reported an error; any part of the request may have been done.
     Io,
