@@ -20,6 +20,9 @@ use crate::ring::FrontRing;
 use crate::shared::SharedPage;
 use crate::warning::warn;
 
+/// Pages of our own that a backend keeps mapped, at most: as many as Linux's does.
+const MOST_BOUNCE: usize = 1056;
+
 /// What a connection is like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
@@ -118,7 +121,7 @@ impl Flight {
             spare: Vec::new(),
             bounce: Vec::new(),
             // The other half is for those who use the disk.
-            bounce_left: pool.available() / 2,
+            bounce_left: (pool.available() / 2).min(MOST_BOUNCE),
             pool: Rc::clone(pool),
             grants: grants.clone(),
             terms,

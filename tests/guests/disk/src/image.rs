@@ -19,7 +19,7 @@ use crate::work;
 mirage_xen_image::entry!(@define &crate::UNIKERNEL, start, &[disks]);
 
 /// Pages of the pool.
-const PAGES: usize = 4096;
+const PAGES: usize = 8192;
 
 async fn start(boot: Boot) -> mirage_rt::Result {
     // Connecting it is the whole program.
