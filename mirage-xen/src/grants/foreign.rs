@@ -5,7 +5,7 @@
 //! operation has its own result.
 //!
 //! `xen/grant_table.h`, GNTTABOP_copy, GNTTABOP_map_grant_ref and GNTTABOP_unmap_grant_ref. No driver of this crate needs them, so
-//! they stand beside [`Hypervisor`](crate::hypervisor::Hypervisor): a program that uses no [`Foreign`] is linked without.
+//! they stand beside [`Hypervisor`]: a program that uses no [`Foreign`] is linked without.
 
 mod machine;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::*;
 
 /// Requests that are under way together work on regions of their own, of so many pages.
 const REGION: usize = 16;
-const REGIONS: usize = 16;
+const REGIONS: usize = 8;
 
 /// What is known of a page of the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
