@@ -55,7 +55,7 @@ fn done(domain: &Domain) -> String {
 fn what_the_guest_writes_is_on_the_disk_and_comes_back() {
     let Some(lab) = Lab::shared_or_skip() else { return };
     let disk = Temporary::new("verify", 16 * MIB);
-    for words in ["", "--persistent --ring-order 2", "--segments 11 --ring-order 4"] {
+    for words in ["", "--lend --ring-order 2", "--segments 11 --ring-order 4"] {
         let words = format!("--work verify {words}");
         let domain = guest(lab, &words).disk("xvda", disk.path(), Access::ReadWrite).start().expect("it starts");
         let said = done(&domain);

@@ -50,10 +50,10 @@ struct Offer {
 }
 
 /// What is looked at of the backend's nodes before it is connected.
-const OFFER: [&str; 4] = ["online", "max-ring-page-order", "feature-max-indirect-segments", "feature-persistent"];
+const OFFER: [&str; 3] = ["online", "max-ring-page-order", "feature-max-indirect-segments"];
 
 /// What it says of the disk when it is.
-const PROPERTIES: [&str; 10] = [
+const PROPERTIES: [&str; 11] = [
     "sectors",
     "sector-size",
     "physical-sector-size",
@@ -64,6 +64,7 @@ const PROPERTIES: [&str; 10] = [
     "discard-granularity",
     "discard-alignment",
     "discard-secure",
+    "feature-persistent",
 ];
 
 /// A disk as its backend describes it.
@@ -71,6 +72,8 @@ const PROPERTIES: [&str; 10] = [
 pub(super) struct Properties {
     pub(super) info: BlockInfo,
     pub(super) flush: Flushing,
+    /// The backend keeps grants mapped.
+    persistent: bool,
 }
 
 impl Setup {
@@ -79,10 +82,13 @@ impl Setup {
     pub(super) async fn connect(&self, device: &Rc<Device>) -> Result<Option<Connection>, ConnectError> {
         let Some(offer) = device.unless_unwished(pin!(self.approach())).await else { return Ok(None) };
         let Offer { frontend, mut watch, order, terms, protocol } = offer?;
-        let connected = Box::new(self.connected(terms, order, &Rc::downgrade(device))?);
+        let mut connected = Box::new(self.connected(terms, order, &Rc::downgrade(device))?);
         let published = device.unless_unwished(pin!(self.publish(&frontend, &mut watch, &connected, protocol))).await;
         let result = match published {
-            Some(Ok(properties)) => return Ok(Some(Connection { watch, frontend, connected, properties })),
+            Some(Ok(properties)) => {
+                connected.flight.persist(self.options.persistent && properties.persistent);
+                return Ok(Some(Connection { watch, frontend, connected, properties }));
+            }
             Some(Err(error)) => {
                 frontend.report(&error.to_string()).await;
                 Err(error)
@@ -226,7 +232,7 @@ impl Properties {
             info.discard = Some(Discard::new(sectors(7, sector_size), sectors(8, 0)));
             info.erase = flag(9);
         }
-        Ok(Self { info, flush })
+        Ok(Self { info, flush, persistent: flag(10) })
     }
 }
 

@@ -129,6 +129,11 @@ impl Flight {
         }
     }
 
+    /// Whether data goes through pages that stay granted; to be said before there is any.
+    pub(super) fn persist(&mut self, persistent: bool) {
+        self.terms.persistent = persistent;
+    }
+
     /// The references the ring is granted by.
     pub(super) fn ring_references(&self) -> impl Iterator<Item = u32> {
         self.ring.memory().iter().map(Grant::number)

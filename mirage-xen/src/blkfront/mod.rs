@@ -48,8 +48,10 @@ pub struct Options {
     /// The most pages of one request on the ring, if the backend takes so many; longer ones are split. At least 11 and at
     /// most 256.
     pub segments: u32,
-    /// Whether data is copied through pages that the backend keeps mapped, instead of lending it the pages themselves. That
-    /// is faster where mapping is dear to the backend, and costs this domain a copy.
+    /// Whether data is copied through pages that the backend keeps mapped, if it does so, instead of lending it the pages
+    /// themselves. It costs this domain a copy, up to half of the pool and at most 1056 pages of it, and spares the backend
+    /// the mapping, which is far dearer: with Linux's backend (a PV domain), 4 KiB reads with 32 under way are about three
+    /// times as fast.
     pub persistent: bool,
     /// Requests that are taken before the device says [`BlockError::Full`]; those that do not fit the ring wait.
     pub requests: u32,
@@ -64,7 +66,7 @@ impl Default for Options {
         Self {
             ring_order: 0,
             segments: 256,
-            persistent: false,
+            persistent: true,
             requests: 256,
             first_index: 0,
             limit: Duration::from_secs(20),

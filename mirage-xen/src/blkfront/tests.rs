@@ -25,6 +25,11 @@ fn machine(features: DiskFeatures) -> (Machine, Blkback) {
     (machine, blkback)
 }
 
+/// Without copies: the backend gets the pages themselves.
+fn lending() -> Options {
+    Options { persistent: false, ..Options::default() }
+}
+
 async fn connect(machine: &Machine, options: Options) -> Blkfront {
     Blkfront::connect(&machine.attachment, XVDA, machine.pool(), options).await.expect("the backend is honest")
 }

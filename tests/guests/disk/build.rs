@@ -9,7 +9,7 @@ fn main() {
         .key(Key::<String>::new("vdev").default("xvda").doc("Which disk"))
         .key(Key::<u32>::new("ring-order").default(0_u32).doc("Pages of the ring, as a power of two"))
         .key(Key::<u32>::new("segments").default(256_u32).doc("Pages of a request at most"))
-        .key(Key::<bool>::new("persistent").doc("Copy through pages that stay granted"))
+        .key(Key::<bool>::new("lend").doc("Lend pages instead of copying through pages that stay granted"))
         .key(Key::<String>::new("operation").default("randread").doc("Of load: read, write, randread or randwrite"))
         .key(Key::<u32>::new("bytes").default(4096_u32).doc("Of load: bytes of a request"))
         .key(Key::<u32>::new("depth").default(1_u32).doc("Of load: requests under way"))

@@ -24,7 +24,7 @@ fn nonsense_breaks_the_device_and_nothing_else() {
     for (mischief, expected, lost) in cases {
         let (machine, blkback) = machine(DiskFeatures::default());
         machine.run(async {
-            let device = connect(&machine, Options::default()).await;
+            let device = connect(&machine, lending()).await;
             let control = device.control();
             blkback.hold(true);
             blkback.provoke(mischief);

@@ -15,7 +15,7 @@ fn a_disk_is_what_its_backend_says() {
         );
         assert_eq!(info.discard, Some(Discard::new(8, 0)));
         assert_eq!(blkback.published("protocol").as_deref(), Some("x86_64-abi"));
-        assert_eq!(blkback.published("feature-persistent").as_deref(), Some("0"));
+        assert_eq!(blkback.published("feature-persistent").as_deref(), Some("1"));
         assert_eq!(blkback.published("state").as_deref(), Some("4"));
         assert!(blkback.published("ring-ref").is_some() && blkback.published("ring-page-order").is_none());
         assert_eq!(Blkfront::numbers(&machine.attachment).await, Ok(Vec::from([XVDA])));
@@ -199,7 +199,7 @@ fn sectors_are_discarded_and_erased() {
 fn errors_are_told_and_cost_only_their_request() {
     let (machine, blkback) = machine(DiskFeatures::default());
     machine.run(async {
-        let device = connect(&machine, Options { segments: 11, ..Options::default() }).await;
+        let device = connect(&machine, Options { segments: 11, ..lending() }).await;
         blkback.fail(1);
         let (result, pages) = read(&device, 0, 30).await;
         assert_eq!((result, pages.len()), (Err(BlockError::Io), 30), "one of three parts");
@@ -251,7 +251,7 @@ fn grants_that_run_out_are_waited_for() {
 fn a_dropped_completion_leaves_its_pages_until_the_answer() {
     let (machine, blkback) = machine(DiskFeatures::default());
     machine.run(async {
-        let device = connect(&machine, Options::default()).await;
+        let device = connect(&machine, lending()).await;
         let before = machine.pool().available();
         blkback.hold(true);
         drop(device.submit(Request::write(0, filled(&device.pool(), 3, 1), false)));

@@ -55,7 +55,7 @@ impl Disk {
         let options = Options {
             ring_order: number("ring-order"),
             segments: number("segments"),
-            persistent: values.get("persistent").unwrap_or(false),
+            persistent: !values.get("lend").unwrap_or(false),
             ..Options::default()
         };
         let disk = device_number(&text("vdev")).ok_or_else(|| Error::message("there is no disk of that name"))?;
