@@ -106,7 +106,8 @@ impl Sent {
             header.set_window_len(header.window_len() >> self.narrow);
         }
         let data = whole - usize::from(header.header_len());
-        if data > 0 && core::mem::take(&mut self.first_only) && data > usize::from(self.mss) {
+        let repeats = Seq(header.seq_number().0 as u32).since(self.end) < 0;
+        if data > usize::from(self.mss) && repeats && core::mem::take(&mut self.first_only) {
             header.set_fin(false);
             let length = length - data + usize::from(self.mss);
             Ipv4Packet::new_unchecked(&mut *packet).set_total_len(length as u16);
@@ -218,6 +219,7 @@ impl Connection {
         let news = ack.since(self.acked);
         if news > 0 {
             self.acked = ack;
+            self.sent.first_only = false;
             self.congestion.acknowledge(ack, news as usize);
             let is_old = segment.seq.since(expected) < 0 && segment.seq.add(segment.span()).since(expected) <= 0;
             if is_old && copy(packet, 0, scratch, &|header| header.set_seq_number(smol_seq(expected))).is_some() {
