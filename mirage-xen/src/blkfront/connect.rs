@@ -77,9 +77,18 @@ pub(super) struct Properties {
 }
 
 impl Setup {
-    /// Connects to the backend, from whatever state the two are in. `None` when it was given up because the device is not to
-    /// be connected any more; nothing is granted then.
+    /// Connects to the backend, from whatever state the two are in; again from the start when the domain is moved meanwhile.
+    /// `None` when it was given up because the device is not to be connected any more; nothing is granted then.
     pub(super) async fn connect(&self, device: &Rc<Device>) -> Result<Option<Connection>, ConnectError> {
+        loop {
+            match self.attempt(device).await {
+                Err(ConnectError::Xenbus(error)) if error.is_interrupted() => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn attempt(&self, device: &Rc<Device>) -> Result<Option<Connection>, ConnectError> {
         let Some(offer) = device.unless_unwished(pin!(self.approach())).await else { return Ok(None) };
         let Offer { frontend, mut watch, order, terms, protocol } = offer?;
         let mut connected = Box::new(self.connected(terms, order, &Rc::downgrade(device))?);

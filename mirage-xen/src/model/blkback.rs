@@ -18,7 +18,7 @@ use core::fmt;
 pub use hostile::DiskMischief;
 use link::Link;
 
-use super::{BackRing, GUEST_PATH, Service, Store, World};
+use super::{BackRing, Service, Store, World};
 use crate::xenbus::State;
 
 /// What a disk is and what its backend offers.
@@ -69,8 +69,25 @@ impl Default for DiskFeatures {
 pub struct Blkback {
     shared: Rc<RefCell<Shared>>,
     store: Store,
-    path: String,
-    frontend: String,
+    number: u32,
+}
+
+/// The backend's and the frontend's directory of disk `number`.
+fn paths(store: &Store, number: u32) -> (String, String) {
+    let backend = format!("/local/domain/0/backend/vbd/{}/{number}", store.guest());
+    (backend, format!("{}/device/vbd/{number}", store.guest_path()))
+}
+
+/// Writes what the toolstack does for a disk.
+fn announce(store: &Store, path: &str, frontend: &str) {
+    store.write(&format!("{path}/frontend"), frontend);
+    store.write(&format!("{path}/online"), "1");
+    store.write(&format!("{path}/state"), "1");
+    for (name, value) in [("backend", path), ("backend-id", "0"), ("state", "1")] {
+        store.write_for_guest(&format!("{frontend}/{name}"), value);
+    }
+    // The directory itself is the guest's, too.
+    store.give_to_guest(frontend);
 }
 
 struct Shared {
@@ -103,6 +120,7 @@ struct Shared {
 struct Backend {
     shared: Rc<RefCell<Shared>>,
     store: Store,
+    number: u32,
     path: String,
     frontend: String,
     state: State,
@@ -115,8 +133,6 @@ struct Backend {
 impl Blkback {
     /// Gives the guest disk `number` with a backend.
     pub fn attach(world: &Rc<World>, store: &Store, number: u32, features: DiskFeatures) -> Self {
-        let path = format!("/local/domain/0/backend/vbd/1/{number}");
-        let frontend = format!("{GUEST_PATH}/device/vbd/{number}");
         let shared = Rc::new(RefCell::new(Shared {
             features,
             disk: alloc::vec![0; features.bytes],
@@ -137,28 +153,22 @@ impl Blkback {
             most_under_way: 0,
             refused: Vec::new(),
         }));
-        let blkback = Self { shared, store: store.clone(), path, frontend };
+        let blkback = Self { shared, store: store.clone(), number };
         blkback.attach_again(world);
         blkback
     }
 
     /// Gives the guest the disk again, with its content, after it was detached.
     pub fn attach_again(&self, world: &Rc<World>) {
-        let (path, frontend, store) = (&self.path, &self.frontend, &self.store);
-        store.write(&format!("{path}/frontend"), frontend);
-        store.write(&format!("{path}/online"), "1");
-        store.write(&format!("{path}/state"), "1");
-        for (name, value) in [("backend", &path[..]), ("backend-id", "0"), ("state", "1")] {
-            store.write_for_guest(&format!("{frontend}/{name}"), value);
-        }
-        // The directory itself is the guest's, too.
-        store.give_to_guest(frontend);
+        let (path, frontend) = paths(&self.store, self.number);
+        announce(&self.store, &path, &frontend);
         self.shared.borrow_mut().offline = false;
         world.add_service(Box::new(Backend {
             shared: Rc::clone(&self.shared),
-            store: store.clone(),
-            path: path.clone(),
-            frontend: frontend.clone(),
+            store: self.store.clone(),
+            number: self.number,
+            path,
+            frontend,
             state: State::Initialising,
             link: None,
             stale: false,
@@ -168,7 +178,7 @@ impl Blkback {
 
     /// Takes the disk away, as `xl block-detach` does: the backend waits for the frontend to close, and then both are removed.
     pub fn detach(&self) {
-        self.store.write(&format!("{}/online", self.path), "0");
+        self.store.write(&format!("{}/online", paths(&self.store, self.number).0), "0");
         let mut shared = self.shared.borrow_mut();
         shared.offline = true;
         shared.order = Some(State::Closing);
@@ -262,13 +272,13 @@ impl Blkback {
 
     /// A value that the frontend published.
     pub fn published(&self, name: &str) -> Option<String> {
-        self.store.read(&format!("{}/{name}", self.frontend))
+        self.store.read(&format!("{}/{name}", paths(&self.store, self.number).1))
     }
 }
 
 impl fmt::Debug for Blkback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the model's backend {}", self.path)
+        write!(f, "the model's backend {}", paths(&self.store, self.number).0)
     }
 }
 
@@ -291,7 +301,7 @@ impl Backend {
     }
 
     fn number(&self, name: &str) -> Option<u32> {
-        self.store.read(&format!("{}/{name}", self.frontend))?.parse().ok()
+        self.store.read(&format!("{}/{name}", paths(&self.store, self.number).1))?.parse().ok()
     }
 
     fn frontend_state(&self) -> State {
@@ -427,5 +437,17 @@ impl Service for Backend {
 
     fn wake_at(&self) -> Option<u64> {
         self.link.as_ref().filter(|_| !self.shared.borrow().hold).and_then(Link::next_due)
+    }
+
+    fn follow_guest(&mut self, _world: &Rc<World>) {
+        // Whatever was under way is not done, nor answered.
+        self.link = None;
+        if self.gone {
+            return;
+        }
+        self.store.remove(&self.path);
+        (self.path, self.frontend) = paths(&self.store, self.number);
+        (self.state, self.stale) = (State::Initialising, false);
+        announce(&self.store, &self.path, &self.frontend);
     }
 }

@@ -71,6 +71,11 @@ impl Store {
         }
     }
 
+    /// The guest's number.
+    pub fn guest(&self) -> DomainId {
+        self.inner.guest.get()
+    }
+
     /// The guest's own directory.
     pub fn guest_path(&self) -> String {
         format!("/local/domain/{}", self.inner.guest.get())

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::*;
+use crate::hypervisor::Resumed;
 use mirage_rt::time::{Duration, sleep};
 
 /// Writes and reads in many tasks, with the device being taken apart and put together by `trouble` all the while. All that
@@ -154,6 +155,58 @@ fn a_resume_under_load() {
         assert!(rounds > 100, "{rounds} rounds");
         assert_eq!(blkback.connections(), 4);
     });
+}
+
+#[test]
+fn a_disk_follows_the_toolstack_by_itself() {
+    for resumed in [Resumed::New, Resumed::Same] {
+        let (machine, blkback) = machine(DiskFeatures::default());
+        machine.world.plan(resumed, None);
+        machine
+            .run_main(async {
+                let device = connect(&machine, Options::default()).await;
+                blkback.slow(100_000);
+                let rounds = work_under(device, async |control| {
+                    for _ in 0..5 {
+                        machine.ask("suspend");
+                        sleep(Duration::from_millis(5)).await;
+                        assert!(control.is_connected());
+                    }
+                })
+                .await;
+                assert!(rounds > 100, "{rounds} rounds");
+            })
+            .expect("nobody asks for the end");
+        assert_eq!(machine.world.suspensions(), 5);
+        assert_eq!(blkback.connections(), if resumed == Resumed::New { 6 } else { 1 });
+        assert!(blkback.refused().is_empty(), "{:?}", blkback.refused());
+        assert_eq!(machine.attachment.grants().quarantined(), 0);
+    }
+}
+
+#[test]
+fn a_suspension_at_any_turn_of_the_start_of_a_disk_is_survived() {
+    for turns in 0..60 {
+        let (machine, _blkback) = machine(DiskFeatures::default());
+        machine
+            .run_main(async {
+                let store = machine.store.clone();
+                let asked = spawn(async move {
+                    // 64 of them are one look at the events.
+                    for _ in 0..turns * 32 {
+                        mirage_rt::runtime::yield_now().await;
+                    }
+                    store.write_for_guest(&format!("{}/control/shutdown", store.guest_path()), "suspend");
+                });
+                let device = connect(&machine, Options::default()).await;
+                asked.await.expect("not aborted");
+                assert_eq!(write(&device, 0, 1, turns, true).await, Ok(()));
+                sleep(Duration::from_millis(20)).await;
+                assert!(device.control().is_connected(), "after {turns} turns");
+            })
+            .expect("nobody asks for the end");
+        assert_eq!(machine.world.suspensions(), 1, "after {turns} turns");
+    }
 }
 
 #[test]
