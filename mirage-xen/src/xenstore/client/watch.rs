@@ -120,10 +120,13 @@ impl Xenstore {
 impl Connection {
     /// Sets all watches again, on a new connection.
     pub(super) fn watch_all_again(&self) {
-        let payload = |entry: &Entry| [entry.path.as_bytes(), b"\0", &token_text(entry.token), b"\0"].concat();
-        let again: Vec<_> = self.watches.borrow().entries.iter().map(payload).collect();
         self.hold(true);
-        for payload in again {
+        // While requests are held back, nothing comes in that would change the watches.
+        for entry in &self.watches.borrow().entries {
+            let mut payload = entry.path.clone().into_bytes();
+            payload.push(0);
+            payload.extend_from_slice(&token_text(entry.token));
+            payload.push(0);
             self.submit(Operation::Watch, 0, &payload, None);
         }
         self.hold(false);
