@@ -89,7 +89,7 @@ fn ours(bench: &Bench, image: &Path, load: &Load) -> Result<Rate> {
 
 fn linux(bench: &Bench, load: &Load) -> Result<Rate> {
     // Long enough for the rate, and for a shell that starts slowly.
-    let seconds = (bench.settle + bench.window + Duration::from_millis(1300)).as_secs();
+    let seconds = (bench.settle + bench.window + Duration::from_millis(2300)).as_secs();
     let script = format!("disk-load /dev/xvda {} {} {} {seconds}", load.operation, load.bytes, load.depth);
     let lab = bench.lab.clone();
     let running = thread::spawn(move || lab.linux_run(LINUX, &script, LONG));

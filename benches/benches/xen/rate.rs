@@ -1,11 +1,15 @@
 //! Rates: two samples of dom0's counters while a load goes on.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use mirage_bench::figures::Samples;
 use mirage_lab::{Domain, Sample};
 
-use crate::{Bench, Result};
+use crate::{Bench, LONG, Result};
+
+/// How far the first counter has come, in bytes or sectors, when a load has begun.
+const BEGUN: u64 = 1000;
 
 /// What happened between two samples.
 pub struct Rate {
@@ -26,6 +30,15 @@ pub fn measure(
     count: impl Fn(&Sample, usize) -> u64,
 ) -> Result<Rate> {
     let names: Vec<&str> = files.iter().map(String::as_str).collect();
+    // Until the load has begun: its programs start slowly on a busy machine.
+    let idle = count(&bench.lab.sample(&names)?, 0);
+    let deadline = Instant::now() + LONG;
+    while count(&bench.lab.sample(&names)?, 0).saturating_sub(idle) < BEGUN {
+        if Instant::now() > deadline {
+            return Err(format!("no load came to domain {}:\n{}", domain.number(), domain.console().text()).into());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
     thread::sleep(bench.settle);
     let before = bench.lab.sample(&names)?;
     thread::sleep(bench.window);
