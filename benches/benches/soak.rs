@@ -4,6 +4,7 @@
 //! `cargo bench -p mirage-bench --bench soak`, with names of sections after `--` for those alone, and `--quick` for the short
 //! form that `cargo test` runs too. Sections that need no lab come first.
 
+use std::fmt;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -23,6 +24,18 @@ struct Row {
     what: &'static str,
     outcome: Outcome,
     seconds: u64,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Row { name, what, outcome, seconds } = self;
+        let (verdict, found) = match outcome {
+            Ok(found) => ("held", found.clone()),
+            Err(error) => ("FAILED", error.to_string()),
+        };
+        let found = found.replace('\n', "\n             ");
+        write!(f, "  {name:10} {verdict:6} {seconds:5} s  {what}\n             {found}")
+    }
 }
 
 fn main() -> ExitCode {
@@ -63,21 +76,15 @@ fn row(name: &'static str, what: &'static str, run: impl FnOnce() -> Outcome) ->
     eprintln!("{name}: {what} …");
     let started = Instant::now();
     let outcome = run();
-    Row { name, what, outcome, seconds: started.elapsed().as_secs() }
+    let row = Row { name, what, outcome, seconds: started.elapsed().as_secs() };
+    // A long run may be cut: what is known by then is to be seen.
+    eprintln!("{row}");
+    row
 }
 
 fn table(rows: &[Row]) -> ExitCode {
     println!("\nsoak");
-    for Row { name, what, outcome, seconds } in rows {
-        let (verdict, found) = match outcome {
-            Ok(found) => ("held", found.clone()),
-            Err(error) => ("FAILED", error.to_string()),
-        };
-        println!(
-            "  {name:10} {verdict:6} {seconds:5} s  {what}\n             {}",
-            found.replace('\n', "\n             ")
-        );
-    }
+    rows.iter().for_each(|row| println!("{row}"));
     println!();
     for Row { name, outcome, .. } in rows {
         // As figures have it: the value is the number of sections that failed, the goal is none.
