@@ -12,11 +12,11 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
 
 use crate::grants::Grant;
 use crate::hypervisor::PAGE_SIZE;
-use crate::shared::{SharedBytes, SharedPage};
+use crate::shared::{SharedBytes, SharedPage, fence};
 use crate::untrusted::Untrusted;
 
 /// Offsets of the shared indices (`struct sring`).

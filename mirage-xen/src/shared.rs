@@ -14,11 +14,19 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
 use mirage_rt::page::{Page, PageBytes, PagePool};
 
 use crate::hypervisor::PAGE_SIZE;
+
+#[cfg(not(loom))]
+mod access;
+#[cfg(loom)]
+#[path = "shared/access_loom.rs"]
+pub mod access;
+
+pub(crate) use access::fence;
 
 /// A view of shared memory. Copying it copies the view.
 ///
@@ -69,24 +77,26 @@ impl<'a> SharedBytes<'a> {
     pub fn read_u8(&self, offset: usize) -> u8 {
         let address = self.at::<u8>(offset, 1);
         // SAFETY: `at` checked the bounds; the view's constructor promised mapped memory.
-        unsafe { address.read_volatile() }
+        unsafe { access::read_u8(address) }
     }
 
     /// Writes a byte.
     pub fn write_u8(&self, offset: usize, value: u8) {
         let address = self.at::<u8>(offset, 1);
         // SAFETY: as in `read_u8`.
-        unsafe { address.write_volatile(value) }
+        unsafe { access::write_u8(address, value) }
     }
 
     /// Reads a 16-bit number in one access.
     pub fn load_u16(&self, offset: usize, order: Ordering) -> u16 {
-        self.atomic_u16(offset).load(order)
+        // SAFETY: `at` checked bounds and alignment.
+        unsafe { access::load_u16(self.at(offset, 2), order) }
     }
 
     /// Writes a 16-bit number in one access.
     pub fn store_u16(&self, offset: usize, value: u16, order: Ordering) {
-        self.atomic_u16(offset).store(value, order);
+        // SAFETY: as in `load_u16`.
+        unsafe { access::store_u16(self.at(offset, 2), value, order) }
     }
 
     /// Replaces the 16-bit number `current` by `new` in one step; the number found when it was another one.
@@ -95,17 +105,22 @@ impl<'a> SharedBytes<'a> {
     ///
     /// The value that was there instead of `current`; nothing is written then.
     pub fn compare_exchange_u16(&self, offset: usize, current: u16, new: u16) -> Result<u16, u16> {
-        self.atomic_u16(offset).compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
+        // SAFETY: as in `load_u16`.
+        unsafe { access::compare_exchange_u16(self.at(offset, 2), current, new) }
     }
 
     /// Reads a 32-bit number in one access.
     pub fn load_u32(&self, offset: usize, order: Ordering) -> u32 {
-        self.atomic_u32(offset).load(order)
+        // SAFETY: `at` checked bounds and alignment.
+        let value = unsafe { access::load_u32(self.at(offset, 4), order) };
+        self.was_read(offset, 4);
+        value
     }
 
     /// Writes a 32-bit number in one access.
     pub fn store_u32(&self, offset: usize, value: u32, order: Ordering) {
-        self.atomic_u32(offset).store(value, order);
+        // SAFETY: as in `load_u32`.
+        unsafe { access::store_u32(self.at(offset, 4), value, order) }
     }
 
     /// Copies `N` bytes, a multiple of 4 at a multiple of 4, out of the memory; each byte is read exactly once.
@@ -115,8 +130,9 @@ impl<'a> SharedBytes<'a> {
         let address = self.at::<u32>(offset, N);
         for (index, word) in copy.chunks_exact_mut(4).enumerate() {
             // SAFETY: `at` checked the bounds and the alignment of all N bytes.
-            let value = unsafe { address.add(index).read_volatile() };
+            let value = unsafe { access::read_u32(address.add(index)) };
             word.copy_from_slice(&value.to_ne_bytes());
+            self.was_read(offset + 4 * index, 4);
         }
         copy
     }
@@ -127,7 +143,7 @@ impl<'a> SharedBytes<'a> {
         let address = self.at::<u32>(offset, N);
         for (index, word) in bytes.as_chunks::<4>().0.iter().enumerate() {
             // SAFETY: as in `read_words`.
-            unsafe { address.add(index).write_volatile(u32::from_ne_bytes(*word)) };
+            unsafe { access::write_u32(address.add(index), u32::from_ne_bytes(*word)) };
         }
     }
 
@@ -136,7 +152,7 @@ impl<'a> SharedBytes<'a> {
         let address = self.at::<u8>(offset, buffer.len());
         for (index, byte) in buffer.iter_mut().enumerate() {
             // SAFETY: `at` checked the bounds of all bytes.
-            *byte = unsafe { address.add(index).read_volatile() };
+            *byte = unsafe { access::read_u8(address.add(index)) };
         }
     }
 
@@ -145,7 +161,7 @@ impl<'a> SharedBytes<'a> {
         let address = self.at::<u8>(offset, bytes.len());
         for (index, byte) in bytes.iter().enumerate() {
             // SAFETY: `at` checked the bounds of all bytes.
-            unsafe { address.add(index).write_volatile(*byte) };
+            unsafe { access::write_u8(address.add(index), *byte) };
         }
     }
 
@@ -169,6 +185,10 @@ impl<'a> SharedBytes<'a> {
 
     /// Sets all bytes to zero.
     pub fn clear(&self) {
+        // Under loom all memory is clear at the start, and thousands of atomics would be made here.
+        if cfg!(loom) {
+            return;
+        }
         let words = self.length / 4;
         for word in 0..words {
             self.write_words(word * 4, &[0; 4]);
@@ -178,16 +198,13 @@ impl<'a> SharedBytes<'a> {
         }
     }
 
-    fn atomic_u16(&self, offset: usize) -> &AtomicU16 {
-        let address = self.at::<u16>(offset, 2);
-        // SAFETY: `at` checked bounds and alignment. A reference to an atomic may point to memory that changes.
-        unsafe { AtomicU16::from_ptr(address.as_ptr()) }
-    }
-
-    fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
-        let address = self.at::<u32>(offset, 4);
-        // SAFETY: as in `atomic_u16`.
-        unsafe { AtomicU32::from_ptr(address.as_ptr()) }
+    /// In the model, memory can change right after it was read.
+    #[inline]
+    fn was_read(&self, _offset: usize, _length: usize) {
+        #[cfg(feature = "test-utils")]
+        if let Some(value) = crate::model::restless::after_read(self.address() as usize + _offset, _length) {
+            self.store_u32(_offset, value, Ordering::Relaxed);
+        }
     }
 
     /// The address of `length` bytes at `offset`, aligned for `T`.

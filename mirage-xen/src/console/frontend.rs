@@ -206,6 +206,11 @@ impl fmt::Debug for ConsoleFrontend {
 }
 
 impl ConsoleFrontend {
+    /// Why the console was given up, if it was.
+    pub fn broken(&self) -> Option<Broken> {
+        self.device.broken.get()
+    }
+
     /// Opens the console called `name`, with a page of `pool`. Ready when its backend is connected.
     ///
     /// # Errors

@@ -5,10 +5,10 @@
 
 use core::fmt;
 use core::mem::offset_of;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
 
 use crate::abi::xencons_interface;
-use crate::shared::SharedBytes;
+use crate::shared::{SharedBytes, fence};
 use crate::untrusted::Untrusted;
 
 /// Places of what the page has: bytes for us, bytes of ours, and the indices.

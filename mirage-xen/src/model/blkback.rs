@@ -105,6 +105,8 @@ struct Shared {
     /// The operation that it does not know after all.
     unknown: Option<u8>,
     mischief: Option<DiskMischief>,
+    /// It has done something hostile: what it finds in the ring need not make sense.
+    hostile: bool,
     order: Option<State>,
     /// The tools want the disk away.
     offline: bool,
@@ -144,6 +146,7 @@ impl Blkback {
             failures: 0,
             unknown: None,
             mischief: None,
+            hostile: false,
             order: None,
             offline: false,
             resized: false,
@@ -233,6 +236,11 @@ impl Blkback {
     pub fn provoke(&self, mischief: DiskMischief) {
         let mut shared = self.shared.borrow_mut();
         (shared.mischief, shared.kicked) = (Some(mischief), true);
+    }
+
+    /// From now on, what it finds in the guest's rings need not make sense: they are those that a hostile one before it left.
+    pub fn expect_nonsense(&self) {
+        self.shared.borrow_mut().hostile = true;
     }
 
     /// Starts to close, as a backend does that is about to go.

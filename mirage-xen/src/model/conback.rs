@@ -14,6 +14,7 @@ use super::hypervisor::{BackendPort, Mapping};
 use super::{GUEST_PATH, Service, Store, World};
 use crate::console::ring::Ring;
 use crate::hypervisor::PAGE_SIZE;
+use crate::model::restless;
 use crate::xenbus::State;
 
 /// A handle to a backend.
@@ -29,6 +30,9 @@ struct Shared {
     /// It reads nothing.
     stopped: bool,
     scribble: Option<(u16, u32)>,
+    restless: Option<u32>,
+    /// It only changes the page from now on.
+    silent: bool,
     order: Option<State>,
     connections: usize,
 }
@@ -90,6 +94,11 @@ impl Conback {
     /// Writes a number over a 32-bit word of the page, by the word's number.
     pub fn scribble(&self, word: u16, value: u32) {
         self.shared.borrow_mut().scribble = Some((word, value));
+    }
+
+    /// Reads nothing any more, and changes what the guest has read of the page, one time in so many.
+    pub fn restless(&self, one_in: u32) {
+        self.shared.borrow_mut().restless = Some(one_in);
     }
 
     /// Starts to close, as a backend does that is about to go.
@@ -184,6 +193,14 @@ impl Backend {
         if let Some((word, value)) = shared.scribble.take() {
             mapping.bytes().store_u32(usize::from(word) % (PAGE_SIZE / 4) * 4, value, Ordering::SeqCst);
             world.notify(*port);
+        }
+        if let Some(one_in) = shared.restless.take() {
+            restless::stir(mapping.bytes(), u64::from(one_in) + 777, one_in);
+            shared.silent = true;
+            world.notify(*port);
+        }
+        if shared.silent {
+            return false;
         }
         let ring = Ring::of_backend(mapping.bytes());
         let mut moved = 0;

@@ -196,6 +196,22 @@ impl World {
         self.services.borrow_mut().push(service);
     }
 
+    /// Ends all services but the first `keep`, as if their domains had died.
+    pub fn end_services(&self, keep: usize) {
+        let ended: Vec<_> = self.services.borrow_mut().drain(keep..).collect();
+        drop(ended);
+    }
+
+    /// Closes the guest's ports, but for xenstore's and the console's, behind its back.
+    pub fn lose_ports(&self) {
+        for guest in self.ports.borrow_mut().iter_mut().skip(3) {
+            if let PortState::Bound { end } = guest.state {
+                self.ends.borrow_mut()[end].guest = None;
+            }
+            *guest = GuestPort { state: PortState::Closed, pending: false };
+        }
+    }
+
     /// The backend's end of the xenstore ring.
     pub fn xenstore_end(&self) -> (SharedBytes<'static>, BackendPort) {
         self.service_end(0)

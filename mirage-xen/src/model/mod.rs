@@ -14,6 +14,7 @@ mod machine;
 mod memory;
 mod neighbour;
 mod netback;
+pub mod restless;
 mod ring;
 mod xenstored;
 

@@ -90,6 +90,8 @@ struct Shared {
     echo: bool,
     hold: bool,
     mischief: Option<Mischief>,
+    /// It has done something hostile.
+    hostile: bool,
     order: Option<State>,
     /// Nanoseconds after which it follows the frontend's state.
     delay: u64,
@@ -170,6 +172,7 @@ impl Netback {
     pub fn provoke(&self, mischief: Mischief) {
         let mut shared = self.shared.borrow_mut();
         shared.mischief = Some(mischief);
+        shared.hostile = true;
         shared.kicked = true;
     }
 
@@ -181,6 +184,11 @@ impl Netback {
     /// The groups the guest has joined; `None` when it gets what is for any.
     pub fn groups(&self) -> Option<Vec<[u8; 6]>> {
         self.shared.borrow().groups.clone()
+    }
+
+    /// From now on, what it finds in the guest's rings need not make sense: they are those that a hostile one before it left.
+    pub fn expect_nonsense(&self) {
+        self.shared.borrow_mut().hostile = true;
     }
 
     /// Starts to close, as a backend does that is about to go.
@@ -280,6 +288,7 @@ impl Backend {
             held: Vec::new(),
             kept: Vec::new(),
             scribbles: false,
+            lenient: false,
         })
     }
 
@@ -362,10 +371,18 @@ impl Service for Backend {
         let followed = self.follow(world);
         let Some(link) = &mut self.link else { return followed };
         link.hear(world);
+        link.lenient = self.shared.borrow().hostile;
+        (link.transmit.lenient, link.receive.lenient) = (link.lenient, link.lenient);
         let mut shared = self.shared.borrow_mut();
         if let Some(Mischief::Scribble { receive, word, value }) = shared.mischief {
             shared.mischief = None;
             link.scribble(receive, word, value);
+            link.notify(world, &mut shared, receive);
+            return true;
+        }
+        if let Some(Mischief::Restless { receive, one_in }) = shared.mischief {
+            shared.mischief = None;
+            link.stir(receive, one_in);
             link.notify(world, &mut shared, receive);
             return true;
         }

@@ -188,7 +188,15 @@ impl Control {
 
     /// Whether the device was given up.
     pub fn is_broken(&self) -> bool {
-        matches!(self.device.state.borrow().link, Link::Broken(..))
+        self.broken().is_some()
+    }
+
+    /// Why the device was given up, if it was.
+    pub fn broken(&self) -> Option<Broken> {
+        match self.device.state.borrow().link {
+            Link::Broken(reason, _) => Some(reason),
+            Link::Up(_) | Link::Down => None,
+        }
     }
 }
 

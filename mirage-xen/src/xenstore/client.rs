@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 pub use transaction::Transaction;
-pub use transport::{Request, Xenstore};
+pub use transport::{Broken, Request, Xenstore};
 pub use watch::{Watch, WatchEvent};
 
 use super::wire::{self, Code, Operation, Permission};

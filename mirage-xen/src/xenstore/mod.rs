@@ -5,5 +5,5 @@
 pub mod client;
 pub mod wire;
 
-pub use client::{Request, Transaction, Watch, WatchEvent, Xenstore, XenstoreError};
+pub use client::{Broken, Request, Transaction, Watch, WatchEvent, Xenstore, XenstoreError};
 pub use wire::{Access, Code, Permission};

@@ -7,6 +7,7 @@ use super::World;
 use super::link::{Link, Taken, Work};
 use crate::blkfront::wire::{Response, status};
 use crate::hypervisor::PAGE_SIZE;
+use crate::model::restless;
 use crate::ring::RingMemory;
 
 /// What a hostile backend does once.
@@ -24,6 +25,8 @@ pub enum DiskMischief {
     Status(i16),
     /// Answers a request and keeps a page of it mapped.
     InUse,
+    /// Serves the ring no more, and changes what the guest has read of it, one time in so many.
+    Restless(u32),
     /// Writes a number somewhere into the ring, and serves it no more.
     Scribble {
         /// The number of the 32-bit word in the ring's first page.
@@ -40,6 +43,12 @@ impl Link {
             self.scribbles = true;
             let page = self.ring.memory().bytes();
             page.store_u32(usize::from(word) % (PAGE_SIZE / 4) * 4, value, Ordering::SeqCst);
+            world.notify(self.end);
+            return true;
+        }
+        if let DiskMischief::Restless(one_in) = mischief {
+            self.scribbles = true;
+            restless::stir(self.ring.memory().bytes(), u64::from(one_in) + 54321, one_in);
             world.notify(self.end);
             return true;
         }

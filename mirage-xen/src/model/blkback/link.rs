@@ -56,7 +56,8 @@ impl Link {
 
     /// When the next request is to be answered.
     pub(super) fn next_due(&self) -> Option<u64> {
-        self.taken.iter().map(|taken| taken.due).min()
+        // One that only scribbles answers none.
+        self.taken.iter().filter(|_| !self.scribbles).map(|taken| taken.due).min()
     }
 
     pub(super) fn serve(&mut self, world: &Rc<World>, shared: &mut Shared) -> bool {
@@ -64,6 +65,7 @@ impl Link {
         if self.scribbles && shared.mischief.is_none() {
             return false;
         }
+        self.ring.lenient = shared.hostile;
         let mut any = false;
         if kicked {
             loop {

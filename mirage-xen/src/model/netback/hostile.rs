@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 use super::World;
 use super::link::Link;
 use crate::hypervisor::PAGE_SIZE;
+use crate::model::restless;
 use crate::netfront::wire::{Receive, ReceiveData, STATUS_ERROR, receive_flags};
 use crate::ring::slots;
 
@@ -45,6 +46,13 @@ pub enum Mischief {
         word: u16,
         /// The number.
         value: u32,
+    },
+    /// Serves neither ring any more, and changes what the guest has read of one of them, one time in so many.
+    Restless {
+        /// The receive ring, not the transmit ring.
+        receive: bool,
+        /// One in how many reads is followed by a change.
+        one_in: u32,
     },
     /// Reports an error instead of a packet, which is no breach of the protocol.
     ReceiveError,
@@ -93,6 +101,13 @@ impl Link {
             }
             _ => {}
         }
+    }
+
+    /// Changes what is read of a ring; from then on this is all the backend does.
+    pub(super) fn stir(&mut self, receive: bool, one_in: u32) {
+        self.scribbles = true;
+        let page = if receive { self.receive.memory().bytes() } else { self.transmit.memory().bytes() };
+        restless::stir(page, u64::from(one_in) + 12345, one_in);
     }
 
     /// Writes a number into a ring; from then on this is all the backend does.

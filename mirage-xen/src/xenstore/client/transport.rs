@@ -9,7 +9,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
 use core::task::{Context, Poll, Waker, ready};
 
 use mirage_rt::cell::RefCell;
@@ -19,7 +19,7 @@ use super::watch::Watches;
 use crate::attachment::AttachError;
 use crate::events::{EventChannel, EventHandler, Events};
 use crate::hypervisor::{Hypervisor, PAGE_SIZE};
-use crate::shared::SharedBytes;
+use crate::shared::{SharedBytes, fence};
 use crate::untrusted::Untrusted;
 use crate::warning::warn;
 use crate::xenstore::wire::{self, Assembler, Code, HEADER, Header, Message, Operation, PAYLOAD_MAX};
@@ -69,7 +69,7 @@ pub(super) struct Connection {
 #[derive(Default)]
 struct State {
     ring: Option<(SharedBytes<'static>, EventChannel)>,
-    lost: bool,
+    lost: Option<Broken>,
     /// xenstored was asked to connect anew and has not done so yet.
     reconnecting: bool,
     reconnections: u8,
@@ -127,7 +127,7 @@ impl Consequences {
     /// Answers all of `state`'s requests with an error.
     fn fail(&mut self, state: &mut State) {
         for request in &state.requests {
-            request.answer(Err(if state.lost { XenstoreError::Lost } else { XenstoreError::Interrupted }));
+            request.answer(Err(if state.lost.is_some() { XenstoreError::Lost } else { XenstoreError::Interrupted }));
         }
         self.answered.append(&mut state.requests);
         self.wake.append(&mut state.waiting_for_room);
@@ -149,7 +149,36 @@ impl Consequences {
     }
 }
 
+/// How xenstored has broken the protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Broken {
+    /// The indices of the request ring are more than a ring apart.
+    RequestIndices,
+    /// The indices of the response ring are more than a ring apart.
+    ResponseIndices,
+    /// A message was longer than the protocol allows.
+    LongMessage,
+    /// xenstored says itself that there was an error.
+    Reported,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RequestIndices => "the indices of the request ring are more than a ring apart",
+            Self::ResponseIndices => "the indices of the response ring are more than a ring apart",
+            Self::LongMessage => "xenstored sent a message longer than the protocol allows",
+            Self::Reported => "xenstored says that there was an error",
+        })
+    }
+}
+
 impl Xenstore {
+    /// Why the connection was given up, if it was. It is made anew with the attachment.
+    pub fn broken(&self) -> Option<Broken> {
+        self.connection.state.borrow().lost
+    }
+
     /// A client without a connection yet; [`attach`](Self::attach) makes it.
     pub(crate) fn new() -> Self {
         let connection = Connection {
@@ -241,7 +270,7 @@ impl Xenstore {
 
 impl fmt::Debug for Xenstore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.connection.state.borrow().lost {
+        f.write_str(if self.connection.state.borrow().lost.is_some() {
             "lost xenstore connection"
         } else {
             "xenstore connection"
@@ -253,7 +282,7 @@ impl Connection {
     /// Ready when the queue has room for another message.
     fn poll_room(&self, context: &mut Context<'_>) -> Poll<Result<(), XenstoreError>> {
         let mut state = self.state.borrow_mut();
-        if state.lost {
+        if state.lost.is_some() {
             return Poll::Ready(Err(XenstoreError::Lost));
         }
         if !state.quiet && state.queue.len() <= QUEUE - HEADER - PAYLOAD_MAX {
@@ -277,7 +306,7 @@ impl Connection {
         let request =
             Pending { number, operation, session, answer: Cell::default(), waker: Cell::default(), unclaimed };
         let request = Rc::new(request);
-        if state.lost {
+        if state.lost.is_some() {
             request.answer(Err(XenstoreError::Lost));
         } else {
             let header =
@@ -309,17 +338,17 @@ impl Connection {
         let mut consequences = Consequences::default();
         let mut state = self.state.borrow_mut();
         let mut any = false;
-        while !(state.lost || state.held) {
+        while !(state.lost.is_some() || state.held) {
             match self.exchange(&mut state, &mut consequences) {
                 Ok(false) => break,
                 Ok(true) => any = true,
                 Err(reason) => {
-                    any = self.reconnect(&mut state);
+                    any = self.reconnect(&mut state, reason);
                     let what = if any { "made anew" } else { "given up" };
                     warn(format_args!("xenstore: the connection is {what}: {reason}"));
                     state.queue.clear();
                     consequences.fail(&mut state);
-                    if state.lost {
+                    if state.lost.is_some() {
                         self.watches.borrow_mut().lose(&mut consequences.wake);
                     }
                 }
@@ -338,7 +367,7 @@ impl Connection {
     }
 
     /// Asks xenstored to connect anew. When it can't do that, or had to too often, the connection is lost.
-    fn reconnect(&self, state: &mut State) -> bool {
+    fn reconnect(&self, state: &mut State, reason: Broken) -> bool {
         if let Some((page, _)) = &state.ring
             && page.load_u32(SERVER_FEATURES, Ordering::Relaxed) & CAN_RECONNECT != 0
             && state.reconnections < RECONNECTIONS
@@ -349,13 +378,13 @@ impl Connection {
             state.incoming = Assembler::default();
             self.session.set(self.session.get() + 1);
         } else {
-            state.lost = true;
+            state.lost = Some(reason);
         }
         state.reconnecting
     }
 
     /// Writes what fits into the ring and reads what is there; whether there was anything.
-    fn exchange(&self, state: &mut State, consequences: &mut Consequences) -> Result<bool, &'static str> {
+    fn exchange(&self, state: &mut State, consequences: &mut Consequences) -> Result<bool, Broken> {
         // Between a resume and the new connection, the old one must not be touched.
         let Some((page, channel)) = &state.ring else { return Ok(false) };
         if !channel.is_current() {
@@ -370,13 +399,13 @@ impl Connection {
             consequences.watch = true;
         }
         if page.load_u32(ERROR, Ordering::Relaxed) != 0 {
-            return Err("xenstored says that there was an error");
+            return Err(Broken::Reported);
         }
         // Our own indices stand in the page as well. xenstored has no reason to write them; if it does, the checks hold.
         let consumer = page.load_u32(REQUEST_CONSUMER, Ordering::Acquire);
         let mut producer = page.load_u32(REQUEST_PRODUCER, Ordering::Relaxed);
         let waiting = Untrusted::new(producer.wrapping_sub(consumer)).at_most(RING);
-        let room = RING - waiting.ok_or("the indices of the request ring are more than a ring apart")?;
+        let room = RING - waiting.ok_or(Broken::RequestIndices)?;
         let written = state.queue.len().min(room as usize);
         for byte in state.queue.drain(..written) {
             page.write_u8(REQUESTS + (producer % RING) as usize, byte);
@@ -387,12 +416,12 @@ impl Connection {
         let producer = page.load_u32(RESPONSE_PRODUCER, Ordering::Acquire);
         let mut consumer = page.load_u32(RESPONSE_CONSUMER, Ordering::Relaxed);
         let count = Untrusted::new(producer.wrapping_sub(consumer)).at_most(RING);
-        let count = count.ok_or("the indices of the response ring are more than a ring apart")?;
+        let count = count.ok_or(Broken::ResponseIndices)?;
         for _ in 0..count {
             let byte = page.read_u8(RESPONSES + (consumer % RING) as usize);
             consumer = consumer.wrapping_add(1);
             let message = state.incoming.feed(&mut &[byte][..]);
-            if let Some(message) = message.map_err(|_| "xenstored sent a message longer than the protocol allows")? {
+            if let Some(message) = message.map_err(|_| Broken::LongMessage)? {
                 self.deliver(state, message, consequences);
             }
         }
