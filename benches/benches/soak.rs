@@ -8,7 +8,7 @@ use std::fmt;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use mirage_bench::words;
+use mirage_bench::{nonsense, words};
 use mirage_lab::Lab;
 use mirage_tests::image;
 use mirage_tests::soak::{Length, Outcome, SECTIONS, Section, Soak};
@@ -16,7 +16,10 @@ use mirage_tests::soak::{Length, Outcome, SECTIONS, Section, Soak};
 /// A section that needs no lab: its name, what is done in it, and the function that does it (in its short form, if so).
 type OnTheHost = (&'static str, &'static str, fn(bool) -> Outcome);
 
-const ON_THE_HOST: &[OnTheHost] = &[];
+const ON_THE_HOST: &[OnTheHost] = &[
+    ("hostile", "drivers against hostile backends", nonsense::hostile),
+    ("parsers", "parsers of foreign data with changed inputs", nonsense::parsers),
+];
 
 /// One line of the table at the end.
 struct Row {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod figures;
+pub mod nonsense;
 
 use std::path::PathBuf;
 

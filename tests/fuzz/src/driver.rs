@@ -1,5 +1,6 @@
 //! Runs of a target: over its corpus, and over what comes of that by changes at random.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,20 +29,30 @@ pub fn corpus(target: &Target) -> io::Result<Vec<Vec<u8>>> {
     paths.iter().map(fs::read).collect()
 }
 
-/// Runs a target with one input. If it panics, the input is in the file `crash-NAME` of the current folder.
-pub fn run(target: &Target, input: &[u8]) {
-    struct Keep<'a>(&'a Target, &'a [u8]);
-    impl Drop for Keep<'_> {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                let path = format!("crash-{}", self.0.name);
-                eprintln!("the input is in {path}: {:?}", fs::write(&path, self.1));
+thread_local! {
+    static CURRENT: RefCell<Option<(&'static str, Vec<u8>)>> = const { RefCell::new(None) };
+}
+
+/// From now on, a panic leaves the input that caused it in the file `crash-NAME` of the current folder.
+pub fn keep_inputs_of_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        if let Ok(Some((name, input))) = CURRENT.try_with(RefCell::take) {
+            let path = format!("crash-{name}");
+            match fs::write(&path, input) {
+                Ok(()) => eprintln!("the input is in {path}"),
+                Err(error) => eprintln!("the input can't be written to {path}: {error}"),
             }
         }
-    }
-    let keep = Keep(target, input);
+    }));
+}
+
+/// Runs a target with one input.
+pub fn run(target: &Target, input: &[u8]) {
+    CURRENT.set(Some((target.name, input.to_vec())));
     (target.run)(input);
-    drop(keep);
+    CURRENT.set(None);
 }
 
 /// Runs a target with changed inputs for so long; how many there were.
