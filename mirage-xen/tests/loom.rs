@@ -91,7 +91,10 @@ impl Protocol for Numbers {
     }
 }
 
+/// Runs `test` in every order that has at most so many preemptions. One test at a time: they share their memory's addresses.
 fn check(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(test);
