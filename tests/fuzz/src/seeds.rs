@@ -261,6 +261,7 @@ fn manifest() -> Vec<Vec<u8>> {
         name: "site".into(),
         version: "0.1.0".into(),
         memory_mib: 16,
+        memory_max_mib: Some(64),
         networks: vec![ManifestNetwork { name: "service".into(), key_prefix: "service-".into() }],
         blocks: vec![ManifestBlock { name: "data".into(), key_prefix: String::new() }],
         consoles: vec!["control".into()],
