@@ -82,6 +82,12 @@ fn devices(config: &Config, package_dir: &Path, mistakes: &mut Vec<Diagnostic>) 
                 }
                 devices.push(Device::FirstConsole { name });
             }
+            DeviceKind::Hotplug => {
+                if devices.iter().any(|device| matches!(device, Device::Hotplug { .. })) {
+                    mistakes.push(Diagnostic::SecondHotplug(name.clone()));
+                }
+                devices.push(Device::Hotplug { name });
+            }
             DeviceKind::Folder(path) => match folder::read(&name, &package_dir.join(path), Limits::DEFAULT) {
                 Ok(folder) => devices.push(Device::Folder { name, folder }),
                 Err(found) => mistakes.extend(found),

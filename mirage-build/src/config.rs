@@ -35,6 +35,7 @@ pub(crate) enum DeviceKind {
     Block,
     Console,
     FirstConsole,
+    Hotplug,
     Folder(PathBuf),
 }
 
@@ -104,6 +105,15 @@ impl Config {
     /// On Xen it is what `xl console` opens, on Unix standard input and output.
     pub fn first_console(mut self, name: impl Into<String>) -> Self {
         self.devices.push(DeviceDeclaration { name: name.into(), kind: DeviceKind::FirstConsole });
+        self
+    }
+
+    /// Devices that come and go while the program runs: `mirage_rt::hotplug::DeviceEvents` in `Devices`, a stream of networks
+    /// and disks that are not declared, each of which can be opened. An image has the code of both then.
+    ///
+    /// On Xen they are what `xl network-attach`, `xl block-attach` and their opposites do. On Unix nothing ever comes.
+    pub fn hotplug(mut self, name: impl Into<String>) -> Self {
+        self.devices.push(DeviceDeclaration { name: name.into(), kind: DeviceKind::Hotplug });
         self
     }
 

@@ -85,6 +85,10 @@ fn devices(out: &mut String, model: &Model) {
                 line(out, &format!("    /// The first console, as `{name}`: what `xl console` opens on Xen."));
                 line(out, &format!("    pub {name}: ::mirage_rt::console::Console,"));
             }
+            Device::Hotplug { name } => {
+                line(out, &format!("    /// Devices that come and go, as `{name}`: nothing ever does on Unix."));
+                line(out, &format!("    pub {name}: ::mirage_rt::hotplug::DeviceEvents,"));
+            }
             Device::Folder { name, folder } => {
                 line(
                     out,
@@ -270,6 +274,10 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
                 uses_boot = true;
                 line(out, &format!("                {name}: boot.first_console({name:?})?,"));
             }
+            Device::Hotplug { name } => {
+                uses_boot = true;
+                line(out, &format!("                {name}: boot.hotplug({name:?})?,"));
+            }
             Device::Folder { name, .. } => {
                 let source = folder_static(name);
                 line(out, &format!("                {name}: ::mirage_rt::kv::Embedded::new({source}),"));
@@ -288,13 +296,14 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
     let blocks = if model.blocks().next().is_some() { ", blocks" } else { "" };
     let consoles = if model.consoles().next().is_some() { ", consoles" } else { "" };
     let first_console = if model.has_first_console() { ", first_console" } else { "" };
+    let hotplug = if model.has_hotplug() { ", hotplug" } else { "" };
     let balloon = if balloon { ", balloon" } else { "" };
     let watchdog = match (platform, model.watchdog) {
         (Platform::Xen | Platform::XenByFeature, Some(seconds)) => format!(", watchdog({seconds})"),
         _ => String::new(),
     };
     let random = if model.random && platform != Platform::Unix { ", random" } else { "" };
-    let kinds = format!("{networks}{blocks}{consoles}{first_console}{balloon}{watchdog}{random}");
+    let kinds = format!("{networks}{blocks}{consoles}{first_console}{hotplug}{balloon}{watchdog}{random}");
     line(out, &format!("        ::{}::entry!(&UNIKERNEL, __mirage_start{kinds});", platform.crate_name()));
     line(out, "    };");
     line(out, "}");

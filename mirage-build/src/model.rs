@@ -29,6 +29,7 @@ pub(crate) enum Device {
     Block(Attached),
     Console { name: String },
     FirstConsole { name: String },
+    Hotplug { name: String },
     Folder { name: String, folder: Folder },
 }
 
@@ -68,6 +69,10 @@ impl Model {
     /// The names of the consoles besides the first one.
     pub(crate) fn consoles(&self) -> impl Iterator<Item = &str> {
         consoles(&self.devices)
+    }
+
+    pub(crate) fn has_hotplug(&self) -> bool {
+        self.devices.iter().any(|device| matches!(device, Device::Hotplug { .. }))
     }
 
     pub(crate) fn has_first_console(&self) -> bool {

@@ -178,7 +178,11 @@ fn watch(config: &Config, environment: &Environment) -> Vec<String> {
     let mut paths = vec![environment.package_dir.join("Cargo.toml")];
     paths.extend(config.devices.iter().filter_map(|device| match &device.kind {
         DeviceKind::Folder(folder) => Some(environment.package_dir.join(folder)),
-        DeviceKind::Network | DeviceKind::Block | DeviceKind::Console | DeviceKind::FirstConsole => None,
+        DeviceKind::Network
+        | DeviceKind::Block
+        | DeviceKind::Console
+        | DeviceKind::FirstConsole
+        | DeviceKind::Hotplug => None,
     }));
     // The scripts' version is a question to the scripts.
     let is_script = |path: &&PathBuf| path.components().any(|component| component.as_os_str() == ".cargo");

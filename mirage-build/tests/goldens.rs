@@ -59,6 +59,11 @@ fn consoles() {
 }
 
 #[test]
+fn devices_that_come_and_go() {
+    check("hotplug.txt", &Config::new().block("data").hotplug("plugged").unix().xen(), &xen(&fixture("site")));
+}
+
+#[test]
 fn nothing_at_all() {
     check("nothing.txt", &Config::new().unix(), &unix(&fixture("site")));
 }

@@ -120,6 +120,16 @@ fn watchdogs() {
 }
 
 #[test]
+fn two_streams_of_devices_that_come_and_go() {
+    assert_eq!(
+        found(base().hotplug("plugged").hotplug("more")),
+        [
+            "there is one stream of devices that come and go, and `more` is another: remove one `.hotplug(..)` from build.rs"
+        ]
+    );
+}
+
+#[test]
 fn names_of_keys() {
     for name in ["", "a_b", "A", "1a", "-a", "a-", "a--b", "--a", "ä", "match", "a=b", "a b"] {
         assert_eq!(

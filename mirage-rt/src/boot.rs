@@ -14,6 +14,7 @@ use core::task::Poll;
 use crate::block::Block;
 use crate::console::{Console, install_logger, print_on};
 use crate::error::{Error, Result};
+use crate::hotplug::DeviceEvents;
 use crate::keys::{FromValue, Help, KeySpec, Parsed, Values, parse};
 use crate::net::Network;
 use crate::runtime::Runtime;
@@ -112,6 +113,12 @@ pub trait ConsoleConnector {
     fn console<'a>(&'a self, spec: &'static ConsoleSpec, values: &'a Values) -> Connecting<'a, Console>;
 }
 
+/// A platform's way to devices that come and go.
+pub trait HotplugConnector {
+    /// The events of all devices but those that `unikernel` declares.
+    fn hotplug(&self, unikernel: &'static Unikernel) -> DeviceEvents;
+}
+
 /// A platform's ways to its devices, one for each kind. A kind that the program does not declare needs none; then an image
 /// has no code for it.
 #[derive(Clone, Default)]
@@ -124,6 +131,8 @@ pub struct Connectors {
     pub consoles: Option<Rc<dyn ConsoleConnector>>,
     /// The first console.
     pub first_console: Option<Rc<dyn ConsoleDevice>>,
+    /// To devices that come and go.
+    pub hotplug: Option<Rc<dyn HotplugConnector>>,
 }
 
 /// The application's main, under way.
@@ -198,6 +207,16 @@ impl Boot {
     /// [`NoSuchKey`] when the platform gave none: the glue and the program's description do not match.
     pub fn first_console(&self, name: &'static str) -> Result<Console, NoSuchKey> {
         self.connectors.first_console.clone().map(Console::new).ok_or(NoSuchKey { name })
+    }
+
+    /// The devices that come and go, declared as `name`.
+    ///
+    /// # Errors
+    ///
+    /// As [`first_console`](Boot::first_console).
+    pub fn hotplug(&self, name: &'static str) -> Result<DeviceEvents, NoSuchKey> {
+        let connector = self.connectors.hotplug.as_ref().ok_or(NoSuchKey { name })?;
+        Ok(connector.hotplug(self.unikernel))
     }
 }
 

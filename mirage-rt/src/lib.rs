@@ -30,6 +30,7 @@ pub mod cell;
 pub mod console;
 mod deadlines;
 mod error;
+pub mod hotplug;
 pub mod keys;
 pub mod kv;
 pub mod memory;

@@ -26,6 +26,7 @@ pub mod cpu;
 pub mod entropy;
 pub mod events;
 pub mod grants;
+pub mod hotplug;
 #[allow(unsafe_code)]
 pub mod hypercall;
 #[allow(unsafe_code)]

@@ -45,6 +45,8 @@ pub enum Diagnostic {
     SecondFirstConsole(String),
     /// A watchdog that no domain can feed, or that nobody would wait for.
     Watchdog(u32),
+    /// The devices that come and go are declared once more, under this name.
+    SecondHotplug(String),
     /// Less memory than any image needs, MiB.
     MemoryTooSmall {
         /// What was declared.
@@ -136,6 +138,11 @@ impl fmt::Display for Diagnostic {
                 f,
                 "there is one first console, and `{name}` is another: remove it from build.rs, or make it a further console \
                  with `.console({name:?})`"
+            ),
+            Diagnostic::SecondHotplug(name) => write!(
+                f,
+                "there is one stream of devices that come and go, and `{name}` is another: remove one `.hotplug(..)` from \
+                 build.rs"
             ),
             Diagnostic::MemoryTooSmall { declared, least } => write!(
                 f,

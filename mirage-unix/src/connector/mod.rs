@@ -6,7 +6,8 @@ mod network;
 
 use std::rc::Rc;
 
-use mirage_rt::boot::Connectors;
+use mirage_rt::boot::{Connectors, HotplugConnector, Unikernel};
+use mirage_rt::hotplug::DeviceEvents;
 
 use crate::UnixPlatform;
 use crate::console::Stdio;
@@ -18,5 +19,15 @@ pub(crate) fn connectors(platform: &Rc<UnixPlatform>) -> Connectors {
         blocks: Some(Rc::new(block::Blocks)),
         consoles: Some(Rc::new(console::Consoles::new(platform))),
         first_console: Some(Rc::new(Stdio::default())),
+        hotplug: Some(Rc::new(NoHotplug)),
+    }
+}
+
+/// A process has the devices that it was started with.
+struct NoHotplug;
+
+impl HotplugConnector for NoHotplug {
+    fn hotplug(&self, _: &'static Unikernel) -> DeviceEvents {
+        DeviceEvents::none()
     }
 }

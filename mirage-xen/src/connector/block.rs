@@ -22,6 +22,11 @@ const IO_PAGES: usize = 1024;
 const FIRST: u32 = 51712;
 const STEP: u32 = 16;
 
+/// The device number of a declared disk.
+pub(super) fn disk_number(spec: &BlockSpec) -> u32 {
+    FIRST + STEP * u32::from(spec.index)
+}
+
 /// The way to the disks that a program declares. A program without any is linked without this.
 pub fn blocks(attachment: &Attachment, connectors: &mut Connectors) {
     connectors.blocks = Some(Rc::new(Blocks { attachment: attachment.clone() }));
@@ -37,8 +42,7 @@ impl Blocks {
         let memory = Memory::machine().ok_or(Reason::NoMachine)?;
         let pool = memory.io_pool((memory.free_frames() / IO_SHARE).min(IO_PAGES));
         let options = blkfront::Options::default();
-        let number = FIRST + STEP * u32::from(spec.index);
-        match Blkfront::connect(&self.attachment, number, pool, options).await {
+        match Blkfront::connect(&self.attachment, disk_number(spec), pool, options).await {
             Ok(device) => Ok(Block::new(Rc::new(device))),
             Err(blkfront::ConnectError::Xenbus(XenbusError::Missing { .. })) => Err(Reason::Missing),
             Err(error) => Err(Reason::Device(error)),

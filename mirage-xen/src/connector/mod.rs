@@ -5,6 +5,7 @@
 
 mod block;
 mod console;
+mod hotplug;
 mod network;
 mod watchdog;
 
@@ -12,5 +13,6 @@ pub use crate::balloon::connect as balloon;
 pub use crate::entropy::connect as random;
 pub use block::blocks;
 pub use console::{consoles, first_console};
+pub use hotplug::hotplug;
 pub use network::networks;
 pub use watchdog::watchdog;

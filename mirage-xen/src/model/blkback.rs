@@ -377,7 +377,7 @@ impl Backend {
     fn follow(&mut self, world: &Rc<World>) -> bool {
         let order = self.shared.borrow_mut().order.take();
         match order {
-            Some(State::Closing) if self.state == State::Connected => {
+            Some(State::Closing) if matches!(self.state, State::InitWait | State::Connected) => {
                 self.set_state(State::Closing);
                 return true;
             }
