@@ -1,7 +1,10 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
+use std::collections::VecDeque;
 
-use super::ring::{Broken, OUTPUT_SIZE, Ring};
+use proptest::prelude::*;
+
+use super::ring::{Broken, INPUT_SIZE, OUTPUT_SIZE, Ring};
 use super::*;
 use crate::model::Machine;
 use crate::shared::SharedBytes;
@@ -215,4 +218,35 @@ fn input_is_a_stream() {
         assert_eq!(total, (0..200).sum::<usize>());
         assert_eq!(typist.await, Ok(expected));
     });
+}
+
+proptest! {
+    /// Bytes both ways, in pieces of any size, from indices that wrap around: what comes out is what went in, and as much
+    /// goes in as has room.
+    #[test]
+    fn rings_are_queues_of_bytes(pieces in prop::collection::vec((any::<bool>(), any::<bool>(), 0..3000_usize), 1..80)) {
+        let page = page();
+        Ring::new(page).start_at(0xFFFF_FFF0);
+        let (guest, backend) = (Ring::new(page), Ring::of_backend(page));
+        let mut queues = [VecDeque::new(), VecDeque::new()];
+        let mut number = 0_u8;
+        for (to_guest, put, length) in pieces {
+            let (sender, receiver) = if to_guest { (&backend, &guest) } else { (&guest, &backend) };
+            let queue = &mut queues[usize::from(to_guest)];
+            let size = if to_guest { INPUT_SIZE } else { OUTPUT_SIZE };
+            if put {
+                let bytes: Vec<u8> = (0..length).map(|index| number.wrapping_add(index as u8)).collect();
+                let count = sender.put(&bytes).unwrap();
+                prop_assert_eq!(count, length.min(size - queue.len()));
+                queue.extend(&bytes[..count]);
+                number = number.wrapping_add(count as u8);
+            } else {
+                let mut buffer = vec![0; length];
+                let count = receiver.take(&mut buffer).unwrap();
+                prop_assert_eq!(count, length.min(queue.len()));
+                prop_assert_eq!(&buffer[..count], queue.drain(..count).collect::<Vec<u8>>());
+            }
+            prop_assert_eq!(sender.room(), Ok(size - queue.len()));
+        }
+    }
 }

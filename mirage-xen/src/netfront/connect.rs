@@ -109,12 +109,12 @@ impl Setup {
             _handlers: handlers,
         };
         let max_length = usize::from(info.mtu) + ETHERNET_HEADER + VLAN_TAG;
-        let ring = FrontRing::new(self.ring_page(backend.domain)?);
+        let ring = FrontRing::starting_at(self.ring_page(backend.domain)?, self.options.first_index);
         let transmit = TransmitQueue::new(ring, grants, backend.domain, backend.offloads, max_length);
         // At most half of what the pool has: the rest is for packets to be sent and those that are being looked at.
         let half = u32::try_from(self.pool.available() / 2).unwrap_or(u32::MAX);
         let most = self.options.receive_pages.min(half);
-        let ring = FrontRing::new(self.ring_page(backend.domain)?);
+        let ring = FrontRing::starting_at(self.ring_page(backend.domain)?, self.options.first_index);
         let gso = self.options.receive_gso;
         let receive = ReceiveQueue::new(ring, grants, backend.domain, &self.pool, most, gso)?;
         Ok(Queues { transmit, receive, channels, generation: self.attachment.generation() })

@@ -56,6 +56,8 @@ pub struct Options {
     /// Whether the backend, if it can, keeps all frames for groups of stations away but those for groups that were
     /// [joined](NetworkDevice::join). If not, it sends them all.
     pub only_groups: bool,
+    /// Where the rings' indices start, which only a test wants to be elsewhere than at 0.
+    pub first_index: u32,
     /// How long the backend has for each step of connecting and parting.
     pub limit: Duration,
 }
@@ -67,6 +69,7 @@ impl Default for Options {
             receive_gso: true,
             receive_partial_checksum: true,
             only_groups: true,
+            first_index: 0,
             limit: Duration::from_secs(20),
         }
     }

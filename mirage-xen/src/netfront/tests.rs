@@ -857,3 +857,34 @@ proptest! {
         prop_assert_eq!(machine.attachment.events().bound(), 1);
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    /// Packets both ways in bursts of any size, from indices that wrap around: all come, whole and in order.
+    #[test]
+    fn packets_come_in_order_across_the_end_of_the_indices(
+        bursts in prop::collection::vec((1..20_usize, 60..9000_usize), 1..20),
+        scatter_gather in any::<bool>(),
+    ) {
+        let (machine, netback) = machine(Features { scatter_gather, ..Features::default() });
+        netback.echo(true);
+        machine.run(async {
+            let options = Options { first_index: 0xFFFF_FFF0, ..Options::default() };
+            let mut device = connect(&machine, options).await;
+            for (number, (count, length)) in bursts.into_iter().enumerate() {
+                // A packet is at most what the link takes.
+                let frames: Vec<_> = (0..count).map(|index| bytes(length.min(1514), number * 31 + index)).collect();
+                for frame in &frames {
+                    send(&mut device, PacketMut::copy_of(&machine.pool(), frame).expect("pages")).await;
+                }
+                for frame in &frames {
+                    let packet = receive(&mut device).await.expect("the backend is honest");
+                    prop_assert_eq!(&all_of(&packet), frame);
+                }
+            }
+            prop_assert_eq!(netback.refused(), 0);
+            Ok(())
+        })?;
+    }
+}

@@ -1,7 +1,10 @@
 use core::sync::atomic::Ordering;
+use std::collections::BTreeMap;
 use std::string::String;
 use std::task::Waker;
 use std::vec::Vec;
+
+use proptest::prelude::*;
 
 use super::transport::{ERROR, REQUEST_CONSUMER, RESPONSE_PRODUCER, RESPONSES};
 use super::*;
@@ -465,4 +468,64 @@ fn what_is_asked_together_is_one_notification() {
         assert!(machine.world.notifications() - before <= 3, "{}", machine.world.notifications() - before);
         assert_eq!(store.directory("data").await.expect("there").len(), 20);
     });
+}
+
+/// What is done to a tree of a few nodes.
+#[derive(Clone, Debug)]
+enum Step {
+    Write(u8, usize),
+    Read(u8),
+    Remove(u8),
+    List,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..8_u8, 0..2500_usize).prop_map(|(node, length)| Step::Write(node, length)),
+        (0..8_u8).prop_map(Step::Read),
+        (0..8_u8).prop_map(Step::Remove),
+        Just(Step::List),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// From indices that wrap around, with messages longer than the rings: the store is a map.
+    #[test]
+    fn the_store_is_a_map(steps in prop::collection::vec(step(), 1..60)) {
+        let machine = Machine::new(1);
+        let (page, _) = machine.world.xenstore_end();
+        for index in (REQUEST_CONSUMER..=RESPONSE_PRODUCER).step_by(4) {
+            page.store_u32(index, 0xFFFF_FFF0, Ordering::SeqCst);
+        }
+        let store = machine.attachment.xenstore().clone();
+        machine.run(async {
+            store.mkdir("data/map").await.unwrap();
+            let mut map = BTreeMap::new();
+            for (number, step) in steps.into_iter().enumerate() {
+                let path = |node: u8| format!("data/map/{node}");
+                match step {
+                    Step::Write(node, length) => {
+                        let value = vec![number as u8; length];
+                        store.write(&path(node), &value).await.unwrap();
+                        map.insert(node.to_string(), value);
+                    }
+                    Step::Read(node) => {
+                        let value = store.read(&path(node)).await.ok();
+                        prop_assert_eq!(value.as_ref(), map.get(&node.to_string()));
+                    }
+                    Step::Remove(node) => {
+                        let removed = store.remove(&path(node)).await.is_ok();
+                        prop_assert_eq!(removed, map.remove(&node.to_string()).is_some());
+                    }
+                    Step::List => {
+                        let names = store.directory("data/map").await.unwrap();
+                        prop_assert!(names.iter().eq(map.keys()), "{:?}", names);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
 }

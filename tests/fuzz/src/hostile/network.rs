@@ -57,6 +57,7 @@ async fn life(machine: &Machine, random: &mut Random, tally: &mut Tally) {
     let options = Options {
         receive_gso: !random.one_in(3),
         receive_pages: 8 + random.below(100) as u32,
+        first_index: if random.one_in(2) { 0xFFFF_FFF0 } else { 0 },
         limit: Duration::from_millis(200),
         ..Options::default()
     };
