@@ -91,7 +91,9 @@ impl Config {
 
     /// A console besides the first one: `mirage_rt::console::Console` in `Devices`, a stream of bytes both ways.
     ///
-    /// On Xen it is the channel of this name in the domain's configuration (xen-pv-channel(7)). On Unix it is a socket that
+    /// On Xen it is the channel of this name in the domain's configuration (xen-pv-channel(7)), whose backend is QEMU. libxl 4.17
+    /// starts it for a PVH domain, but leaves out the channel's nodes in xenstore, so that whoever starts the domain has to
+    /// write them. On Unix it is a socket that
     /// the program makes, or a terminal that is there, under the path that `--NAME-console` gives; without that key nobody is
     /// at its other end.
     pub fn console(mut self, name: impl Into<String>) -> Self {

@@ -46,6 +46,41 @@ fn the_first_console_is_read_and_nothing_waits_for_who_reads_it() {
     assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(0)), "{}", report.console);
 }
 
+/// What `xl create` lays down in xenstore for a channel. libxl 4.17 forgets it for PVH domains, although it starts QEMU for it: it
+/// takes the channel for a second first console ("Primary console has invalid configuration").
+const CHANNEL: &str = "
+    front=/local/domain/$domain/device/console/1; back=/local/domain/0/backend/console/$domain/1
+    xenstore-exists $front && exit 0
+    xenstore-write $front/backend $back $front/backend-id 0 $front/limit 1048576 $front/type ioemu \
+        $front/output chardev:libxl-channel0 $front/tty '' $front/name control $front/connection pty $front/state 1
+    xenstore-chmod -r $front n$domain
+    xenstore-write $back '' && xenstore-chmod $back n0 r$domain
+    xenstore-write $back/frontend $front $back/frontend-id $domain $back/online 1 $back/protocol vt100 \
+        $back/name control $back/connection pty $back/state 1";
+
+#[test]
+fn a_channel_of_qemu_is_a_further_console() {
+    let Some(lab) = Lab::shared_or_skip() else { return };
+    lab.provide_channels().expect("Debian has QEMU for Xen");
+    let channel = "channel=[\"connection=pty,name=control\"]";
+    let domain =
+        lab.domain(image("consoles")).memory(8).config_line(channel).paused().start().expect("the domain starts");
+    lab.dom0_checked(&format!("domain={}; {CHANNEL}", domain.number())).expect("xenstored takes it");
+    domain.unpause().expect("the domain goes on");
+    domain.console().wait_for("ready", LONG).expect("the console connects");
+    let script = format!(
+        "exec 3<>$(xenstore-read /local/domain/{}/device/console/1/tty)
+         echo Moin >&3; head -n 1 <&3; echo many >&3; for number in $(seq 1000); do read -r line <&3; done; echo $line
+         echo end >&3",
+        domain.number()
+    );
+    let answer = lab.dom0_checked(&script);
+    let report = domain.exit(LONG).expect("it ends");
+    let answer = answer.unwrap_or_else(|error| panic!("{error}: {}", report.console));
+    assert!(answer.contains("you said: Moin") && answer.contains("line 0999"), "{answer}");
+    assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(0)), "{}", report.console);
+}
+
 #[test]
 fn a_program_without_its_channel_says_what_is_missing() {
     let Some(lab) = Lab::shared_or_skip() else { return };

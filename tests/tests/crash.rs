@@ -85,7 +85,11 @@ fn on_crash_destroy_leaves_nothing() {
     let Some(lab) = Lab::shared_or_skip() else { return };
     let domain = start(waiting(lab).on_crash("destroy"));
     domain.interrupt().expect("xl interrupts it");
-    assert_eq!(domain.exit(LONG).expect("it is gone").reason, StopReason::Gone);
+    // Whether the lab or xl sees the end first, does not matter.
+    let reason = domain.exit(LONG).expect("it ends").reason;
+    assert!(matches!(reason, StopReason::Crash | StopReason::Gone), "{reason:?}");
+    let script = format!("for try in $(seq 300); do xl domid {} || exit 0; usleep 100000; done; exit 1", domain.name());
+    lab.dom0_checked(&script).expect("xl destroys it");
 }
 
 #[test]
@@ -110,7 +114,6 @@ fn on_crash_coredump_destroy_leaves_a_dump() {
     domain.interrupt().expect("xl interrupts it");
     let script = "while xl domid dumped 2>/dev/null; do sleep 1; done; ls /var/lib/xen/dump/dumped*";
     let dump = lab.dom0_within(script, VERY_LONG).expect("xl ends the domain").stdout;
-    assert_eq!(domain.exit(LONG).expect("it is gone").reason, StopReason::Gone);
     let file = temporary("core");
     lab.get(dump.lines().last().expect("xl leaves a dump"), &file).expect("it can be copied");
     assert_dump(&file, 8);
