@@ -84,6 +84,54 @@ fn the_site_is_at_the_hosts_port_until_ctrl_c() {
 }
 
 #[test]
+fn a_disk_is_a_file_of_the_host_and_what_the_guest_wrote_comes_back() {
+    if !ready() {
+        return;
+    }
+    image("block");
+    let folder = std::env::temp_dir().join(format!("mirage-runner-disk-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("the temporary folder can be written");
+    let disk = folder.join("disk");
+    let words = ["--disk", &disk.to_string_lossy()];
+    let (printed, code) = run("block", &words);
+    assert_eq!(code, Some(102), "{printed}");
+    assert!(printed.contains("there is no ") && printed.contains("make it with `truncate -s 64M "), "{printed}");
+
+    std::fs::File::create(&disk).and_then(|file| file.set_len(8 << 20)).expect("the folder is ours");
+    for (round, answer) in ["ok 0", "ok 1"].into_iter().enumerate() {
+        let port = TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("it has one").port();
+        let command = ["run", "--release", "--quiet", "-p", "block", "--target", XEN, "--"];
+        let mut running = cargo(&[&command[..], &words, &["--port", &port.to_string()]].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("cargo starts");
+        let mut console = BufReader::new(running.stdout.take().expect("its output is piped"));
+        let mut line = String::new();
+        while !line.contains("serving the disk on") {
+            line.clear();
+            assert_ne!(console.read_line(&mut line).expect("the console is text"), 0, "it ended before it served");
+        }
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).expect("the port is forwarded");
+        connection.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
+        write!(connection, "append round {round}\nquit\n").expect("the guest reads");
+        let mut answers = String::new();
+        connection.read_to_string(&mut answers).expect("the answers end");
+        assert_eq!(answers, format!("{answer}\nok\n"));
+        let sent = Command::new("kill").args(["-INT", &running.id().to_string()]).status();
+        assert!(sent.expect("kill starts").success());
+        assert_eq!(running.wait().expect("it ends").code(), Some(0));
+    }
+    let content = std::fs::read(&disk).expect("it is there");
+    assert_eq!(content.len(), 8 << 20);
+    for round in 0..2 {
+        let record = &content[round * 4096..][..4096];
+        assert!(record[24..].starts_with(format!("round {round}").as_bytes()), "{:?}", &record[..40]);
+    }
+    std::fs::remove_dir_all(folder).expect("it is there");
+}
+
+#[test]
 fn a_busy_port_is_named_with_the_option_that_changes_it() {
     if !ready() {
         return;

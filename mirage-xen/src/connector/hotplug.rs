@@ -9,6 +9,7 @@ use mirage_rt::hotplug::{DeviceEvents, DeviceId, DeviceKind};
 use mirage_rt::page::PagePool;
 
 use super::block::disk_number;
+use super::random;
 use crate::attachment::Attachment;
 use crate::hotplug::Plugged;
 use crate::memory::machine::Memory;
@@ -22,6 +23,8 @@ const LEAST: usize = 64;
 
 /// The way to devices that come while the program runs. A program that does not declare to follow them is linked without this.
 pub fn hotplug(attachment: &Attachment, connectors: &mut Connectors) {
+    // A network may come, and its stack has secrets of its own.
+    random(attachment, connectors);
     connectors.hotplug = Some(Rc::new(Hotplug { attachment: attachment.clone() }));
 }
 
