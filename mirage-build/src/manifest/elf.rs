@@ -94,10 +94,9 @@ struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
     fn slice(self, offset: u64, size: u64) -> Result<Bytes<'a>, ReadError> {
-        let start = usize::try_from(offset).map_err(|_| ReadError::Truncated)?;
-        let size = usize::try_from(size).map_err(|_| ReadError::Truncated)?;
-        let end = start.checked_add(size).ok_or(ReadError::Truncated)?;
-        self.0.get(start..end).map(Bytes).ok_or(ReadError::Truncated)
+        let ends = (usize::try_from(offset).ok(), offset.checked_add(size).and_then(|end| usize::try_from(end).ok()));
+        let slice = if let (Some(start), Some(end)) = ends { self.0.get(start..end) } else { None };
+        slice.map(Bytes).ok_or(ReadError::Truncated)
     }
 
     fn array<const N: usize>(self, offset: u64) -> Result<[u8; N], ReadError> {

@@ -281,6 +281,24 @@ fn manifest() -> Vec<Vec<u8>> {
     for size in [3_u32, 40, u32::MAX] {
         seeds.push([&[1, 1][..], &size.to_le_bytes(), b"abc"].concat());
     }
+    // Every place at which the fields of a record can be cut off, and a text that is none.
+    let field = |payload: &[u8]| [&(payload.len() as u32).to_le_bytes(), payload].concat();
+    let integer = [&[2][..], &(-1_i64).to_le_bytes(), &9_u64.to_le_bytes()].concat();
+    for parts in [[b"k", &integer[..], &[1], b"d", b"9"], [b"\xFF", &[1], &[0], b"\xFF", b"\xFF"]] {
+        let key: Vec<u8> = parts.iter().flat_map(|part| field(part)).collect();
+        seeds.extend((0..=key.len()).map(|length| [&[1][..], &record(5, &key[..length])].concat()));
+    }
+    let disk = [field(b"d"), field(b"p")].concat();
+    for tag in [4, 6] {
+        seeds.extend((0..disk.len()).step_by(3).map(|length| [&[1][..], &record(tag, &disk[..length])].concat()));
+    }
+    for (kind, doc) in [(&[][..], &b"d"[..]), (&[2, 0, 0], b"d"), (&[2; 10], b"d"), (&[1], b"\xFF"), (&[77], b"d")] {
+        let key = [field(b"k"), field(kind), field(&[1]), field(doc)].concat();
+        seeds.push([&[1][..], &record(5, &key)].concat());
+    }
+    for tag in 1..=9 {
+        seeds.push([&[1][..], &record(tag, &[0xFF])].concat());
+    }
     seeds.extend(files(&whole));
     seeds
 }
