@@ -122,7 +122,7 @@ fn iperf(bench: &Bench, address: IpAddr, way: Way) -> Running {
 fn raw_load(bench: &Bench, address: IpAddr, way: Way) -> Running {
     let copy = match way {
         Way::In => format!("exec dd if=/dev/zero bs=1M > /dev/tcp/{address}/10"),
-        Way::Out => format!("exec dd if=/dev/tcp/{address}/20 bs=1M of=/dev/null"),
+        Way::Out => format!("exec dd bs=1M of=/dev/null < /dev/tcp/{address}/20"),
     };
     // It has no end: that is the timeout's.
     let script = format!("timeout {} bash -c '{copy}'", seconds(bench));
