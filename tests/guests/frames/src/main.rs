@@ -4,7 +4,7 @@
 //!
 //! - ARP requests, neighbour solicitations and echo requests are answered, UDP to port 7 comes back with a blank checksum.
 //! - TCP port 9 takes what it is sent, in packets as long as the backend makes them, and prints their sum.
-//! - TCP port 19 sends [`tcp::SENT`] bytes, in packets of up to 65000 that the backend has to cut.
+//! - TCP port 19 sends a million bytes, in packets of up to 65000 that the backend has to cut.
 //! - TCP ports 10 and 20 do the same as fast as they can: without a sum, and without an end.
 //! - UDP to port 11 with `+` or `-` and the six bytes of an Ethernet address joins or leaves that group, with `>` (IPv4 only)
 //!   it is passed on to UDP port 12 of the group. What is heard there is printed.
