@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mirage_lab::{Lab, StopReason};
-use mirage_tests::{build, image, root};
+use mirage_tests::{build, image, target};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -93,7 +93,7 @@ fn a_program_without_its_channel_says_what_is_missing() {
 /// The program as a process.
 fn process(package: &str, words: &[&str]) -> Child {
     build(&["-p", package]);
-    let program = root().join("target/debug").join(package);
+    let program = target().join("debug").join(package);
     let command = Command::new(program).args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     command.expect("the program was built")
 }
