@@ -46,7 +46,8 @@ impl Lab {
         };
         let report = format!("/run/traffic-{}", self.number());
         let script = format!(
-            "exec mirage-lab-agent traffic {service} {server} {connections} {bytes} {} {report}",
+            "echo $$ >{report}.process
+             exec mirage-lab-agent traffic {service} {server} {connections} {bytes} {} {report}",
             pause.as_millis()
         );
         let lab = self.clone();
@@ -109,9 +110,9 @@ impl Traffic {
 
 impl Drop for Traffic {
     fn drop(&mut self) {
-        // Whoever drops it does not want to know how it went, and its service may be gone. (The brackets spare the shell.)
+        // Whoever drops it does not want to know how it went, and its service may be gone.
         if let Some(running) = self.running.take() {
-            let _ = self.lab.dom0(&format!("pkill -f '{}[^0-9]*$'", self.report.replace("traffic", "[t]raffic")));
+            let _ = self.lab.dom0(&format!("kill $(cat {}.process)", self.report));
             let _ = running.join();
         }
     }

@@ -158,7 +158,8 @@ impl fmt::Display for XenbusError {
 impl core::error::Error for XenbusError {}
 
 impl XenbusError {
-    /// Whether the domain was suspended meanwhile and is a new one now, so that all is to be done again.
+    /// Whether all is to be done again: the domain was suspended meanwhile and is a new one now, or the backend was told to
+    /// close.
     pub fn is_interrupted(&self) -> bool {
         *self == Self::Xenstore(XenstoreError::Interrupted)
     }
@@ -414,9 +415,12 @@ impl BackendWatch {
         self.frontend.backend_state().await
     }
 
-    /// Ready when something may have changed, or nothing ever will any more: look at the state.
+    /// Ready when something may have changed: look at the state. A lost connection to xenstore tells of no change.
     pub fn poll_change(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.watch.poll_next(context).map(drop)
+        match self.watch.poll_next(context) {
+            Poll::Ready(Err(XenstoreError::Lost)) => Poll::Pending,
+            change => change.map(drop),
+        }
     }
 
     /// Waits until the backend is in a state that `wanted` takes, at most for `limit`; that state.
@@ -466,9 +470,29 @@ impl BackendWatch {
             // Left from an earlier connection: part from it properly first.
             self.part(limit).await?;
         }
-        self.frontend.set_state(State::Initialising, &[]).await?;
-        self.until(limit, "offer itself", |state| state == State::InitWait).await?;
-        Ok(())
+        loop {
+            self.frontend.set_state(State::Initialising, &[]).await?;
+            let wanted = |state| matches!(state, State::InitWait | State::Closing);
+            if self.until(limit, "offer itself", wanted).await? == State::InitWait {
+                return Ok(());
+            }
+            // It was told to close meanwhile, and waits for us.
+            self.part(limit).await?;
+        }
+    }
+
+    /// Waits until the backend uses what was published.
+    ///
+    /// # Errors
+    ///
+    /// As [`until`](Self::until); [`XenstoreError::Interrupted`] when it was told to close meanwhile, so that all is to be done
+    /// again after [parting](Self::part) from it.
+    pub async fn until_connected(&mut self, limit: Duration) -> Result<(), XenbusError> {
+        let wanted = |state| matches!(state, State::Connected | State::Closing);
+        match self.until(limit, "connect", wanted).await? {
+            State::Connected => Ok(()),
+            _ => Err(XenstoreError::Interrupted.into()),
+        }
     }
 
     /// Parts from the backend: when this returns, it uses nothing of ours any more.

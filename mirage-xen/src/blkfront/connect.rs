@@ -99,7 +99,9 @@ impl Setup {
                 return Ok(Some(Connection { watch, frontend, connected, properties }));
             }
             Some(Err(error)) => {
-                frontend.report(&error.to_string()).await;
+                if !matches!(&error, ConnectError::Xenbus(error) if error.is_interrupted()) {
+                    frontend.report(&error.to_string()).await;
+                }
                 Err(error)
             }
             None => Ok(None),
@@ -200,7 +202,7 @@ impl Setup {
         }
         // xenstored takes them in this order, and the backend looks at them when the state has changed.
         frontend.set_state(State::Initialised, &nodes).await?;
-        watch.until(self.options.limit, "connect", |state| state == State::Connected).await?;
+        watch.until_connected(self.options.limit).await?;
         let properties = Properties::read(frontend).await?;
         frontend.set_state(State::Connected, &[]).await?;
         Ok(properties)

@@ -17,6 +17,7 @@ use super::device::{Device, Link, State, Wish};
 use super::{Blkfront, ConnectError, Control, Options};
 use crate::attachment::Attachment;
 use crate::xenbus::{self, BackendWatch, Frontend, XenbusError};
+use crate::xenstore::client::XenstoreError;
 
 /// Connects the disk for the first time and starts its tasks.
 pub(super) async fn start(
@@ -110,7 +111,7 @@ impl Supervisor {
                 }
                 Need::Nothing
             }
-            Ok(_) => Need::Part,
+            Ok(_) | Err(XenstoreError::Interrupted) => Need::Part,
             Err(error) => {
                 log::error!("{}: {error}", self.device.name);
                 Need::Nothing

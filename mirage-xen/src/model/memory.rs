@@ -51,11 +51,14 @@ impl GuestMemory {
 
     /// A page that is shared from the start, such as the xenstore ring's.
     pub(super) fn take_shared(&self) -> SharedBytes<'static> {
-        match self.take() {
+        let memory = match self.take() {
             // SAFETY: the page is never given back, so this view is the only way to reach it.
             Some(page) => unsafe { SharedBytes::new(NonNull::from(page).cast(), PAGE_SIZE) },
             None => unreachable!("the pages of the machine itself are taken first"),
-        }
+        };
+        // It may have been a packet's or a disk's before.
+        memory.clear();
+        memory
     }
 }
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::{Rc, Weak};
 use alloc::string::{String, ToString};
+use core::pin::pin;
 
 use mirage_rt::page::{Page, PagePool};
 use mirage_rt::types::network::NetworkInfo;
@@ -49,6 +50,14 @@ pub(super) struct Connection {
     pub(super) info: NetworkInfo,
 }
 
+/// A backend that waits for the rings.
+struct Offer {
+    frontend: Frontend,
+    watch: BackendWatch,
+    backend: Backend,
+    info: NetworkInfo,
+}
+
 /// What is looked at of the backend's nodes.
 const FEATURES: [&str; 7] = [
     "feature-rx-copy",
@@ -62,7 +71,8 @@ const FEATURES: [&str; 7] = [
 
 impl Setup {
     /// Connects to the backend, from whatever state the two are in; again from the start when the domain is moved meanwhile.
-    pub(super) async fn connect(&self, device: &Weak<Device>) -> Result<Connection, ConnectError> {
+    /// `None` when it was given up because the device is not to be connected any more; nothing is granted then.
+    pub(super) async fn connect(&self, device: &Rc<Device>) -> Result<Option<Connection>, ConnectError> {
         loop {
             match self.attempt(device).await {
                 Err(ConnectError::Xenbus(error)) if error.is_interrupted() => {}
@@ -71,7 +81,30 @@ impl Setup {
         }
     }
 
-    async fn attempt(&self, device: &Weak<Device>) -> Result<Connection, ConnectError> {
+    async fn attempt(&self, device: &Rc<Device>) -> Result<Option<Connection>, ConnectError> {
+        let Some(offer) = device.unless_unwished(pin!(self.approach())).await else { return Ok(None) };
+        let Offer { frontend, mut watch, backend, info } = offer?;
+        let queues = Box::new(self.queues(&backend, &info, &Rc::downgrade(device))?);
+        let published = device.unless_unwished(pin!(self.publish(&frontend, &mut watch, &queues))).await;
+        let result = match published {
+            Some(Ok(())) => return Ok(Some(Connection { watch, frontend, queues, info })),
+            Some(Err(error)) => {
+                if !matches!(&error, ConnectError::Xenbus(error) if error.is_interrupted()) {
+                    frontend.report(&error.to_string()).await;
+                }
+                Err(error)
+            }
+            None => Ok(None),
+        };
+        // It may have mapped the rings already: take them away only when it has let go, if it ever does.
+        if let Err(error) = watch.part(self.options.limit).await {
+            log::warn!("{error}");
+        }
+        result
+    }
+
+    /// Waits until the backend offers itself, and settles what the connection will be like.
+    async fn approach(&self) -> Result<Offer, ConnectError> {
         let store = self.attachment.xenstore();
         let (frontend, own) = Frontend::find(store, "vif", self.index, &["mac", "mtu"]).await?;
         let (mut watch, state, mut features) = frontend.approach(&FEATURES).await?;
@@ -81,18 +114,7 @@ impl Setup {
         }
         let backend = Backend::new(&frontend, &features)?;
         let info = describe(&frontend, &backend, &own)?;
-        let queues = Box::new(self.queues(&backend, &info, device)?);
-        match self.publish(&frontend, &mut watch, &queues).await {
-            Ok(()) => Ok(Connection { watch, frontend, queues, info }),
-            Err(error) => {
-                frontend.report(&error.to_string()).await;
-                // It may have mapped the rings already: take them away only when it has let go, if it ever does.
-                if let Err(error) = watch.part(self.options.limit).await {
-                    log::warn!("{error}");
-                }
-                Err(error)
-            }
-        }
+        Ok(Offer { frontend, watch, backend, info })
     }
 
     fn queues(&self, backend: &Backend, info: &NetworkInfo, device: &Weak<Device>) -> Result<Queues, ConnectError> {
@@ -158,7 +180,7 @@ impl Setup {
         ];
         // xenstored takes them in this order, and the backend looks at them when the state has changed.
         frontend.set_state(State::Connected, &nodes).await?;
-        watch.until(options.limit, "connect", |state| state == State::Connected).await?;
+        watch.until_connected(options.limit).await?;
         // Whatever either side has missed while the other was not there yet.
         if queues.channels.notify(true, true).is_err() {
             log::warn!("{}: the backend can't be notified", frontend.name());

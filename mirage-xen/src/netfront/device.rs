@@ -6,7 +6,8 @@ use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
+use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
 use mirage_rt::cell::RefCell;
@@ -45,8 +46,8 @@ pub(super) struct State {
     /// The backend has a link to its network.
     pub(super) carrier: bool,
     pub(super) groups: Groups,
-    /// The backend may still use queues of before.
-    pub(super) parting: bool,
+    /// A connection is being made or ended: the backend may have been granted something.
+    pub(super) busy: bool,
     /// Why the last attempt to connect failed.
     pub(super) failure: Option<ConnectError>,
 }
@@ -169,6 +170,18 @@ impl Device {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Waits for `future` while the device is to be connected; `None` as soon as it is not.
+    pub(super) async fn unless_unwished<T>(&self, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        poll_fn(|context| {
+            if self.wish.get() != Wish::Connected {
+                return Poll::Ready(None);
+            }
+            *self.supervisor.borrow_mut() = Some(context.waker().clone());
+            future.as_mut().poll(context).map(Some)
+        })
+        .await
     }
 
     /// Waits for a state of the link.

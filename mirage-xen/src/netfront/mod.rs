@@ -154,7 +154,7 @@ impl Control {
     /// The device is away until [`connect`](Self::connect).
     pub async fn quiesce(&self) {
         self.device.set_wish(Wish::Quiet);
-        let quiet = |state: &State| matches!(state.link, Link::Down | Link::Broken(_, None)) && !state.parting;
+        let quiet = |state: &State| matches!(state.link, Link::Down | Link::Broken(_, None)) && !state.busy;
         self.device.until_state(quiet).await;
     }
 

@@ -1,7 +1,7 @@
 //! The task that looks after a network device: connects it, parts from its backend, and follows what the backend does.
 
 use alloc::format;
-use alloc::rc::{Rc, Weak};
+use alloc::rc::Rc;
 use core::cell::Cell;
 use core::future::poll_fn;
 use core::task::Poll;
@@ -42,7 +42,7 @@ pub(super) async fn start(
         carrier: true,
         groups: Groups::default(),
         failure: None,
-        parting: false,
+        busy: false,
     };
     let device = Rc::new(Device {
         name: Device::name_of(index),
@@ -51,7 +51,9 @@ pub(super) async fn start(
         supervisor: RefCell::default(),
         watchers: RefCell::default(),
     });
-    let connection = setup.connect(&Rc::downgrade(&device)).await?;
+    let Some(connection) = setup.connect(&device).await? else {
+        unreachable!("nobody else has the device yet, to wish anything");
+    };
     let supervisor = Supervisor { device: Rc::clone(&device), setup, backend: None, carrier: None };
     spawn(supervisor.run(connection));
     // `run` brings the link up before it does anything else.
@@ -172,9 +174,12 @@ impl Supervisor {
     }
 
     async fn connect(&mut self) {
-        let device: Weak<Device> = Rc::downgrade(&self.device);
-        match self.setup.connect(&device).await {
-            Ok(connection) => {
+        self.device.state.borrow_mut().busy = true;
+        let result = self.setup.connect(&self.device).await;
+        self.device.state.borrow_mut().busy = false;
+        match result {
+            Ok(None) => self.device.wake_watchers(),
+            Ok(Some(connection)) => {
                 log::info!("{}: connected again", self.device.name);
                 self.up(connection);
             }
@@ -210,7 +215,7 @@ impl Supervisor {
         };
         self.carrier = None;
         // The queues are kept aside until the backend does not use them any more.
-        self.device.state.borrow_mut().parting = true;
+        self.device.state.borrow_mut().busy = true;
         let queues = self.device.set_link(broken.map_or(Link::Down, |reason| Link::Broken(reason, None)));
         let current = queues.as_ref().is_some_and(|queues| queues.generation == self.setup.attachment.generation());
         if let Some((watch, frontend)) = self.backend.as_mut().filter(|_| current) {
@@ -222,7 +227,7 @@ impl Supervisor {
             }
         }
         drop(queues);
-        self.device.state.borrow_mut().parting = false;
+        self.device.state.borrow_mut().busy = false;
         self.device.wake_watchers();
         if broken.is_none() {
             log::info!("{}: disconnected", self.device.name);

@@ -1,6 +1,7 @@
 //! Connections that end and others that begin: nothing is lost, nothing is told twice.
 
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::hypervisor::Resumed;
@@ -300,5 +301,24 @@ fn a_backend_that_never_answers_delays_quiesce_but_not_for_ever() {
         device.control().connect(&machine.attachment).await.expect("the backend is there");
         assert_eq!(waiting.await.0, Ok(()));
         assert_eq!(device.control().statistics().replayed, 1);
+    });
+}
+
+#[test]
+fn a_lost_xenstore_leaves_a_disk_connected_and_idle() {
+    let (machine, _blkback) = machine(DiskFeatures::default());
+    machine.run(async {
+        let device = connect(&machine, Options::default()).await;
+        let control = device.control();
+        let (page, end) = machine.world.xenstore_end();
+        page.store_u32(crate::xenstore::client::transport::ERROR, 1, Ordering::Relaxed);
+        machine.world.notify(end);
+        // Time goes on only when all tasks wait.
+        sleep(Duration::from_secs(1)).await;
+        assert!(machine.attachment.xenstore().broken().is_some());
+        assert_eq!(write(&device, 0, 1, 1, true).await, Ok(()));
+        control.quiesce().await;
+        assert!(control.connect(&machine.attachment).await.is_err());
+        sleep(Duration::from_secs(1)).await;
     });
 }

@@ -122,7 +122,8 @@ impl Connection {
     pub(super) fn watch_all_again(&self) {
         self.hold(true);
         // While requests are held back, nothing comes in that would change the watches.
-        for entry in &self.watches.borrow().entries {
+        for entry in &mut self.watches.borrow_mut().entries {
+            entry.lost = false;
             let mut payload = entry.path.clone().into_bytes();
             payload.push(0);
             payload.extend_from_slice(&token_text(entry.token));
