@@ -58,7 +58,7 @@ impl Line<'_> {
     #[inline(never)]
     fn flush(&mut self) {
         if self.used > 0 {
-            self.runtime.write_console(&self.buffer[..self.used]);
+            self.runtime.write_console(self.buffer.get(..self.used).unwrap_or_default());
             self.used = 0;
         }
     }

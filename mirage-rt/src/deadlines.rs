@@ -66,9 +66,10 @@ impl Deadlines {
             return;
         }
         let hole = hole as usize;
-        self.heap.swap_remove(hole);
-        if hole < self.heap.len() {
-            self.positions[self.heap[hole].1 as usize] = hole as u32;
+        let Some(last) = self.heap.pop() else { return };
+        if let Some(filled) = self.heap.get_mut(hole) {
+            *filled = last;
+            self.positions[last.1 as usize] = hole as u32;
             self.rise(hole);
             self.sink(hole);
         }

@@ -6,7 +6,7 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::fmt;
 
 use crate::clock::Monotonic;
@@ -16,6 +16,7 @@ use crate::grants::Grants;
 use crate::hypervisor::{HypercallError, Hypervisor, Resumed};
 use crate::warning::warn;
 use crate::xenstore::Xenstore;
+use mirage_rt::cell::RefCell;
 
 /// The domain's connection to Xen. Cloning gives another handle to the same one.
 #[derive(Clone)]

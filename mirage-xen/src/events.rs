@@ -14,6 +14,7 @@ use core::task::{Context, Poll, Waker};
 use mirage_rt::cell::RefCell;
 
 use crate::hypervisor::{DomainId, HypercallError, Hypervisor, MAX_POLL_PORTS, Port};
+use crate::lists::take_swapped;
 use crate::warning::warn;
 
 /// The bound ports of this domain. Cloning gives another handle to the same table.
@@ -248,8 +249,8 @@ impl EventChannel {
     fn forget(&self) {
         let mut table = self.events.inner.table.borrow_mut();
         if let Some(index) = table.ports.iter().position(|port| *port == self.channel.port) {
-            table.ports.swap_remove(index);
-            table.channels.swap_remove(index);
+            take_swapped(&mut table.ports, index);
+            take_swapped(&mut table.channels, index);
         }
     }
 

@@ -31,6 +31,7 @@ pub mod hotplug;
 pub mod hypercall;
 #[allow(unsafe_code)]
 pub mod hypervisor;
+mod lists;
 pub mod memory;
 #[cfg(feature = "test-utils")]
 pub mod model;

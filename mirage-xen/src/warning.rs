@@ -8,6 +8,18 @@ pub(crate) fn warn(what: fmt::Arguments<'_>) {
     say(log::Level::Warn, what);
 }
 
+/// Says that something does not work.
+#[cold]
+pub(crate) fn failed(what: fmt::Arguments<'_>) {
+    say(log::Level::Error, what);
+}
+
+/// Says what people want to know of.
+#[cold]
+pub(crate) fn info(what: fmt::Arguments<'_>) {
+    say(log::Level::Info, what);
+}
+
 /// Tells whoever wants to know.
 #[cold]
 pub(crate) fn debug(what: fmt::Arguments<'_>) {

@@ -18,6 +18,7 @@ use core::task::{Context, Poll};
 use mirage_rt::time::{Duration, timeout};
 
 use crate::hypervisor::DomainId;
+use crate::warning::debug;
 use crate::xenstore::wire::Operation;
 use crate::xenstore::{Code, Watch, Xenstore, XenstoreError};
 
@@ -271,7 +272,7 @@ impl Frontend {
             };
             let mut requests: Vec<_> = nodes.iter().map(node).collect();
             if self.state.get() != state {
-                log::debug!("{}: frontend {state}", self.name());
+                debug(format_args!("{}: frontend {state}", self.name()));
                 requests.push(node(&("state", Some(u32::from(state)))));
             }
             // Not known until all of it was done.
@@ -372,7 +373,7 @@ impl Frontend {
     pub async fn report(&self, message: &str) {
         let path = format!("error/{}/error", self.path);
         if let Err(error) = self.store.write(&path, message.as_bytes()).await {
-            log::debug!("{}: {error}", self.name());
+            debug(format_args!("{}: {error}", self.name()));
         }
     }
 }
@@ -441,7 +442,7 @@ impl BackendWatch {
                 let mut state = self.frontend.backend_state().await?;
                 while !wanted(state) {
                     state = self.next().await?;
-                    log::debug!("{}: backend {state}", self.frontend.name());
+                    debug(format_args!("{}: backend {state}", self.frontend.name()));
                 }
                 Ok::<_, XenstoreError>(state)
             });
@@ -464,21 +465,22 @@ impl BackendWatch {
     /// # Errors
     ///
     /// As [`until`](Self::until).
-    pub async fn until_offered(&mut self, limit: Duration) -> Result<(), XenbusError> {
-        let state = self.frontend.backend_state().await?;
-        if !matches!(state, State::Unknown | State::Initialising | State::InitWait) {
-            // Left from an earlier connection: part from it properly first.
-            self.part(limit).await?;
-        }
-        loop {
-            self.frontend.set_state(State::Initialising, &[]).await?;
-            let wanted = |state| matches!(state, State::InitWait | State::Closing);
-            if self.until(limit, "offer itself", wanted).await? == State::InitWait {
-                return Ok(());
+    pub fn until_offered(&mut self, limit: Duration) -> Step<'_, Result<(), XenbusError>> {
+        Box::pin(async move {
+            let mut state = self.frontend.backend_state().await?;
+            loop {
+                if !matches!(state, State::Unknown | State::Initialising | State::InitWait) {
+                    // Left from an earlier connection, or told to close meanwhile: part from it properly first.
+                    self.part(limit).await?;
+                }
+                self.frontend.set_state(State::Initialising, &[]).await?;
+                let wanted = |state| matches!(state, State::InitWait | State::Closing);
+                state = self.until(limit, "offer itself", wanted).await?;
+                if state == State::InitWait {
+                    return Ok(());
+                }
             }
-            // It was told to close meanwhile, and waits for us.
-            self.part(limit).await?;
-        }
+        })
     }
 
     /// Waits until the backend uses what was published.
@@ -487,12 +489,14 @@ impl BackendWatch {
     ///
     /// As [`until`](Self::until); [`XenstoreError::Interrupted`] when it was told to close meanwhile, so that all is to be done
     /// again after [parting](Self::part) from it.
-    pub async fn until_connected(&mut self, limit: Duration) -> Result<(), XenbusError> {
-        let wanted = |state| matches!(state, State::Connected | State::Closing);
-        match self.until(limit, "connect", wanted).await? {
-            State::Connected => Ok(()),
-            _ => Err(XenstoreError::Interrupted.into()),
-        }
+    pub fn until_connected(&mut self, limit: Duration) -> Step<'_, Result<(), XenbusError>> {
+        Box::pin(async move {
+            let wanted = |state| matches!(state, State::Connected | State::Closing);
+            match self.until(limit, "connect", wanted).await? {
+                State::Connected => Ok(()),
+                _ => Err(XenstoreError::Interrupted.into()),
+            }
+        })
     }
 
     /// Parts from the backend: when this returns, it uses nothing of ours any more.

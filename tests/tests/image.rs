@@ -59,11 +59,11 @@ fn check_symbols(path: &Path, elf: &ElfFile<'_>, table: SectionData<'_>) {
 
 #[test]
 fn images_are_closed_small_and_never_writable_and_executable() {
-    // hello is to reach 64, which the boot benchmark judges; an image built by feature is a KiB larger.
     for (package, content, most) in
-        [("hello", None, 67), ("echo-server", None, 300), ("block", None, 375), ("static-site", Some("htdocs"), 305)]
+        [("hello", None, 64), ("echo-server", None, 275), ("block", None, 365), ("static-site", Some("htdocs"), 300)]
     {
-        for path in [image(package), image_by_feature(package)] {
+        // On the host's triple the compiler makes code that could lie anywhere, which is larger.
+        for (path, most) in [(image(package), most), (image_by_feature(package), most + 2)] {
             check(&path);
             let size = images::size(&path).expect("the image is ELF");
             let folder = content.map(|name| root().join("examples").join(package).join(name));

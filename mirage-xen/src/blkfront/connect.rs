@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::rc::{Rc, Weak};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::pin::pin;
 
 use mirage_rt::page::{Page, PagePool};
 use mirage_rt::types::block::{BlockInfo, Discard, WriteCache};
@@ -20,6 +19,7 @@ use crate::grants::{Access, Grant};
 use crate::hypervisor::{DomainId, PAGE_SIZE};
 use crate::ring::FrontRing;
 use crate::shared::SharedPage;
+use crate::warning::warn;
 use crate::xenbus::{BackendWatch, Frontend, State};
 use crate::xenstore::XenstoreError;
 
@@ -36,17 +36,6 @@ pub(super) struct Connection {
     pub(super) frontend: Frontend,
     pub(super) connected: Box<Connected>,
     pub(super) properties: Properties,
-}
-
-/// What a connection will be like.
-struct Offer {
-    frontend: Frontend,
-    watch: BackendWatch,
-    /// Pages of the ring, as a power of two.
-    order: u32,
-    terms: Terms,
-    /// The protocol is published already.
-    protocol: bool,
 }
 
 /// What is looked at of the backend's nodes before it is connected.
@@ -82,39 +71,17 @@ impl Setup {
     pub(super) async fn connect(&self, device: &Rc<Device>) -> Result<Option<Connection>, ConnectError> {
         loop {
             match self.attempt(device).await {
-                Err(ConnectError::Xenbus(error)) if error.is_interrupted() => {}
-                result => return result,
-            }
-        }
-    }
-
-    async fn attempt(&self, device: &Rc<Device>) -> Result<Option<Connection>, ConnectError> {
-        let Some(offer) = device.unless_unwished(pin!(self.approach())).await else { return Ok(None) };
-        let Offer { frontend, mut watch, order, terms, protocol } = offer?;
-        let mut connected = Box::new(self.connected(terms, order, &Rc::downgrade(device))?);
-        let published = device.unless_unwished(pin!(self.publish(&frontend, &mut watch, &connected, protocol))).await;
-        let result = match published {
-            Some(Ok(properties)) => {
-                connected.flight.persist(self.options.persistent && properties.persistent);
-                return Ok(Some(Connection { watch, frontend, connected, properties }));
-            }
-            Some(Err(error)) => {
-                if !matches!(&error, ConnectError::Xenbus(error) if error.is_interrupted()) {
-                    frontend.report(&error.to_string()).await;
+                Err(ConnectError::Xenbus(error)) if error.is_interrupted() => {
+                    if !device.is_wished() {
+                        return Ok(None);
+                    }
                 }
-                Err(error)
+                result => return result.map(Some),
             }
-            None => Ok(None),
-        };
-        // It may have mapped the ring already: take it away only when it has let go, if it ever does.
-        if let Err(error) = watch.part(self.options.limit).await {
-            log::warn!("{error}");
         }
-        result
     }
 
-    /// Waits until the backend offers itself, and settles what the connection will be like.
-    async fn approach(&self) -> Result<Offer, ConnectError> {
+    async fn attempt(&self, device: &Rc<Device>) -> Result<Connection, ConnectError> {
         let store = self.attachment.xenstore();
         let (frontend, own) = Frontend::find(store, "vbd", self.number, &["protocol"]).await?;
         let (mut watch, state, mut offer) = frontend.approach(&OFFER).await?;
@@ -122,22 +89,43 @@ impl Setup {
             return Err(ConnectError::Detached);
         }
         if state != State::InitWait || !frontend.is_initialising() {
-            watch.until_offered(self.options.limit).await?;
+            device.unless_unwished(watch.until_offered(self.options.limit)).await?;
             offer = frontend.backend_values(&OFFER).await?;
         }
-        let backend = frontend.backend_domain();
-        let limit = |index, default: u32| number(&offer, index).unwrap_or(default);
+        let (terms, order) = self.terms(&frontend, &offer);
+        let protocol = text(&own, 0) == Some(PROTOCOL);
+        let mut connected = Box::new(self.connected(terms, order, &Rc::downgrade(device))?);
+        match self.publish(device, &frontend, &mut watch, &connected, protocol).await {
+            Ok(properties) => {
+                connected.flight.persist(self.options.persistent && properties.persistent);
+                Ok(Connection { watch, frontend, connected, properties })
+            }
+            Err(error) => {
+                if !matches!(&error, ConnectError::Xenbus(error) if error.is_interrupted()) {
+                    frontend.report(&error.to_string()).await;
+                }
+                // It may have mapped the ring already: take it away only when it has let go, if it ever does.
+                if let Err(error) = watch.part(self.options.limit).await {
+                    warn(format_args!("{error}"));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// What a connection to a backend with this offer is like, and the order of its ring's pages.
+    fn terms(&self, frontend: &Frontend, offer: &[Option<String>]) -> (Terms, u32) {
+        let limit = |index, default: u32| number(offer, index).unwrap_or(default);
         let order = self.options.ring_order.min(limit(1, 0)).min(MOST_RING_ORDER);
         let segments = self.options.segments.min(limit(2, 0)).min(MOST_SEGMENTS as u32);
         let terms = Terms {
-            backend,
+            backend: frontend.backend_domain(),
             // As all frontends do: the lower half of a number that may have 29 bits.
             handle: self.number as u16,
             segments: (segments as usize).max(DIRECT_SEGMENTS),
             persistent: self.options.persistent,
         };
-        let protocol = text(&own, 0) == Some(PROTOCOL);
-        Ok(Offer { frontend, watch, order, terms, protocol })
+        (terms, order)
     }
 
     fn connected(&self, terms: Terms, order: u32, device: &Weak<Device>) -> Result<Connected, ConnectError> {
@@ -161,6 +149,7 @@ impl Setup {
     /// Tells the backend of the ring and waits until it uses it; what it says of the disk.
     async fn publish(
         &self,
+        device: &Device,
         frontend: &Frontend,
         watch: &mut BackendWatch,
         connected: &Connected,
@@ -202,7 +191,7 @@ impl Setup {
         }
         // xenstored takes them in this order, and the backend looks at them when the state has changed.
         frontend.set_state(State::Initialised, &nodes).await?;
-        watch.until_connected(self.options.limit).await?;
+        device.unless_unwished(watch.until_connected(self.options.limit)).await?;
         let properties = Properties::read(frontend).await?;
         frontend.set_state(State::Connected, &[]).await?;
         Ok(properties)

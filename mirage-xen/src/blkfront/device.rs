@@ -4,17 +4,20 @@ use alloc::boxed::Box;
 use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
-use core::future::{Future, poll_fn};
-use core::pin::Pin;
+use core::cell::Cell;
+use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 
+use mirage_rt::cell::RefCell;
 use mirage_rt::types::block::{BlockError, BlockInfo, WriteCache};
 
 use super::flight::{Flight, NotNow, Refused};
 use super::jobs::{Jobs, remember};
 use super::{Broken, ConnectError, Statistics};
 use crate::events::{EventChannel, EventHandler};
+use crate::warning::failed;
+use crate::xenbus::{Step, XenbusError};
+use crate::xenstore::XenstoreError;
 
 /// What the device should be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -172,16 +175,22 @@ impl Device {
         }
     }
 
-    /// Waits for `future` while the device is to be connected; `None` as soon as it is not.
-    pub(super) async fn unless_unwished<T>(&self, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    /// Takes a step of connecting while the device is to be connected; as if [interrupted](XenbusError::is_interrupted) as
+    /// soon as it is not.
+    pub(super) async fn unless_unwished(&self, mut step: Step<'_, Result<(), XenbusError>>) -> Result<(), XenbusError> {
         poll_fn(|context| {
-            if self.wish.get() != Wish::Connected {
-                return Poll::Ready(None);
+            if !self.is_wished() {
+                return Poll::Ready(Err(XenstoreError::Interrupted.into()));
             }
             *self.supervisor.borrow_mut() = Some(context.waker().clone());
-            future.as_mut().poll(context).map(Some)
+            step.as_mut().poll(context)
         })
         .await
+    }
+
+    /// Whether the device is to be connected.
+    pub(super) fn is_wished(&self) -> bool {
+        self.wish.get() == Wish::Connected
     }
 
     /// Has what waits given to the backend, once, after all tasks that are ready now.
@@ -242,7 +251,7 @@ impl Device {
     /// Gives the device up.
     fn break_down(&self, state: &mut State, reason: Broken) {
         if let Link::Up(connected) = core::mem::replace(&mut state.link, Link::Broken(reason, None)) {
-            log::error!("{}: given up, because the backend broke the protocol: {reason}", self.name);
+            failed(format_args!("{}: given up, because the backend broke the protocol: {reason}", self.name));
             state.link = Link::Broken(reason, Some(connected));
         }
         // What the backend has pages of is answered when it has let go of them.

@@ -3,10 +3,11 @@
 
 use alloc::format;
 use alloc::rc::{Rc, Weak};
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::future::poll_fn;
 use core::task::Poll;
 
+use mirage_rt::cell::RefCell;
 use mirage_rt::page::PagePool;
 use mirage_rt::runtime::spawn;
 use mirage_rt::time::timeout;
@@ -16,6 +17,7 @@ use super::connect::{Connection, Properties, Setup, is_online};
 use super::device::{Device, Link, State, Wish};
 use super::{Blkfront, ConnectError, Control, Options};
 use crate::attachment::Attachment;
+use crate::warning::{failed, info, warn};
 use crate::xenbus::{self, BackendWatch, Frontend, XenbusError};
 use crate::xenstore::client::XenstoreError;
 
@@ -107,13 +109,13 @@ impl Supervisor {
                 // A backend that has resized its disk says again that it is connected.
                 match Properties::read(frontend).await {
                     Ok(properties) => self.describe(properties),
-                    Err(error) => log::warn!("{}: {error}", self.device.name),
+                    Err(error) => warn(format_args!("{}: {error}", self.device.name)),
                 }
                 Need::Nothing
             }
             Ok(_) | Err(XenstoreError::Interrupted) => Need::Part,
             Err(error) => {
-                log::error!("{}: {error}", self.device.name);
+                failed(format_args!("{}: {error}", self.device.name));
                 Need::Nothing
             }
         }
@@ -126,7 +128,7 @@ impl Supervisor {
         if (before.sectors, before.read_only) == (now.sectors, now.read_only) || before.sector_size != now.sector_size {
             return;
         }
-        log::info!("{}: {} sectors now, {} before", self.device.name, now.sectors, before.sectors);
+        info(format_args!("{}: {} sectors now, {} before", self.device.name, now.sectors, before.sectors));
         // What it turned out not to know stays so.
         (state.info.sectors, state.info.read_only) = (now.sectors, now.read_only);
         state.change();
@@ -176,7 +178,7 @@ impl Supervisor {
         match result {
             Ok(None) => self.device.wake_watchers(),
             Ok(Some(connection)) => {
-                log::info!("{}: connected again", self.device.name);
+                info(format_args!("{}: connected again", self.device.name));
                 self.up(connection);
             }
             Err(error) => {
@@ -185,7 +187,7 @@ impl Supervisor {
                 if detached {
                     self.detach();
                 } else {
-                    log::warn!("{}: not connected: {error}", self.device.name);
+                    warn(format_args!("{}: not connected: {error}", self.device.name));
                 }
                 self.device.state.borrow_mut().failure = Some(error);
                 self.device.set_link(Link::Down);
@@ -197,7 +199,7 @@ impl Supervisor {
     fn detach(&self) {
         let mut state = self.device.state.borrow_mut();
         if !core::mem::replace(&mut state.detached, true) {
-            log::info!("{}: detached", self.device.name);
+            info(format_args!("{}: detached", self.device.name));
             state.change();
         }
         state.jobs.fail_waiting(BlockError::Detached);
@@ -230,7 +232,7 @@ impl Supervisor {
                 frontend.report(&format!("the backend broke the protocol: {reason}")).await;
             }
             if let Err(error) = watch.part(self.setup.options.limit).await {
-                log::warn!("{error}");
+                warn(format_args!("{error}"));
             }
         }
         if let Some(connected) = connected {
@@ -241,7 +243,7 @@ impl Supervisor {
         if broken.is_some() {
             self.device.state.borrow_mut().jobs.fail_waiting(BlockError::Broken);
         } else {
-            log::info!("{}: disconnected", self.device.name);
+            info(format_args!("{}: disconnected", self.device.name));
             if detached {
                 // Before another disk may be attached in its place.
                 self.detach();
@@ -265,7 +267,10 @@ impl Supervisor {
         }
         let empty = |state: &State| state.under_way() == 0 || matches!(state.link, Link::Broken(..));
         if timeout(self.setup.options.limit, self.device.until_state(empty)).await.is_err() {
-            log::warn!("{}: the backend does not answer: requests are repeated when it is back", self.device.name);
+            warn(format_args!(
+                "{}: the backend does not answer: requests are repeated when it is back",
+                self.device.name
+            ));
         }
     }
 

@@ -30,7 +30,7 @@ impl CommandLine {
 
     /// The line.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 }
 
@@ -53,7 +53,7 @@ pub struct Modules {
 impl Modules {
     /// Where they are, to the byte.
     pub fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.list[..self.length].iter().map(|&(start, end)| start..end)
+        self.list.get(..self.length).unwrap_or_default().iter().map(|&(start, end)| start..end)
     }
 
     /// Adds a module, for tests of what follows.

@@ -6,11 +6,12 @@
 use alloc::format;
 use alloc::rc::{Rc, Weak};
 use alloc::string::{String, ToString};
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::fmt;
 use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 
+use mirage_rt::cell::RefCell;
 use mirage_rt::page::{Page, PagePool};
 use mirage_rt::runtime::spawn;
 use mirage_rt::time::Duration;
@@ -21,6 +22,7 @@ use crate::attachment::Attachment;
 use crate::events::{EventChannel, EventError, EventHandler};
 use crate::grants::{Access, Grant, GrantError};
 use crate::shared::SharedPage;
+use crate::warning::{failed, info, warn};
 use crate::xenbus::{BackendWatch, Frontend, State, XenbusError};
 
 /// Kind of the device in xenstore.
@@ -141,7 +143,7 @@ impl Device {
         let moved = link.as_ref().map_or(Ok(0), |link| act(link.ring()));
         match (moved, &*link) {
             (Err(reason), _) => {
-                log::error!("console {}: given up: {reason}", self.name);
+                failed(format_args!("console {}: given up: {reason}", self.name));
                 self.broken.set(Some(reason));
                 drop(link);
                 self.wake_all();
@@ -149,7 +151,7 @@ impl Device {
             }
             (Ok(count), Some(link)) if count > 0 => {
                 if let Err(error) = link.channel.notify() {
-                    log::warn!("console {}: {error}", self.name);
+                    warn(format_args!("console {}: {error}", self.name));
                 }
                 Poll::Ready(Ok(count))
             }
@@ -266,7 +268,7 @@ impl Setup {
             // It may have mapped the page already: take it away only when it has let go, if it ever does.
             frontend.report(&error.to_string()).await;
             if let Err(error) = watch.part(LIMIT).await {
-                log::warn!("{error}");
+                warn(format_args!("{error}"));
             }
             return Err(error.into());
         }
@@ -292,16 +294,16 @@ async fn look_after(device: Rc<Device>, setup: Setup, backend: BackendWatch) {
             if let Some(watch) = backend.as_mut().filter(|_| !lost)
                 && let Err(error) = watch.part(LIMIT).await
             {
-                log::warn!("{error}");
+                warn(format_args!("{error}"));
             }
             drop(link);
             if device.closed.get() || device.broken.get().is_some() {
                 return;
             }
-            log::info!("console {}: disconnected", device.name);
+            info(format_args!("console {}: disconnected", device.name));
             match setup.connect(&device).await {
                 Ok(watch) => backend = Some(watch),
-                Err(error) => log::warn!("console {}: not connected: {error}", device.name),
+                Err(error) => warn(format_args!("console {}: not connected: {error}", device.name)),
             }
         }
     }

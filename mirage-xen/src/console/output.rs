@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use mirage_rt::console::pieces;
 
 use super::ring::Ring;
+use crate::lists::forget_first;
 
 /// Bytes of output that wait behind a full ring at most. They are allocated when the ring is full for the first time.
 pub const BACKLOG: usize = 16 * 1024;
@@ -69,8 +70,7 @@ impl Output {
     pub(crate) fn drain(&mut self, ring: &Ring<'_>) -> bool {
         let written = ring.put(&self.backlog).unwrap_or(0);
         let rest = self.backlog.len() - written;
-        self.backlog.copy_within(written.., 0);
-        self.backlog.truncate(rest);
+        forget_first(&mut self.backlog, written);
         // Said where it is missing, once there is room.
         let said =
             self.unsaid > 0 && (self.room() >= RESUME || rest == 0 && ring.room().is_ok_and(|room| room >= NOTICE));

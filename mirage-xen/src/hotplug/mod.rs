@@ -10,12 +10,12 @@ mod watcher;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::cell::RefCell;
 use core::fmt;
 use core::task::{Context, Poll, Waker};
 
 use mirage_rt::block::Block;
 use mirage_rt::boot::Connecting;
+use mirage_rt::cell::RefCell;
 use mirage_rt::hotplug::{DeviceId, DeviceKind, DeviceSource};
 use mirage_rt::net::{self, Network};
 use mirage_rt::page::{PageBytes, PagePool};

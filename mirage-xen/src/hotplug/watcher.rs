@@ -10,6 +10,7 @@ use mirage_rt::time::{Duration, sleep};
 
 use super::{PAUSE, Shared, class};
 use crate::attachment::Attachment;
+use crate::warning::{failed, warn};
 use crate::xenbus::{BackendWatch, Frontend, State, XenbusError};
 use crate::xenstore::{Watch, Xenstore, XenstoreError};
 
@@ -46,11 +47,13 @@ pub(super) async fn follow(shared: Weak<Shared>, attachment: Attachment) {
         match look(&store, &shared, &mut idle).await {
             Ok(true) => {}
             Ok(false) => return,
-            Err(XenstoreError::Lost) => return log::error!("devices that come and go are not followed any more"),
+            Err(XenstoreError::Lost) => {
+                return failed(format_args!("devices that come and go are not followed any more"));
+            }
             // It was resumed in the meantime.
             Err(XenstoreError::Interrupted) => continue,
             Err(error) => {
-                log::warn!("devices that come and go: {error}");
+                warn(format_args!("devices that come and go: {error}"));
                 sleep(RETRY).await;
                 continue;
             }
@@ -91,7 +94,7 @@ fn update(shared: &Weak<Shared>, present: Vec<DeviceId>) -> Option<Vec<DeviceId>
     let mut devices: Vec<_> = present.into_iter().filter(|id| !shared.declared.contains(id)).collect();
     devices.dedup();
     if devices.len() > MOST {
-        log::warn!("the domain has {} undeclared devices: those beyond {MOST} are not told of", devices.len());
+        warn(format_args!("the domain has {} undeclared devices: those beyond {MOST} are not told of", devices.len()));
         devices.truncate(MOST);
     }
     // The first look counts as a change even if there is nothing: whoever waits for the first list gets it.
@@ -164,7 +167,7 @@ async fn change(shared: &Weak<Shared>, watch: &mut Option<Watch>, refused: &mut 
                 // It is set anew after a resume.
                 *refused = error != XenstoreError::Interrupted;
                 if *refused {
-                    log::error!("devices that come are not noticed: {error}");
+                    failed(format_args!("devices that come are not noticed: {error}"));
                 }
                 *watch = None;
                 changed = true;

@@ -189,9 +189,15 @@ impl<'m> Bits<'m> {
         Self { words, bits, top: Self::top(bits) }
     }
 
+    // Not inlined: one check of the bounds, and one text about them, for all.
+    #[inline(never)]
+    fn word(&mut self, index: usize) -> &mut u64 {
+        &mut self.words[index]
+    }
+
     fn has(&self, bit: usize) -> bool {
         let (mut word, mut shift) = (0, self.top);
-        while bit < self.bits && self.words[word] & mask(bit >> shift) != 0 {
+        while bit < self.bits && self.words.get(word).is_some_and(|word| word & mask(bit >> shift) != 0) {
             if shift == 0 {
                 return true;
             }
@@ -204,9 +210,9 @@ impl<'m> Bits<'m> {
     fn set(&mut self, bit: usize) {
         let (mut word, mut shift, mut known) = (0, self.top, true);
         loop {
-            let before = if known { self.words[word] } else { 0 };
+            let before = if known { *self.word(word) } else { 0 };
             let mask = mask(bit >> shift);
-            self.words[word] = before | mask;
+            *self.word(word) = before | mask;
             if shift == 0 {
                 return;
             }
@@ -220,7 +226,7 @@ impl<'m> Bits<'m> {
     fn clear(&mut self, bit: usize) {
         let (mut word, mut shift, mut lowest) = (0, self.top, (0, self.top));
         loop {
-            if self.words[word] != mask(bit >> shift) {
+            if *self.word(word) != mask(bit >> shift) {
                 lowest = (word, shift);
             }
             if shift == 0 {
@@ -229,7 +235,7 @@ impl<'m> Bits<'m> {
             word = below(word, bit >> shift);
             shift -= LEVEL;
         }
-        self.words[lowest.0] &= !mask(bit >> lowest.1);
+        *self.word(lowest.0) &= !mask(bit >> lowest.1);
     }
 
     fn first(&self) -> Option<usize> {

@@ -68,7 +68,7 @@ impl MemoryMap {
 
     /// The regions as they were added.
     pub fn regions(&self) -> &[Region] {
-        &self.regions[..self.length]
+        self.regions.get(..self.length).unwrap_or_default()
     }
 
     /// The address behind the last region.
@@ -115,7 +115,7 @@ impl Ranges {
 
     /// The ranges, in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Range<u64>> + '_ {
-        self.ranges[..self.length].iter().map(|&(start, end)| start..end)
+        self.ranges.get(..self.length).unwrap_or_default().iter().map(|&(start, end)| start..end)
     }
 
     /// Number of addresses in the set.

@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::{Rc, Weak};
 use alloc::string::{String, ToString};
-use core::pin::pin;
 
 use mirage_rt::page::{Page, PagePool};
 use mirage_rt::types::network::NetworkInfo;
@@ -19,7 +18,8 @@ use crate::grants::{Access, Grant};
 use crate::hypervisor::{DomainId, PAGE_SIZE};
 use crate::ring::FrontRing;
 use crate::shared::SharedPage;
-use crate::xenbus::{BackendWatch, Frontend, State};
+use crate::warning::warn;
+use crate::xenbus::{BackendWatch, Frontend, State, XenbusError};
 
 /// The MTU of a device whose configuration says nothing else.
 const DEFAULT_MTU: u16 = 1500;
@@ -50,14 +50,6 @@ pub(super) struct Connection {
     pub(super) info: NetworkInfo,
 }
 
-/// A backend that waits for the rings.
-struct Offer {
-    frontend: Frontend,
-    watch: BackendWatch,
-    backend: Backend,
-    info: NetworkInfo,
-}
-
 /// What is looked at of the backend's nodes.
 const FEATURES: [&str; 7] = [
     "feature-rx-copy",
@@ -75,46 +67,40 @@ impl Setup {
     pub(super) async fn connect(&self, device: &Rc<Device>) -> Result<Option<Connection>, ConnectError> {
         loop {
             match self.attempt(device).await {
-                Err(ConnectError::Xenbus(error)) if error.is_interrupted() => {}
-                result => return result,
-            }
-        }
-    }
-
-    async fn attempt(&self, device: &Rc<Device>) -> Result<Option<Connection>, ConnectError> {
-        let Some(offer) = device.unless_unwished(pin!(self.approach())).await else { return Ok(None) };
-        let Offer { frontend, mut watch, backend, info } = offer?;
-        let queues = Box::new(self.queues(&backend, &info, &Rc::downgrade(device))?);
-        let published = device.unless_unwished(pin!(self.publish(&frontend, &mut watch, &queues))).await;
-        let result = match published {
-            Some(Ok(())) => return Ok(Some(Connection { watch, frontend, queues, info })),
-            Some(Err(error)) => {
-                if !matches!(&error, ConnectError::Xenbus(error) if error.is_interrupted()) {
-                    frontend.report(&error.to_string()).await;
+                Err(ConnectError::Xenbus(error)) if error.is_interrupted() => {
+                    if !device.is_wished() {
+                        return Ok(None);
+                    }
                 }
-                Err(error)
+                result => return result.map(Some),
             }
-            None => Ok(None),
-        };
-        // It may have mapped the rings already: take them away only when it has let go, if it ever does.
-        if let Err(error) = watch.part(self.options.limit).await {
-            log::warn!("{error}");
         }
-        result
     }
 
-    /// Waits until the backend offers itself, and settles what the connection will be like.
-    async fn approach(&self) -> Result<Offer, ConnectError> {
+    async fn attempt(&self, device: &Rc<Device>) -> Result<Connection, ConnectError> {
         let store = self.attachment.xenstore();
         let (frontend, own) = Frontend::find(store, "vif", self.index, &["mac", "mtu"]).await?;
         let (mut watch, state, mut features) = frontend.approach(&FEATURES).await?;
         if state != State::InitWait || !frontend.is_initialising() {
-            watch.until_offered(self.options.limit).await?;
+            device.unless_unwished(watch.until_offered(self.options.limit)).await?;
             features = frontend.backend_values(&FEATURES).await?;
         }
         let backend = Backend::new(&frontend, &features)?;
         let info = describe(&frontend, &backend, &own)?;
-        Ok(Offer { frontend, watch, backend, info })
+        let queues = Box::new(self.queues(&backend, &info, &Rc::downgrade(device))?);
+        match self.publish(device, &frontend, &mut watch, &queues).await {
+            Ok(()) => Ok(Connection { watch, frontend, queues, info }),
+            Err(error) => {
+                if !error.is_interrupted() {
+                    frontend.report(&error.to_string()).await;
+                }
+                // It may have mapped the rings already: take them away only when it has let go, if it ever does.
+                if let Err(error) = watch.part(self.options.limit).await {
+                    warn(format_args!("{error}"));
+                }
+                Err(error.into())
+            }
+        }
     }
 
     fn queues(&self, backend: &Backend, info: &NetworkInfo, device: &Weak<Device>) -> Result<Queues, ConnectError> {
@@ -155,10 +141,11 @@ impl Setup {
     /// Tells the backend of the rings and waits until it uses them.
     async fn publish(
         &self,
+        device: &Device,
         frontend: &Frontend,
         watch: &mut BackendWatch,
         queues: &Queues,
-    ) -> Result<(), ConnectError> {
+    ) -> Result<(), XenbusError> {
         let (rings, options) = (queues.rings(), &self.options);
         let (transmit, receive) = queues.channels.ports();
         let (gso, partial) = (u32::from(options.receive_gso), u32::from(options.receive_partial_checksum));
@@ -180,10 +167,10 @@ impl Setup {
         ];
         // xenstored takes them in this order, and the backend looks at them when the state has changed.
         frontend.set_state(State::Connected, &nodes).await?;
-        watch.until_connected(options.limit).await?;
+        device.unless_unwished(watch.until_connected(options.limit)).await?;
         // Whatever either side has missed while the other was not there yet.
         if queues.channels.notify(true, true).is_err() {
-            log::warn!("{}: the backend can't be notified", frontend.name());
+            warn(format_args!("{}: the backend can't be notified", frontend.name()));
         }
         Ok(())
     }

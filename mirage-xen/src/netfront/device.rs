@@ -6,8 +6,7 @@ use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use core::future::{Future, poll_fn};
-use core::pin::Pin;
+use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 
 use mirage_rt::cell::RefCell;
@@ -18,6 +17,9 @@ use super::receive::{ReceiveQueue, Received};
 use super::transmit::TransmitQueue;
 use super::{Broken, ConnectError, Statistics};
 use crate::events::{EventChannel, EventHandler};
+use crate::warning::{failed, info};
+use crate::xenbus::{Step, XenbusError};
+use crate::xenstore::XenstoreError;
 
 /// What the device should be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -172,16 +174,22 @@ impl Device {
         }
     }
 
-    /// Waits for `future` while the device is to be connected; `None` as soon as it is not.
-    pub(super) async fn unless_unwished<T>(&self, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    /// Takes a step of connecting while the device is to be connected; as if [interrupted](XenbusError::is_interrupted) as
+    /// soon as it is not.
+    pub(super) async fn unless_unwished(&self, mut step: Step<'_, Result<(), XenbusError>>) -> Result<(), XenbusError> {
         poll_fn(|context| {
-            if self.wish.get() != Wish::Connected {
-                return Poll::Ready(None);
+            if !self.is_wished() {
+                return Poll::Ready(Err(XenstoreError::Interrupted.into()));
             }
             *self.supervisor.borrow_mut() = Some(context.waker().clone());
-            future.as_mut().poll(context).map(Some)
+            step.as_mut().poll(context)
         })
         .await
+    }
+
+    /// Whether the device is to be connected.
+    pub(super) fn is_wished(&self) -> bool {
+        self.wish.get() == Wish::Connected
     }
 
     /// Waits for a state of the link.
@@ -225,7 +233,7 @@ impl Device {
     pub(super) fn set_carrier(&self, carrier: bool) {
         let mut state = self.state.borrow_mut();
         if core::mem::replace(&mut state.carrier, carrier) != carrier {
-            log::info!("{}: link {}", self.name, if carrier { "up" } else { "down" });
+            info(format_args!("{}: link {}", self.name, if carrier { "up" } else { "down" }));
             state.change(!carrier);
         }
     }
@@ -238,7 +246,7 @@ impl Device {
     /// Gives the device up.
     pub(super) fn break_down(&self, state: &mut State, reason: Broken) -> NetworkError {
         if let Link::Up(queues) = core::mem::replace(&mut state.link, Link::Broken(reason, None)) {
-            log::error!("{}: given up, because the backend broke the protocol: {reason}", self.name);
+            failed(format_args!("{}: given up, because the backend broke the protocol: {reason}", self.name));
             state.link = Link::Broken(reason, Some(queues));
         }
         state.receive.wake();

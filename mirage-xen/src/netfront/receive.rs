@@ -13,6 +13,7 @@ use super::{Broken, ConnectError, checksum};
 use crate::grants::{Access, Grant, Grants, Reference};
 use crate::hypervisor::{DomainId, PAGE_SIZE};
 use crate::ring::{FrontRing, ProducerOverflow, slots};
+use crate::warning::{failed, warn};
 
 /// Pages posted at first. There are more when they do not last.
 const FIRST: u32 = 64;
@@ -125,7 +126,7 @@ impl ReceiveQueue {
                 None => match self.grants.reference() {
                     Ok(reference) => reference,
                     Err(error) => {
-                        log::warn!("netfront: fewer pages to receive into than wished: {error}");
+                        warn(format_args!("netfront: fewer pages to receive into than wished: {error}"));
                         self.most = self.ring.outstanding().max(self.least);
                         self.target = self.most;
                         return;
@@ -145,7 +146,7 @@ impl ReceiveQueue {
                 true
             }
             Err((error, reference, _page)) => {
-                log::error!("netfront: {error}");
+                failed(format_args!("netfront: {error}"));
                 self.spare.push(reference);
                 false
             }

@@ -14,6 +14,7 @@ use super::connect::{Connection, Setup};
 use super::device::{Device, Groups, Link, Queues, Side, State, Wish};
 use super::{ConnectError, Control, Netfront, Options, Statistics};
 use crate::attachment::Attachment;
+use crate::warning::{failed, info, warn};
 use crate::xenbus::{self, BackendWatch, Frontend};
 use crate::xenstore::{Watch, XenstoreError};
 
@@ -109,7 +110,7 @@ impl Supervisor {
                 }
                 Ok(_) | Err(XenstoreError::Interrupted) => Need::Part,
                 Err(error) => {
-                    log::error!("{}: {error}", self.device.name);
+                    failed(format_args!("{}: {error}", self.device.name));
                     Need::Nothing
                 }
             },
@@ -139,7 +140,7 @@ impl Supervisor {
                 match watch.poll_next(context) {
                     Poll::Ready(Ok(_)) => return Poll::Ready(()),
                     Poll::Ready(Err(error)) => {
-                        log::warn!("{}: changes of the link are not noticed: {error}", device.name);
+                        warn(format_args!("{}: changes of the link are not noticed: {error}", device.name));
                         *carrier = None;
                     }
                     Poll::Pending => {}
@@ -180,11 +181,11 @@ impl Supervisor {
         match result {
             Ok(None) => self.device.wake_watchers(),
             Ok(Some(connection)) => {
-                log::info!("{}: connected again", self.device.name);
+                info(format_args!("{}: connected again", self.device.name));
                 self.up(connection);
             }
             Err(error) => {
-                log::warn!("{}: not connected: {error}", self.device.name);
+                warn(format_args!("{}: not connected: {error}", self.device.name));
                 self.follow().await;
                 self.device.state.borrow_mut().failure = Some(error);
                 self.device.set_link(Link::Down);
@@ -223,14 +224,14 @@ impl Supervisor {
                 frontend.report(&format!("the backend broke the protocol: {reason}")).await;
             }
             if let Err(error) = watch.part(self.setup.options.limit).await {
-                log::warn!("{error}");
+                warn(format_args!("{error}"));
             }
         }
         drop(queues);
         self.device.state.borrow_mut().busy = false;
         self.device.wake_watchers();
         if broken.is_none() {
-            log::info!("{}: disconnected", self.device.name);
+            info(format_args!("{}: disconnected", self.device.name));
         }
     }
 }

@@ -12,6 +12,7 @@ use super::wire::{Extra, STATUS_NULL, STATUS_OKAY, Transmit, TransmitData, Trans
 use crate::grants::{Grants, ReadGrant, Reference};
 use crate::hypervisor::DomainId;
 use crate::ring::{FrontRing, slots};
+use crate::warning::warn;
 
 /// Slots that every backend takes for the data of a packet (`XEN_NETIF_NR_SLOTS_MIN`).
 const MAX_PARTS: usize = 18;
@@ -204,7 +205,7 @@ impl TransmitQueue {
                 Some((id, number))
             }
             Err((error, reference, _packet)) => {
-                log::warn!("netfront: a packet is not sent: {error}");
+                warn(format_args!("netfront: a packet is not sent: {error}"));
                 self.spare.push(reference);
                 None
             }
@@ -258,7 +259,7 @@ impl TransmitQueue {
                     let (reference, _packet) = grant.end().map_err(|_| Broken::TransmitInUse)?;
                     self.spare.push(reference);
                 }
-                Slot::Group if refused => log::warn!("netfront: the backend has no room for another group"),
+                Slot::Group if refused => warn(format_args!("netfront: the backend has no room for another group")),
                 Slot::Group => {}
             }
             self.free.push(response.id);

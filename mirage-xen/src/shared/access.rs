@@ -31,13 +31,13 @@ pub(super) unsafe fn write_u32(address: NonNull<u32>, value: u32) {
     unsafe { address.write_volatile(value) }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn load_u16(address: NonNull<u16>, order: Ordering) -> u16 {
     // SAFETY: promised by the caller. A reference to an atomic may point to memory that changes.
     unsafe { AtomicU16::from_ptr(address.as_ptr()) }.load(order)
 }
 
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn store_u16(address: NonNull<u16>, value: u16, order: Ordering) {
     // SAFETY: as in `load_u16`.
     unsafe { AtomicU16::from_ptr(address.as_ptr()) }.store(value, order);
@@ -49,13 +49,13 @@ pub(super) unsafe fn compare_exchange_u16(address: NonNull<u16>, current: u16, n
     unsafe { AtomicU16::from_ptr(address.as_ptr()) }.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
 }
 
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn load_u32(address: NonNull<u32>, order: Ordering) -> u32 {
     // SAFETY: as in `load_u16`.
     unsafe { AtomicU32::from_ptr(address.as_ptr()) }.load(order)
 }
 
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn store_u32(address: NonNull<u32>, value: u32, order: Ordering) {
     // SAFETY: as in `load_u16`.
     unsafe { AtomicU32::from_ptr(address.as_ptr()) }.store(value, order);

@@ -19,6 +19,7 @@ use super::watch::Watches;
 use crate::attachment::AttachError;
 use crate::events::{EventChannel, EventHandler, Events};
 use crate::hypervisor::{Hypervisor, PAGE_SIZE};
+use crate::lists::{forget_first, take_swapped};
 use crate::shared::{SharedBytes, fence};
 use crate::untrusted::Untrusted;
 use crate::warning::warn;
@@ -407,10 +408,11 @@ impl Connection {
         let waiting = Untrusted::new(producer.wrapping_sub(consumer)).at_most(RING);
         let room = RING - waiting.ok_or(Broken::RequestIndices)?;
         let written = state.queue.len().min(room as usize);
-        for byte in state.queue.drain(..written) {
-            page.write_u8(REQUESTS + (producer % RING) as usize, byte);
+        for byte in state.queue.iter().take(written) {
+            page.write_u8(REQUESTS + (producer % RING) as usize, *byte);
             producer = producer.wrapping_add(1);
         }
+        forget_first(&mut state.queue, written);
         page.store_u32(REQUEST_PRODUCER, producer, Ordering::Release);
 
         let producer = page.load_u32(RESPONSE_PRODUCER, Ordering::Acquire);
@@ -436,10 +438,10 @@ impl Connection {
             return self.watches.borrow_mut().deliver(&message.payload, &mut consequences.wake);
         }
         let number = message.header.request;
-        let Some(index) = state.requests.iter().position(|request| request.number == number) else {
+        let index = state.requests.iter().position(|request| request.number == number);
+        let Some(request) = index.and_then(|index| take_swapped(&mut state.requests, index)) else {
             return warn(format_args!("xenstore: an answer to request {}, which was not made", u64::from(number)));
         };
-        let request = state.requests.swap_remove(index);
         let asked = request.operation;
         request.answer(match operation {
             // The path is known to who asked.

@@ -9,6 +9,7 @@ use core::task::{Context, Poll, Waker, ready};
 
 use super::transport::{Connection, Request};
 use super::{Xenstore, XenstoreError};
+use crate::lists::take_swapped;
 use crate::warning::warn;
 use crate::xenstore::wire::{self, Operation};
 
@@ -158,8 +159,12 @@ impl Watch {
         ready!(self.poll_set(context))?;
         let mut watches = self.store.connection.watches.borrow_mut();
         let Some(entry) = watches.find(self.token) else { return Poll::Ready(Err(XenstoreError::Lost)) };
-        if !entry.queue.is_empty() {
-            return Poll::Ready(Ok(WatchEvent { path: entry.queue.remove(0) }));
+        // The first one: they are few, and this needs no text about a panic in every image.
+        entry.queue.reverse();
+        let first = entry.queue.pop();
+        entry.queue.reverse();
+        if let Some(path) = first {
+            return Poll::Ready(Ok(WatchEvent { path }));
         }
         if entry.lost {
             return Poll::Ready(Err(XenstoreError::Lost));
@@ -190,7 +195,7 @@ impl Drop for Watch {
         let entry = {
             let mut watches = self.store.connection.watches.borrow_mut();
             let index = watches.entries.iter().position(|entry| entry.token == self.token);
-            index.map(|index| watches.entries.swap_remove(index))
+            index.and_then(|index| take_swapped(&mut watches.entries, index))
         };
         if let Some(entry) = entry {
             self.store.about_watch(Operation::Unwatch, &entry.path, self.token).send();
