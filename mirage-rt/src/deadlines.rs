@@ -67,26 +67,35 @@ impl Deadlines {
         }
         let hole = hole as usize;
         let Some(last) = self.heap.pop() else { return };
-        if let Some(filled) = self.heap.get_mut(hole) {
-            *filled = last;
-            self.positions[last.1 as usize] = hole as u32;
+        if hole < self.heap.len() {
+            self.place(hole, last);
             self.rise(hole);
             self.sink(hole);
         }
     }
 
+    /// Puts an entry into a place of the heap.
+    // Here and below without indexing: each would have the text of a panic in every image.
+    fn place(&mut self, at: usize, entry: (Instant, u32)) {
+        if let (Some(place), Some(position)) = (self.heap.get_mut(at), self.positions.get_mut(entry.1 as usize)) {
+            (*place, *position) = (entry, at as u32);
+        }
+    }
+
     fn swap(&mut self, a: usize, b: usize) {
-        self.heap.swap(a, b);
-        self.positions[self.heap[a].1 as usize] = a as u32;
-        self.positions[self.heap[b].1 as usize] = b as u32;
+        if let (Some(&first), Some(&second)) = (self.heap.get(a), self.heap.get(b)) {
+            self.place(a, second);
+            self.place(b, first);
+        }
     }
 
     #[inline(never)]
     fn rise(&mut self, mut at: usize) {
         while at > 0 {
             let parent = (at - 1) / 2;
-            if self.heap[parent].0 <= self.heap[at].0 {
-                break;
+            match (self.heap.get(parent), self.heap.get(at)) {
+                (Some(above), Some(own)) if above.0 > own.0 => {}
+                _ => break,
             }
             self.swap(at, parent);
             at = parent;
@@ -96,8 +105,9 @@ impl Deadlines {
     #[inline(never)]
     fn sink(&mut self, mut at: usize) {
         while let Some(child) = self.earlier_child(at) {
-            if self.heap[at].0 <= self.heap[child].0 {
-                break;
+            match (self.heap.get(at), self.heap.get(child)) {
+                (Some(own), Some(below)) if own.0 > below.0 => {}
+                _ => break,
             }
             self.swap(at, child);
             at = child;

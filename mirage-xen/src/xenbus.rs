@@ -84,8 +84,17 @@ impl From<State> for u32 {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Other(number) => write!(f, "state {number}"),
-            known => write!(f, "{known:?}"),
+            // As Debug would, which knows how to print numbers in eight ways: a KiB in every image.
+            Self::Unknown => f.write_str("Unknown"),
+            Self::Initialising => f.write_str("Initialising"),
+            Self::InitWait => f.write_str("InitWait"),
+            Self::Initialised => f.write_str("Initialised"),
+            Self::Connected => f.write_str("Connected"),
+            Self::Closing => f.write_str("Closing"),
+            Self::Closed => f.write_str("Closed"),
+            Self::Reconfiguring => f.write_str("Reconfiguring"),
+            Self::Reconfigured => f.write_str("Reconfigured"),
+            Self::Other(number) => write!(f, "state {}", u64::from(*number)),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Consoles that a program declares: streams of bytes both ways, and lines.
 
+use crate::cell::RefCell;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::RefCell;
 use core::fmt;
 use core::future::poll_fn;
 use core::task::Poll;

@@ -5,18 +5,22 @@
 use alloc::string::ToString;
 use core::time::Duration;
 
-use super::{KeyKind, Value, ValueError};
+use super::{CidrError, KeyKind, Value, ValueError};
+
+fn other(remedy: &'static str) -> ValueError {
+    ValueError::Other { remedy }
+}
 
 /// Reads `true` or `false`.
 ///
 /// # Errors
 ///
-/// [`ValueError::Flag`].
+/// [`ValueError::Other`].
 pub fn flag(_: KeyKind, text: &str) -> Result<Value, ValueError> {
     match text {
         "true" => Ok(Value::Flag(true)),
         "false" => Ok(Value::Flag(false)),
-        _ => Err(ValueError::Flag),
+        _ => Err(other("write true or false")),
     }
 }
 
@@ -50,11 +54,11 @@ pub fn text(_: KeyKind, text: &str) -> Result<Value, ValueError> {
 ///
 /// # Errors
 ///
-/// [`ValueError::Port`].
+/// [`ValueError::Other`].
 pub fn port(_: KeyKind, text: &str) -> Result<Value, ValueError> {
     match text.parse::<u16>() {
         Ok(port) if port != 0 => Ok(Value::Number(port.into())),
-        _ => Err(ValueError::Port),
+        _ => Err(other("write a port from 1 to 65535")),
     }
 }
 
@@ -62,36 +66,37 @@ pub fn port(_: KeyKind, text: &str) -> Result<Value, ValueError> {
 ///
 /// # Errors
 ///
-/// [`ValueError::Ipv4`].
+/// [`ValueError::Other`].
 pub fn ipv4(_: KeyKind, text: &str) -> Result<Value, ValueError> {
-    text.parse().map(Value::Ipv4).map_err(|_| ValueError::Ipv4)
+    text.parse().map(Value::Ipv4).map_err(|_| other("write an IPv4 address, as 10.0.2.2"))
 }
 
 /// Reads an IPv4 address with its prefix.
 ///
 /// # Errors
 ///
-/// [`ValueError::Cidr`].
+/// [`ValueError::Other`].
 pub fn cidr(_: KeyKind, text: &str) -> Result<Value, ValueError> {
-    text.parse().map(Value::Cidr).map_err(ValueError::Cidr)
+    text.parse().map(Value::Cidr).map_err(|error| other(CidrError::remedy(error)))
 }
 
 /// Reads a time with its unit: ms, s, m or h.
 ///
 /// # Errors
 ///
-/// [`ValueError::Duration`].
+/// [`ValueError::Other`].
 pub fn duration(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    const REMEDY: &str = "write a whole number with its unit, as 250ms, 10s, 5m or 2h";
     let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
     let milliseconds = match unit {
         "ms" => 1,
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(ValueError::Duration),
+        _ => return Err(other(REMEDY)),
     };
     let number = text.strip_suffix(unit).and_then(|digits| digits.parse::<u64>().ok());
-    let total = number.and_then(|number| number.checked_mul(milliseconds)).ok_or(ValueError::Duration)?;
+    let total = number.and_then(|number| number.checked_mul(milliseconds)).ok_or(other(REMEDY))?;
     Ok(Value::Duration(Duration::from_millis(total)))
 }
 
@@ -99,7 +104,7 @@ pub fn duration(_: KeyKind, text: &str) -> Result<Value, ValueError> {
 ///
 /// # Errors
 ///
-/// [`ValueError::LogLevel`].
+/// [`ValueError::Other`].
 pub fn log_level(_: KeyKind, text: &str) -> Result<Value, ValueError> {
-    text.parse().map(Value::LogLevel).map_err(|_| ValueError::LogLevel)
+    text.parse().map(Value::LogLevel).map_err(|_| other("write off, error, warn, info, debug or trace"))
 }

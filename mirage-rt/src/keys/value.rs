@@ -33,8 +33,6 @@ pub enum Value {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ValueError {
-    /// Neither `true` nor `false`.
-    Flag,
     /// Not a whole number within the bounds.
     Integer {
         /// The least value.
@@ -42,29 +40,20 @@ pub enum ValueError {
         /// The greatest value.
         max: u64,
     },
-    /// Not a port.
-    Port,
-    /// Not an IPv4 address.
-    Ipv4,
-    /// Not an address with a prefix.
-    Cidr(CidrError),
-    /// Not a time with its unit.
-    Duration,
-    /// Not a level.
-    LogLevel,
+    /// Not a value of another kind. The texts come with the functions that read values, so that an image has only those of the
+    /// kinds it uses.
+    Other {
+        /// What to write instead: "write true or false".
+        remedy: &'static str,
+    },
 }
 
 impl fmt::Display for ValueError {
     #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ValueError::Flag => f.write_str("write true or false"),
             ValueError::Integer { min, max } => write!(f, "write a whole number from {min} to {max}"),
-            ValueError::Port => f.write_str("write a port from 1 to 65535"),
-            ValueError::Ipv4 => f.write_str("write an IPv4 address, as 10.0.2.2"),
-            ValueError::Cidr(error) => error.fmt(f),
-            ValueError::Duration => f.write_str("write a whole number with its unit, as 250ms, 10s, 5m or 2h"),
-            ValueError::LogLevel => f.write_str("write off, error, warn, info, debug or trace"),
+            ValueError::Other { remedy } => f.write_str(remedy),
         }
     }
 }
@@ -123,14 +112,21 @@ pub enum CidrError {
     Prefix,
 }
 
-impl fmt::Display for CidrError {
-    #[inline]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl CidrError {
+    /// What to write instead.
+    pub fn remedy(self) -> &'static str {
+        match self {
             CidrError::Address => "write an IPv4 address in front of the slash, as 10.0.2.16/24",
             CidrError::NoPrefix => "write the length of the network's prefix behind the address, as 10.0.2.16/24",
             CidrError::Prefix => "write a prefix length from 0 to 32, as 10.0.2.16/24",
-        })
+        }
+    }
+}
+
+impl fmt::Display for CidrError {
+    #[inline]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.remedy())
     }
 }
 

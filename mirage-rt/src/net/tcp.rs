@@ -1,8 +1,8 @@
 //! TCP: listeners and streams.
 
+use crate::cell::RefCell;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
-use core::cell::RefCell;
 use core::fmt;
 use core::future::poll_fn;
 use core::net::SocketAddr;

@@ -69,7 +69,7 @@ impl Timers {
 
     fn empty(&mut self, slot: u32) -> Option<Waker> {
         self.free.push(slot);
-        self.slots[slot as usize].waker.take()
+        self.slots.get_mut(slot as usize)?.waker.take()
     }
 }
 

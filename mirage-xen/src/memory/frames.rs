@@ -31,7 +31,9 @@ impl<'m> Frames<'m> {
         let mut rest = storage;
         let orders = core::array::from_fn(|order| {
             let bits = blocks(frames, order);
-            let (words, more) = core::mem::take(&mut rest).split_at_mut(Bits::words(bits));
+            let Some((words, more)) = core::mem::take(&mut rest).split_at_mut_checked(Bits::words(bits)) else {
+                wrong()
+            };
             rest = more;
             Bits::new(bits, words)
         });
@@ -76,7 +78,9 @@ impl<'m> Frames<'m> {
     ///
     /// When a frame is out of range. In debug builds also when one is free already.
     pub fn put(&mut self, frames: Range<usize>) {
-        assert!(frames.end <= self.frames, "frame {} does not exist", frames.end);
+        if frames.end > self.frames {
+            wrong();
+        }
         let mut frame = frames.start;
         while frame < frames.end {
             let order = block_at(frame, frames.end);
@@ -129,7 +133,7 @@ impl<'m> Frames<'m> {
     fn withdraw(&mut self, run: Range<usize>) {
         let mut frame = run.start;
         while frame < run.end {
-            let Some(order) = self.block_of(frame) else { unreachable!("the run was found free") };
+            let Some(order) = self.block_of(frame) else { wrong() };
             let block = frame >> order << order;
             let end = block + (1 << order);
             self.orders[order].clear(block >> order);
@@ -139,6 +143,13 @@ impl<'m> Frames<'m> {
             frame = end;
         }
     }
+}
+
+/// Frames that do not exist, storage that is too short: one text for all, in every image.
+#[cold]
+#[inline(never)]
+fn wrong() -> ! {
+    panic!("no such frames")
 }
 
 /// Largest order of a block that starts at `frame` and does not pass `end`.

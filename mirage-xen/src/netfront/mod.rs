@@ -34,6 +34,7 @@ use mirage_rt::types::network::{
 };
 
 use crate::attachment::Attachment;
+use crate::lists::take_swapped;
 pub use error::{Broken, ConnectError};
 
 use device::{Device, Link, State, Wish, reap, receive};
@@ -326,7 +327,7 @@ impl NetworkDevice for Netfront {
         let device = &self.control.device;
         let mut state = device.state.borrow_mut();
         if let Some(place) = state.groups.joined.iter().position(|joined| *joined == group) {
-            state.groups.joined.swap_remove(place);
+            take_swapped(&mut state.groups.joined, place);
             device.change_group(&mut state, group, false);
         }
     }
