@@ -14,11 +14,40 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a command in dom0 may take unless the caller says otherwise.
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// Machines that a process shares, at most.
+const SHARED_MACHINES: usize = 2;
+
+/// Which of the shared machines a thread uses, for as long as it runs.
+struct Place(usize);
+
+/// How many threads use each of the shared machines.
+static USERS: Mutex<[u32; SHARED_MACHINES]> = Mutex::new([0; SHARED_MACHINES]);
+
+thread_local! {
+    static PLACE: Place = Place::take();
+}
+
+impl Place {
+    fn take() -> Self {
+        let machines = thread::available_parallelism().map_or(1, usize::from).min(SHARED_MACHINES);
+        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (0..machines).min_by_key(|place| users[*place]).unwrap_or(0);
+        users[place] += 1;
+        Self(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        USERS.lock().unwrap_or_else(PoisonError::into_inner)[self.0] -= 1;
+    }
+}
 
 /// The command that copies a file to or from the share: in large pieces, each of which is a message to QEMU. cp's have 4 KiB.
 fn copy(from: &str, to: &str) -> String {
@@ -185,17 +214,20 @@ impl Lab {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The one machine that everything in this process shares, started at the first call.
+    /// A machine that the threads of this process share, started at the first call. There are as many as the host has
+    /// processors, two at most: each keeps one busy. A thread gets the one that the fewest others have, always the same.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start); the machine is tried once, every call gives the same error.
+    /// As [`start`](Self::start); each machine is tried once, every call gives the same error.
     pub fn shared() -> Result<&'static Self, &'static StartError> {
-        static SHARED: OnceLock<Result<Lab, StartError>> = OnceLock::new();
-        SHARED.get_or_init(Self::start).as_ref()
+        static SHARED: [OnceLock<Result<Lab, StartError>>; SHARED_MACHINES] =
+            [const { OnceLock::new() }; SHARED_MACHINES];
+        let place = PLACE.with(|place| place.0);
+        SHARED[place].get_or_init(Self::start).as_ref()
     }
 
-    /// The shared machine for a test; `None` says that this host can't have one and the test is to be skipped.
+    /// A shared machine for a test; `None` says that this host can't have one and the test is to be skipped.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! The lab itself, on a real Xen: one boot for all of it, with a guest in C that depends on none of our other crates.
+//! The lab itself, on a real Xen: two boots for all of it, with a guest in C that depends on none of our other crates.
 
 mod guest;
 

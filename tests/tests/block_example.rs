@@ -1,4 +1,4 @@
-//! The example block on a real Xen, with real disks behind Linux's blkback. All tests of this file share one boot of the lab.
+//! The example block on a real Xen, with real disks behind Linux's blkback. All tests of this file share two boots of the lab.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};

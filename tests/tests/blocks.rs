@@ -1,4 +1,4 @@
-//! The disk frontend against Linux's xen-blkback, on a real Xen. All tests of this file share one boot of the lab.
+//! The disk frontend against Linux's xen-blkback, on a real Xen. All tests of this file share two boots of the lab.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

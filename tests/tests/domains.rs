@@ -1,4 +1,4 @@
-//! The examples as domains on a real Xen with a real dom0. All tests of this file share one boot of the lab.
+//! The examples as domains on a real Xen with a real dom0. All tests of this file share two boots of the lab.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
 //! Domains that are saved, restored, moved and asked for things while they work, on the real Xen. All tests of this file share
-//! one boot of the lab.
+//! two boots of the lab.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
