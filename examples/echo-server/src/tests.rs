@@ -106,7 +106,9 @@ mod on_loopback {
 mod on_the_switch {
     use mirage_rt::net::switch::{Impairments, Switch};
     use mirage_rt::net::{Config, Network};
-    use mirage_rt::testing;
+    use mirage_rt::{spawn, testing, yield_now};
+
+    use crate::{Devices, Keys};
 
     /// Runs `test` in virtual time, with the server and its client on a switch with these faults.
     fn run<F: Future<Output = ()>>(seed: u64, faults: Impairments, test: impl FnOnce(Network, Network) -> F) {
@@ -145,5 +147,27 @@ mod on_the_switch {
     #[test]
     fn silence_ends_a_connection() {
         run(5, Impairments::NONE, super::silence_ends_a_connection);
+    }
+
+    /// Three of these unikernels, each on a port of its own, and a client of all.
+    #[test]
+    fn three_unikernels_on_one_switch() {
+        testing::run(6, async {
+            let switch = Switch::new(6, Impairments::NONE.with_loss(0.01).with_duplication(0.01));
+            let network = |address: &str| {
+                let config = Config::from_keys(Some(address.parse().expect("it is an address")), None);
+                Network::direct(switch.port(), switch.pool(), config).expect("it is a host's address")
+            };
+            for (address, port) in [("10.0.0.1/24", 7001), ("10.0.0.2/24", 7002), ("10.0.0.3/24", 7003)] {
+                spawn(crate::main(Devices { service: network(address) }, Keys { port }));
+            }
+            yield_now().await;
+            let client = network("10.0.0.4/24");
+            for (host, port) in [(1, 7001), (2, 7002), (3, 7003)] {
+                let stream = client.tcp().connect(([10, 0, 0, host], port)).await.expect("it listens");
+                let bytes = super::pattern(host.into(), 20_000);
+                assert!(super::exchange(&stream, &bytes).await == bytes, "host {host}");
+            }
+        });
     }
 }

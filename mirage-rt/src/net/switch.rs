@@ -1,65 +1,87 @@
-//! An Ethernet switch in memory, for tests: its ports are network devices, its links can lose, delay, duplicate and reorder
-//! frames. Everything follows from a seed and the runtime's clock; with virtual time a test of an hour takes a moment.
+//! An Ethernet switch in memory, for tests: its ports are network devices, and its cables lose, delay, repeat, reorder and
+//! spoil frames. Everything follows from a seed, which is printed, and from the runtime's clock; with the virtual time of
+//! [`testing::run`](crate::testing::run) a test of an hour takes a moment, and is the same on each run.
+//!
+//! A test starts as many stacks, or whole unikernels, as it likes. What an application does with its devices is an
+//! ordinary function, so each unikernel is a task with a [`Network`](crate::net::Network) on a port of its own:
+//!
+//! ```
+//! use mirage_rt::net::switch::{Direction, Impairments, Switch};
+//! use mirage_rt::net::{Config, Network, ReadError};
+//! use mirage_rt::{Duration, now, spawn, testing};
+//!
+//! /// What the main function of a unikernel does with its network: it tells everybody who it is.
+//! async fn serve(network: Network, name: &'static [u8]) -> mirage_rt::Result {
+//!     let mut listener = network.tcp().bind(80).await?;
+//!     loop {
+//!         let (stream, _) = listener.accept().await?;
+//!         stream.write_all(name).await?;
+//!         stream.shutdown()?;
+//!     }
+//! }
+//!
+//! async fn ask(network: &Network, address: [u8; 4]) -> Result<Vec<u8>, ReadError> {
+//!     let stream = network.tcp().connect((address, 80)).await.expect("the server listens");
+//!     let (mut answer, mut buffer) = (Vec::new(), [0; 100]);
+//!     loop {
+//!         match stream.read(&mut buffer).await? {
+//!             0 => return Ok(answer),
+//!             length => answer.extend_from_slice(&buffer[..length]),
+//!         }
+//!     }
+//! }
+//!
+//! testing::run(7, async {
+//!     let switch = Switch::new(7, Impairments::NONE.with_loss(0.01).with_duplication(0.01));
+//!     let network = |address: &str| {
+//!         let config = Config::from_keys(Some(address.parse().expect("an address")), None);
+//!         Network::direct(switch.port(), switch.pool(), config).expect("a host's address")
+//!     };
+//!     spawn(serve(network("10.0.0.1/24"), b"Alice"));
+//!     spawn(serve(network("10.0.0.2/24"), b"Bob"));
+//!     // Bob, at port 1, has a slow line to the switch: 1 Mbit/s, with room for 64 KiB; and half a second to the moon.
+//!     let slow = Impairments::NONE.with_bandwidth(1_000_000, 64 << 10).with_delay(Duration::from_millis(500), Duration::ZERO);
+//!     switch.set_port_impairments(1, Direction::Transmit, slow);
+//!
+//!     let client = network("10.0.0.3/24");
+//!     assert_eq!(ask(&client, [10, 0, 0, 1]).await.expect("an answer"), b"Alice");
+//!     let start = now();
+//!     assert_eq!(ask(&client, [10, 0, 0, 2]).await.expect("an answer"), b"Bob");
+//!     assert!(now() - start > Duration::from_millis(1000), "two answers at least: that of the handshake, and Bob's");
+//! });
+//! ```
+//!
+//! A frame goes through three links: the cable of the port that sends it, the switch itself, and the cable of the port it is for.
+//! Each has its own [`Impairments`], and random numbers of its own, so that what happens on one changes nothing on the others.
+//! All of them are perfect at first but the switch itself, which [`Switch::new`] tells what to do.
 
 mod cut;
+mod impairments;
+mod link;
+mod port;
+#[cfg(test)]
+mod tests;
 
-use alloc::collections::{BTreeMap, VecDeque};
+extern crate std;
+
+use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::task::{Context, Poll, Waker};
+
+pub use impairments::{Bandwidth, Direction, Impairments};
+pub use link::LinkStatistics;
+pub use port::Port;
 
 use crate::packet::{Checksum, Gso, Packet, PacketMut};
 use crate::page::{HeapPool, PagePool};
 use crate::runtime::{Runtime, now};
-use crate::time::{Duration, Instant, sleep_until};
-use crate::types::network::{NetworkDevice, NetworkError, NetworkInfo, TransmitError, TransmitErrorKind};
+use crate::time::{Instant, sleep_until};
+use link::{Frame, Link, split_mix};
+use port::PortState;
 
-/// Frames that wait at a port to be received, at most; more are dropped, as a real port's buffer would.
-const PORT_QUEUE: usize = 512;
-/// Frames that a port takes before they must be flushed.
-const PORT_ROOM: usize = 256;
 /// Pages of a switch.
 const PAGES: usize = 16_384;
-
-/// What a switch does to the frames that pass it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Impairments {
-    /// The part of frames that is lost, 0 to 1.
-    pub loss: f64,
-    /// The part of frames that arrives twice.
-    pub duplication: f64,
-    /// How long each frame takes.
-    pub delay: Duration,
-    /// How much longer it takes at most; when larger than the distance between frames, they overtake each other.
-    pub jitter: Duration,
-}
-
-impl Impairments {
-    /// A perfect switch.
-    pub const NONE: Impairments =
-        Impairments { loss: 0.0, duplication: 0.0, delay: Duration::ZERO, jitter: Duration::ZERO };
-
-    /// With this part of frames lost.
-    pub const fn with_loss(mut self, loss: f64) -> Impairments {
-        self.loss = loss;
-        self
-    }
-
-    /// With this part of frames duplicated.
-    pub const fn with_duplication(mut self, duplication: f64) -> Impairments {
-        self.duplication = duplication;
-        self
-    }
-
-    /// With this delay, and at most `jitter` more.
-    pub const fn with_delay(mut self, delay: Duration, jitter: Duration) -> Impairments {
-        self.delay = delay;
-        self.jitter = jitter;
-        self
-    }
-}
 
 /// A switch. Clones are handles to the same one.
 #[derive(Clone)]
@@ -72,38 +94,37 @@ pub struct Switch {
 pub type Filter = Rc<dyn Fn(&[u8]) -> bool>;
 
 struct Inner {
-    random: u64,
-    impairments: Impairments,
+    seed: u64,
+    middle: Link,
     filter: Option<Filter>,
     ports: Vec<PortState>,
-    /// Frames under way: the time of arrival and a number, to keep the order; the port.
-    under_way: BTreeMap<(Instant, u64), (usize, PacketMut)>,
+    /// Frames under way: the time when they arrive at a place and a number, to keep the order; the place.
+    under_way: BTreeMap<(Instant, u64), (Place, Frame)>,
     number: u64,
     /// The deadline that a task sleeps for.
     armed: Option<Instant>,
     frames: u64,
 }
 
-struct PortState {
-    mac: [u8; 6],
-    /// When it is not that of the start any more.
-    mtu: Option<u16>,
-    /// It takes packets that were not cut.
-    takes_long: bool,
-    queue: VecDeque<PacketMut>,
-    receiver: Option<Waker>,
-    connected: bool,
-    /// The device has said that it is not connected.
-    told: bool,
-    broken: bool,
+/// Where a frame arrives.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the switch, from this port.
+    Middle(usize),
+    /// At the cable to this port.
+    Cable(usize),
+    /// At the device of this port.
+    Device(usize),
 }
 
 impl Switch {
-    /// A switch whose losses and delays follow from `seed`.
+    /// A switch that does this to all frames. Its losses and delays follow from `seed`, which is printed (a test's output
+    /// is shown when it fails).
     pub fn new(seed: u64, impairments: Impairments) -> Switch {
+        std::println!("switch seed {seed}");
         let inner = Inner {
-            random: seed,
-            impairments,
+            seed,
+            middle: Link::new(seed, impairments),
             filter: None,
             ports: Vec::new(),
             under_way: BTreeMap::new(),
@@ -119,28 +140,47 @@ impl Switch {
         Rc::clone(&self.pool)
     }
 
-    /// A new port with an Ethernet address of its own, an MTU of 1500 and no offloads.
+    /// A new port with an Ethernet address of its own, an MTU of 1500 and no offloads. Ports are numbered from 0.
     pub fn port(&self) -> Port {
-        let index = self.inner.borrow().ports.len();
+        let mut inner = self.inner.borrow_mut();
+        let index = inner.ports.len();
         let [.., high, low] = (index as u16 + 1).to_be_bytes();
         let mac = [0x02, 0, 0, 0, high, low];
-        let state = PortState {
-            mac,
-            mtu: None,
-            takes_long: false,
-            queue: VecDeque::new(),
-            receiver: None,
-            connected: true,
-            told: false,
-            broken: false,
+        let link = |number: u64| {
+            let mut state = inner.seed ^ (2 * index as u64 + number);
+            Link::new(split_mix(&mut state), Impairments::NONE)
         };
-        self.inner.borrow_mut().ports.push(state);
-        Port { switch: self.clone(), index, info: NetworkInfo::new(mac, 1500), pending: Vec::new() }
+        let state = PortState::new(mac, link(1), link(2));
+        inner.ports.push(state);
+        Port::new(self.clone(), index, mac)
     }
 
-    /// Sets what happens to frames from now on.
+    /// Sets what happens to all frames from now on.
     pub fn set_impairments(&self, impairments: Impairments) {
-        self.inner.borrow_mut().impairments = impairments;
+        self.inner.borrow_mut().middle.impairments = impairments;
+    }
+
+    /// Sets what happens from now on to frames on the cable between `port` and the switch, in one direction. Frames that
+    /// are under way stay as they are.
+    pub fn set_port_impairments(&self, port: usize, direction: Direction, impairments: Impairments) {
+        if let Some(port) = self.inner.borrow_mut().ports.get_mut(port) {
+            port.link_mut(direction).impairments = impairments;
+        }
+    }
+
+    /// What has become of all frames in the switch itself: of each once for each port that is to get it.
+    pub fn statistics(&self) -> LinkStatistics {
+        self.inner.borrow().middle.statistics
+    }
+
+    /// What has become of the frames on the cable of `port`, in one direction. All is 0 when there is no such port.
+    pub fn port_statistics(&self, port: usize, direction: Direction) -> LinkStatistics {
+        self.inner.borrow().ports.get(port).map_or_else(LinkStatistics::default, |port| port.link(direction).statistics)
+    }
+
+    /// How many frames arrived at `port` and were dropped: its device was away, or had not received the 512 before.
+    pub fn missed(&self, port: usize) -> u64 {
+        self.inner.borrow().ports.get(port).map_or(0, |port| port.missed)
     }
 
     /// Sets a filter that sees every frame; those for which it returns `false` are lost.
@@ -151,10 +191,7 @@ impl Switch {
     /// From now on the device at `port` is broken.
     pub fn break_port(&self, port: usize) {
         if let Some(port) = self.inner.borrow_mut().ports.get_mut(port) {
-            port.broken = true;
-            if let Some(waker) = port.receiver.take() {
-                waker.wake();
-            }
+            port.set_broken();
         }
     }
 
@@ -177,12 +214,7 @@ impl Switch {
 
     fn set_connected(&self, port: usize, connected: bool) {
         if let Some(port) = self.inner.borrow_mut().ports.get_mut(port) {
-            port.connected = connected;
-            port.queue.clear();
-            port.told = false;
-            if let Some(waker) = port.receiver.take() {
-                waker.wake();
-            }
+            port.set_connected(connected);
         }
     }
 
@@ -203,19 +235,8 @@ impl Switch {
             if inner.filter.as_ref().is_some_and(|filter| !filter(&bytes)) {
                 return;
             }
-            for to in inner.destinations(port, &bytes) {
-                let takes_long = inner.ports.get(to).is_some_and(|port| port.takes_long);
-                match frame.gso() {
-                    Gso::Ipv4 { mss } if !takes_long => {
-                        for part in cut::cut(&bytes, mss) {
-                            inner.pass(&self.pool, to, &part, Checksum::None, Gso::None);
-                        }
-                    }
-                    // What a device was to complete never touched a wire and counts as right.
-                    gso => inner.pass(&self.pool, to, &bytes, frame.checksum(), gso),
-                }
-            }
-            inner.deliver();
+            inner.leave(port, Frame { bytes, checksum: frame.checksum(), gso: frame.gso() });
+            inner.deliver(&self.pool);
             inner.next_to_arm()
         };
         if let Some(deadline) = deadline {
@@ -233,7 +254,7 @@ impl Switch {
                 if inner.armed == Some(deadline) {
                     inner.armed = None;
                 }
-                inner.deliver();
+                inner.deliver(&switch.pool);
                 inner.next_to_arm()
             };
             if let Some(next) = next {
@@ -244,40 +265,38 @@ impl Switch {
 }
 
 impl Inner {
-    /// The next number from 0 to 1 (SplitMix64).
-    fn random(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// How many copies of a frame arrive.
-    fn copies(&mut self) -> usize {
-        if self.random() < self.impairments.loss {
-            0
-        } else if self.random() < self.impairments.duplication {
-            2
-        } else {
-            1
+    /// The device at `port` sends a frame. It cuts a packet that is longer than the receiver takes.
+    fn leave(&mut self, port: usize, frame: Frame) {
+        let takes_long = |to: usize| self.ports.get(to).is_some_and(|port| port.takes_long);
+        let stays = self.destinations(port, &frame.bytes).into_iter().all(takes_long);
+        match frame.gso {
+            Gso::Ipv4 { mss } if !stays => {
+                for bytes in cut::cut(&frame.bytes, mss) {
+                    self.pass_out(port, Frame { bytes, checksum: Checksum::None, gso: Gso::None });
+                }
+            }
+            // What a device was to complete never touched a wire and counts as right.
+            _ => self.pass_out(port, frame),
         }
     }
 
-    /// Sends a frame on its way to the port `to`.
-    fn pass(&mut self, pool: &Rc<dyn PagePool>, to: usize, bytes: &[u8], checksum: Checksum, gso: Gso) {
-        for _ in 0..self.copies() {
-            let Some(mut copy) = PacketMut::copy_of(pool, bytes) else { continue };
-            copy.set_gso(gso);
-            copy.set_checksum(checksum);
-            let at = self.arrival();
-            self.under_way.insert((at, self.number), (to, copy));
+    fn pass_out(&mut self, from: usize, frame: Frame) {
+        if let Some(port) = self.ports.get_mut(from) {
+            let out = port.transmit.pass(now(), frame);
+            self.go(Place::Middle(from), out);
+        }
+    }
+
+    fn pass_middle(&mut self, to: usize, frame: Frame) {
+        let out = self.middle.pass(now(), frame);
+        self.go(Place::Cable(to), out);
+    }
+
+    fn go(&mut self, place: Place, frames: Vec<(Instant, Frame)>) {
+        for (at, frame) in frames {
+            self.under_way.insert((at, self.number), (place, frame));
             self.number += 1;
         }
-    }
-
-    fn arrival(&mut self) -> Instant {
-        let jitter = self.random();
-        now() + self.impairments.delay + self.impairments.jitter.mul_f64(jitter)
     }
 
     /// The ports that get a frame: one that has its destination, else all but the sender's.
@@ -292,19 +311,28 @@ impl Inner {
         }
     }
 
-    /// Puts what has arrived into the queues of the ports.
-    fn deliver(&mut self) {
+    /// Lets go on what has arrived somewhere, to the queues of the ports at last.
+    fn deliver(&mut self, pool: &Rc<dyn PagePool>) {
         let now = now();
         while let Some(entry) = self.under_way.first_entry() {
             if entry.key().0 > now {
                 break;
             }
-            let (to, frame) = entry.remove();
-            let Some(port) = self.ports.get_mut(to) else { continue };
-            if port.connected && port.queue.len() < PORT_QUEUE {
-                port.queue.push_back(frame);
-                if let Some(waker) = port.receiver.take() {
-                    waker.wake();
+            let (place, frame) = entry.remove();
+            match place {
+                Place::Middle(from) => {
+                    for to in self.destinations(from, &frame.bytes) {
+                        self.pass_middle(to, frame.clone());
+                    }
+                }
+                Place::Cable(to) => {
+                    let out = self.ports.get_mut(to).map(|port| port.receive.pass(now, frame)).unwrap_or_default();
+                    self.go(Place::Device(to), out);
+                }
+                Place::Device(to) => {
+                    if let Some(port) = self.ports.get_mut(to) {
+                        port.deliver(packet(pool, &frame));
+                    }
                 }
             }
         }
@@ -321,119 +349,10 @@ impl Inner {
     }
 }
 
-/// A port of a [`Switch`]. Dropping it leaves a port that nobody listens at.
-pub struct Port {
-    switch: Switch,
-    index: usize,
-    info: NetworkInfo,
-    pending: Vec<Packet>,
-}
-
-impl Port {
-    /// Changes what the port says of itself; its Ethernet address stays.
-    pub fn with_info(mut self, change: impl FnOnce(&mut NetworkInfo)) -> Port {
-        let mac = self.info.mac;
-        change(&mut self.info);
-        self.info.mac = mac;
-        self
-    }
-
-    /// From now on packets that other ports are to cut arrive uncut.
-    pub fn with_long_packets(self) -> Port {
-        if let Some(port) = self.switch.inner.borrow_mut().ports.get_mut(self.index) {
-            port.takes_long = true;
-        }
-        self
-    }
-
-    /// The port's number, from 0.
-    pub fn index(&self) -> usize {
-        self.index
-    }
-}
-
-impl Port {
-    /// Bytes of the longest frame.
-    fn most(&self, gso: Gso) -> usize {
-        match gso {
-            Gso::None => usize::from(self.info().mtu) + 14,
-            Gso::Ipv4 { .. } => self.info.gso_ipv4 as usize,
-            Gso::Ipv6 { .. } => self.info.gso_ipv6 as usize,
-        }
-    }
-}
-
-impl Drop for Port {
-    fn drop(&mut self) {
-        if let Some(port) = self.switch.inner.borrow_mut().ports.get_mut(self.index) {
-            port.connected = false;
-            port.queue.clear();
-        }
-    }
-}
-
-impl NetworkDevice for Port {
-    fn info(&self) -> NetworkInfo {
-        let inner = self.switch.inner.borrow();
-        let mtu = inner.ports.get(self.index).and_then(|port| port.mtu).unwrap_or(self.info.mtu);
-        NetworkInfo { mtu, ..self.info }
-    }
-
-    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<PacketMut, NetworkError>> {
-        let mut inner = self.switch.inner.borrow_mut();
-        let Some(port) = inner.ports.get_mut(self.index) else { return Poll::Pending };
-        if port.broken {
-            return Poll::Ready(Err(NetworkError::Broken));
-        }
-        if !port.connected && !core::mem::replace(&mut port.told, true) {
-            return Poll::Ready(Err(NetworkError::Disconnected));
-        }
-        match port.queue.pop_front() {
-            Some(frame) => Poll::Ready(Ok(frame)),
-            None => {
-                port.receiver = Some(context.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Always ready while it is connected: a flush empties the port.
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, NetworkError>> {
-        if let Some(port) = self.switch.inner.borrow_mut().ports.get_mut(self.index)
-            && !port.connected
-        {
-            // It wakes whoever receives too: one task does both.
-            port.receiver = Some(context.waker().clone());
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(PORT_ROOM - self.pending.len().min(PORT_ROOM - 1)))
-    }
-
-    fn transmit(&mut self, packet: Packet) -> Result<(), TransmitError> {
-        let kind = if self.pending.len() == PORT_ROOM {
-            Some(TransmitErrorKind::Full)
-        } else if packet.len() < 14 || packet.len() > self.most(packet.gso()) {
-            Some(TransmitErrorKind::Size)
-        } else if packet.checksum() != Checksum::None && !self.info.checksum_ipv4 {
-            Some(TransmitErrorKind::Offload)
-        } else {
-            None
-        };
-        match kind {
-            Some(kind) => Err(TransmitError { packet, kind }),
-            None => {
-                self.pending.push(packet);
-                Ok(())
-            }
-        }
-    }
-
-    fn flush(&mut self) {
-        let connected = self.switch.inner.borrow().ports.get(self.index).is_some_and(|port| port.connected);
-        for packet in core::mem::take(&mut self.pending) {
-            if connected {
-                self.switch.send(self.index, &packet);
-            }
-        }
-    }
+/// The packet that a device receives; `None` when the pool has no pages left.
+fn packet(pool: &Rc<dyn PagePool>, frame: &Frame) -> Option<PacketMut> {
+    let mut packet = PacketMut::copy_of(pool, &frame.bytes)?;
+    packet.set_gso(frame.gso);
+    packet.set_checksum(frame.checksum);
+    Some(packet)
 }

@@ -1,11 +1,16 @@
-//! What a device does with a packet that is longer than the link allows.
+//! What a device does before a packet goes on a wire: it completes the checksum, and cuts what is longer than the link allows.
 
 use alloc::vec::Vec;
 
 use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket, TcpSeqNumber, checksum};
 
+use super::link::Frame;
+use crate::packet::Checksum;
+
 /// Bytes of an Ethernet header.
-const ETHERNET: usize = 14;
+pub(super) const ETHERNET: usize = 14;
+/// Where the checksum stands in the header of a datagram.
+const UDP_CHECKSUM: u16 = 6;
 
 /// The frames that `frame`, one of TCP over IPv4, is cut into: each has at most `mss` bytes of data, and its checksums.
 ///
@@ -41,4 +46,20 @@ pub(super) fn cut(frame: &[u8], mss: u16) -> Vec<Vec<u8>> {
         frames.push(bytes);
     }
     frames
+}
+
+/// Completes a checksum that was left to a device.
+pub(super) fn complete_checksum(frame: &mut Frame) {
+    if let Checksum::Partial { start, offset } = frame.checksum {
+        let (start, at) = (usize::from(start), usize::from(start) + usize::from(offset));
+        let sum = match !checksum::data(frame.bytes.get(start..).unwrap_or_default()) {
+            // A datagram with 0 there would say that it has no checksum (RFC 768).
+            0 if offset == UDP_CHECKSUM => !0,
+            sum => sum,
+        };
+        if let Some(field) = frame.bytes.get_mut(at..at + 2) {
+            field.copy_from_slice(&sum.to_be_bytes());
+        }
+    }
+    frame.checksum = Checksum::None;
 }
