@@ -18,6 +18,14 @@
 //!
 //! With `--ipv4-gateway 10.0.2.2` the program also reaches what the host forwards for it.
 //!
+//! When the environment variable `MIRAGE_CAPTURE` names a folder, all frames of each such network are written to the file
+//! `NETWORK.pcap` there, for tcpdump or Wireshark:
+//!
+//! ```text
+//! MIRAGE_CAPTURE=. cargo run -- --interface tap0 --ipv4 10.0.2.16/24
+//! tcpdump -r service.pcap
+//! ```
+//!
 //! # Disks
 //!
 //! A declared disk is a file or a block device: `NAME.img` in the current folder, or what `--disk` names. It is never made
@@ -36,6 +44,7 @@
 
 #![deny(unsafe_code)]
 
+mod capture;
 mod connector;
 mod console;
 mod current;
@@ -48,6 +57,7 @@ mod sockets;
 mod tap;
 pub mod testing;
 
+pub use capture::{CaptureError, CaptureFile};
 pub use disk::{Disk, DiskError};
 pub use platform::{StartError, UnixPlatform};
 pub use sockets::{HostAddressError, HostRefusal, HostSockets};

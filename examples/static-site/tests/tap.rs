@@ -10,6 +10,7 @@ mod common;
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use common::{files, get, program};
@@ -73,6 +74,7 @@ fn inner() {
     let kill = Command::new("kill").args(["-TERM", &site.child.id().to_string()]).status().expect("there is a kill");
     assert!(kill.success());
     assert_eq!(site.child.wait().expect("it ends").code(), Some(0));
+    captured();
 
     // An interface that is taken away ends the site, with a reason.
     let mut site = Site::start();
@@ -94,6 +96,7 @@ impl Site {
     fn start() -> Site {
         let mut child = program()
             .args(["--interface", "tap0", "--ipv4", "10.77.0.2/24", "--port", "80"])
+            .env("MIRAGE_CAPTURE", env!("CARGO_TARGET_TMPDIR"))
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program was built");
@@ -130,6 +133,25 @@ fn keeps_connections_open(address: SocketAddr) {
             assert!(head.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", head.escape_ascii());
         }
     }
+}
+
+/// The site's capture has whole records, and among them the requests and answers of both directions.
+fn captured() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("service.pcap");
+    let file = std::fs::read(path).expect("the site has made it");
+    let long = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes")) as usize;
+    assert_eq!((long(0), long(20)), (0xa1b2_3c4d, 1), "nanoseconds and Ethernet");
+    let (mut at, mut requests, mut answers) = (24, 0, 0);
+    while at < file.len() {
+        let (kept, original) = (long(at + 8), long(at + 12));
+        assert_eq!(kept, original);
+        let frame = &file[at + 16..at + 16 + kept];
+        let carries = |words: &[u8]| frame.windows(words.len()).any(|window| window == words);
+        requests += usize::from(carries(b"HEAD /style.css HTTP/1.1\r\n"));
+        answers += usize::from(carries(b"HTTP/1.1 200 OK\r\n"));
+        at += 16 + kept;
+    }
+    assert!(requests >= 250 && answers >= 250, "{requests} requests, {answers} answers");
 }
 
 /// Words that make no network, and what is said about them.

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod capture;
 mod direct;
 mod error;
 pub mod host;

@@ -2,20 +2,26 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::rc::Rc;
 
 use mirage_rt::boot::{Connecting, NetworkConnector, NetworkSpec};
 use mirage_rt::keys::{Cidr, Values};
-use mirage_rt::log::warn;
+use mirage_rt::log::{info, warn};
+use mirage_rt::net::capture::{Capture, SinkFailed};
 use mirage_rt::net::{Config, ConfigError, Network};
 use mirage_rt::page::HeapPool;
 
 use crate::UnixPlatform;
+use crate::capture::{CaptureError, CaptureFile};
 use crate::sockets::{HostAddressError, HostSockets};
 use crate::tap::{Tap, TapError};
 
 /// Pages for what a stack on a tap device sends: 1 MiB.
 const SEND_PAGES: usize = 256;
+
+/// The environment variable that names the folder for packet captures. It is no key: those are for Xen, too.
+const CAPTURE: &str = "MIRAGE_CAPTURE";
 
 /// Connects networks to the host's sockets, or to tap devices where the key `interface` names one.
 pub(super) struct Networks {
@@ -37,7 +43,7 @@ impl Networks {
                 }
                 self.sockets(ipv4.map_or(Ipv4Addr::LOCALHOST, Cidr::address))
             }
-            Some(interface) => self.tap(&interface, ipv4.ok_or(Reason::NoAddress(interface.clone()))?, gateway),
+            Some(interface) => self.tap(spec, &interface, ipv4.ok_or(Reason::NoAddress(interface.clone()))?, gateway),
         }
     }
 
@@ -47,14 +53,32 @@ impl Networks {
         Ok(Network::host(Rc::new(sockets)))
     }
 
-    fn tap(&self, interface: &str, ipv4: Cidr, gateway: Option<Ipv4Addr>) -> Result<Network, Reason> {
+    fn tap(
+        &self,
+        spec: &NetworkSpec,
+        interface: &str,
+        ipv4: Cidr,
+        gateway: Option<Ipv4Addr>,
+    ) -> Result<Network, Reason> {
         let tap = Tap::open(&self.platform, interface)?;
         if HostSockets::new(&self.platform, ipv4.address()).check_address().is_ok() {
             return Err(Reason::HostsOwn(ipv4.address()));
         }
         let config = Config::from_keys(Some(ipv4), gateway);
-        Ok(Network::direct(tap, HeapPool::with_pages(SEND_PAGES), config)?)
+        let pool = HeapPool::with_pages(SEND_PAGES);
+        Ok(match std::env::var_os(CAPTURE) {
+            None => Network::direct(tap, pool, config)?,
+            Some(folder) => Network::direct(capture(tap, folder.as_ref(), spec.name)?, pool, config)?,
+        })
     }
+}
+
+/// `tap`, with a capture of all its frames in `folder`.
+fn capture(tap: Tap, folder: &Path, name: &str) -> Result<Capture<Tap, CaptureFile>, Reason> {
+    let path = folder.join(format!("{name}.pcap"));
+    let file = CaptureFile::create(&path)?;
+    info!("the frames of the network {name} are written to {}", path.display());
+    Capture::new(tap, file).map_err(Reason::CaptureFull)
 }
 
 impl NetworkConnector for Networks {
@@ -77,6 +101,14 @@ enum Reason {
     HostsOwn(Ipv4Addr),
     Tap(TapError),
     Config(ConfigError),
+    Capture(CaptureError),
+    CaptureFull(SinkFailed),
+}
+
+impl From<CaptureError> for Reason {
+    fn from(error: CaptureError) -> Reason {
+        Reason::Capture(error)
+    }
 }
 
 impl From<HostAddressError> for Reason {
@@ -118,6 +150,8 @@ impl fmt::Display for ConnectError {
             }
             Reason::Tap(error) => error.fmt(f),
             Reason::Config(error) => error.fmt(f),
+            Reason::Capture(error) => error.fmt(f),
+            Reason::CaptureFull(error) => error.fmt(f),
         }
     }
 }
