@@ -16,6 +16,14 @@ pub struct ConnId {
     pub generation: u32,
 }
 
+/// Sizes of a connection's buffers and the budget for all.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers {
+    pub receive: usize,
+    pub send: usize,
+    pub budget: usize,
+}
+
 /// A handshake that the cache of half-open connections has led to its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Handshake {

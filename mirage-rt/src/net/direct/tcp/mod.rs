@@ -9,6 +9,8 @@ mod demux;
 mod half_open;
 mod isn;
 pub mod machine;
+#[cfg(test)]
+pub mod own;
 pub mod segment;
 pub mod smol;
 mod sockets;

@@ -19,7 +19,7 @@ use adapter::{Adapter, Swallow};
 use connection::{Connection, Sent, Shown};
 
 use super::isn;
-use super::machine::{ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
+use super::machine::{Buffers, ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
 use super::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use crate::net::direct::ip::{IpOut, Route};
 use crate::net::direct::ipv4;
@@ -43,14 +43,6 @@ const PAGE_WAIT: Duration = Duration::from_millis(10);
 const OVERHEAD: usize = 1024;
 /// Bytes of the longest SYN.
 const SCRATCH: usize = 128;
-
-/// Sizes of a connection's buffers and the budget for all.
-#[derive(Clone, Copy, Debug)]
-pub struct Buffers {
-    pub receive: usize,
-    pub send: usize,
-    pub budget: usize,
-}
 
 /// The machine.
 pub struct SmolSets {

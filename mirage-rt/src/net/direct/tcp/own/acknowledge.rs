@@ -1,0 +1,194 @@
+//! What the peer acknowledges: the window moves, round trips are measured, losses are found.
+
+use super::arrival::Arrival;
+use super::connection::{Connection, Link, Phase};
+use super::flight::Piece;
+use super::sequence::{Range, before, distance};
+use crate::net::direct::tcp::segment::Seq;
+use crate::time::{Duration, Instant};
+
+/// So many acknowledgements without news mean a loss, for peers without SACK (RFC 5681, 3.2).
+const DUPLICATES: u32 = 3;
+
+impl Connection {
+    /// The acknowledgement and the window of a segment; `ack` is not beyond what was sent.
+    pub fn acknowledge(&mut self, now: Instant, arrival: &Arrival<'_>, ack: Seq, link: &Link) {
+        let window = u32::from(arrival.segment.window) << self.peer_shift;
+        let is_same_window = window == self.window;
+        if before(ack, self.una) {
+            return;
+        }
+        self.count_repeats(arrival, ack, is_same_window);
+        self.take_window(now, arrival, ack, window);
+        self.advance(now, ack, arrival, link);
+    }
+
+    /// The peer repeats itself (RFC 5681, 2).
+    fn count_repeats(&mut self, arrival: &Arrival<'_>, ack: Seq, is_same_window: bool) {
+        let is_bare = arrival.segment.span() == 0;
+        if ack == self.una && is_bare && is_same_window && !self.flight.is_empty() {
+            self.repeats = self.repeats.saturating_add(1);
+        } else if ack != self.una {
+            self.repeats = 0;
+        }
+    }
+
+    /// SND.WL1 and SND.WL2 keep an older segment from bringing an older window back (RFC 9293, 3.10.7.4).
+    fn take_window(&mut self, now: Instant, arrival: &Arrival<'_>, ack: Seq, window: u32) {
+        let seq = arrival.segment.seq;
+        let (by_seq, by_ack) = self.told_by;
+        if before(by_seq, seq) || by_seq == seq && !before(ack, by_ack) {
+            if self.window == 0 && window > 0 {
+                self.trip.advance();
+            }
+            self.window = window;
+            self.most_window = self.most_window.max(window);
+            self.told_by = (seq, ack);
+        }
+        // A peer that keeps its window closed is alive as long as it says so.
+        if self.window == 0 {
+            self.waiting = self.waiting.map(|_| now);
+        }
+    }
+
+    /// Everything before `ack` has arrived, and what the SACK blocks say.
+    pub fn advance(&mut self, now: Instant, ack: Seq, arrival: &Arrival<'_>, link: &Link) {
+        let advanced = distance(self.una, ack);
+        let was_recovering = self.congestion.has_lost();
+        let under_way = self.flight.total();
+        let is_duplicate = self.take_arrived(now, ack, arrival);
+        if advanced > 0 {
+            self.take_away(now, ack);
+        }
+        let trip = self.trip.smoothed().unwrap_or_default();
+        self.congestion.acknowledge(now, self.una, advanced, self.limited, trip);
+        if was_recovering && !self.congestion.has_lost() {
+            self.rack.recovered();
+        }
+        let is_bare = arrival.segment.span() == 0 && arrival.options.sacks().is_empty();
+        if self.probe.acknowledge(ack, is_duplicate, is_bare) {
+            self.congestion.lose(self.una, self.next, under_way);
+        }
+        if self.sack {
+            self.find_losses(now, link);
+        } else {
+            self.guess_losses(advanced, link);
+        }
+        if advanced > 0 {
+            self.arm(now, link);
+            self.move_on();
+        }
+    }
+
+    /// Goes through what has arrived; whether the peer says that something came twice.
+    fn take_arrived(&mut self, now: Instant, ack: Seq, arrival: &Arrival<'_>) -> bool {
+        let (rack, trip, clock) = (&mut self.rack, &self.trip, &self.clock);
+        let echo = clock.as_ref().zip(arrival.options.timestamp).map(|(clock, stamp)| (clock, stamp.echo));
+        let mut latest: Option<Instant> = None;
+        let mut arrived = |piece: &Piece| {
+            if !piece.repeated {
+                latest = latest.max(Some(piece.at));
+            }
+            let echoes_earlier = echo.is_some_and(|(clock, echo)| before(Seq(echo), Seq(clock.value(piece.at))));
+            rack.arrive(now, piece, trip, echoes_earlier);
+        };
+        let una = self.una;
+        self.flight.acknowledge(ack, &mut arrived);
+        let mut is_duplicate = false;
+        if self.sack {
+            let blocks = arrival.options.sacks();
+            for (number, block) in blocks.iter().enumerate() {
+                let is_within_next = || blocks.get(1).is_some_and(|next| next.contains(*block));
+                if number == 0 && (!before(ack, block.end) || is_within_next()) {
+                    // RFC 2883, 4: the first block may tell of what came twice. Nobody else's data lies so far back.
+                    is_duplicate = distance(block.end, self.next) < 1 << 30;
+                } else if !before(block.start, ack) && !before(self.next, block.end) {
+                    self.flight.sack(*block, &mut arrived);
+                }
+            }
+        }
+        if let Some(at) = latest {
+            self.trip.measure(now - at);
+        }
+        if is_duplicate {
+            self.rack.duplicate(una, self.next);
+        }
+        is_duplicate
+    }
+
+    /// Takes away what has arrived.
+    fn take_away(&mut self, now: Instant, ack: Seq) {
+        let bytes = (distance(self.data_start, ack) as usize).min(self.send.length());
+        self.send.consume(bytes);
+        self.send.rest();
+        self.data_start = self.data_start.add(bytes as u32);
+        self.una = ack;
+        self.trip.advance();
+        self.waiting = Some(now);
+    }
+
+    /// By RACK.
+    pub fn find_losses(&mut self, now: Instant, link: &Link) {
+        let under_way = self.flight.total();
+        let recovering = self.congestion.is_recovering();
+        let segment = self.segment(link) as u32;
+        let found = self.rack.detect(now, &mut self.flight, &self.trip, segment, recovering);
+        self.reorder_at = found.again;
+        if found.lost {
+            self.probe.forget();
+            self.congestion.lose(self.una, self.next, under_way);
+        }
+    }
+
+    /// By counting, for peers without SACK: fast retransmit, and NewReno's partial acknowledgements (RFC 6582, 3.2).
+    fn guess_losses(&mut self, advanced: u32, link: &Link) {
+        let segment = self.segment(link) as u32;
+        let is_partial = advanced > 0 && self.congestion.is_recovering();
+        let is_third = self.repeats == DUPLICATES && !self.congestion.has_lost();
+        if !is_partial && !is_third {
+            return;
+        }
+        let under_way = self.flight.total();
+        if self.flight.lose_first(segment) && is_third {
+            self.congestion.lose(self.una, self.next, under_way);
+        }
+    }
+
+    /// Bytes that are believed to be in the network. Each acknowledgement without news means that one segment has left it.
+    pub fn pipe(&self, link: &Link) -> u32 {
+        let left = if self.sack { 0 } else { self.repeats.saturating_mul(self.segment(link) as u32) };
+        self.flight.pipe().saturating_sub(left)
+    }
+
+    /// The states that end when our FIN is acknowledged.
+    fn move_on(&mut self) {
+        if !self.is_fin_sent() || self.una != self.next {
+            return;
+        }
+        match self.phase {
+            Phase::FinWait1 => self.phase = Phase::FinWait2,
+            Phase::Closing => self.phase = Phase::TimeWait,
+            Phase::LastAck => self.close(),
+            _ => {}
+        }
+    }
+
+    /// The way of `range`: its bytes of data by their place in the buffer, and whether our FIN is behind them.
+    pub fn content(&self, range: Range) -> (usize, usize, bool) {
+        let data_end = self.data_end();
+        let offset = distance(self.data_start, range.start) as usize;
+        let end = if before(data_end, range.end) { data_end } else { range.end };
+        (offset, distance(range.start, end) as usize, before(data_end, range.end))
+    }
+
+    /// How long the peer may take for an answer, by what was measured.
+    pub fn probe_wait(&self, link: &Link) -> Duration {
+        let Some(trip) = self.trip.smoothed() else { return self.trip.timeout() };
+        // A single segment's acknowledgement may be delayed (RFC 8985, 7.2); others' a little, by peers as we are.
+        let delay = if self.flight.total() as usize <= self.segment(link) { LONE_DELAY } else { DELAY };
+        2 * trip + delay
+    }
+}
+
+const LONE_DELAY: Duration = Duration::from_millis(200);
+const DELAY: Duration = Duration::from_millis(12);

@@ -1,0 +1,251 @@
+//! How much may be under way: slow start and the reaction to losses (RFC 5681), with the growth behind it by NewReno or
+//! CUBIC.
+
+use super::cubic::Cubic;
+use crate::net::direct::tcp::segment::Seq;
+use crate::time::{Duration, Instant};
+
+use super::sequence::before;
+
+/// More than any window of the peer (RFC 7323, 2.3).
+const MOST: u32 = 1 << 30;
+
+/// How the window grows when losses have told how large it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// A segment for each round trip; half of it after a loss (RFC 5681, RFC 6582).
+    NewReno,
+    /// By the time since the last loss; 0.7 of it after one (RFC 9438).
+    Cubic,
+}
+
+/// The congestion window.
+#[derive(Clone, Copy, Debug)]
+pub struct Congestion {
+    window: u32,
+    threshold: u32,
+    mss: u32,
+    growth: Growth,
+    /// The losses of one window of data are one event: until this position is acknowledged, no other counts (RFC 6582, 3.2).
+    recover: Option<Seq>,
+    /// The last loss was found by the timer: the window grows even before `recover`.
+    timed_out: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Growth {
+    /// Bytes acknowledged since the last step.
+    NewReno(u32),
+    Cubic(Cubic),
+}
+
+impl Congestion {
+    /// The window of a connection that sends segments of `mss` bytes: ten of them (RFC 6928, 2).
+    pub fn new(algorithm: Algorithm, mss: u32) -> Congestion {
+        let mss = mss.max(1);
+        let growth = match algorithm {
+            Algorithm::NewReno => Growth::NewReno(0),
+            Algorithm::Cubic => Growth::Cubic(Cubic::default()),
+        };
+        Congestion { window: initial(mss), threshold: MOST, mss, growth, recover: None, timed_out: false }
+    }
+
+    /// Bytes that may be under way.
+    pub fn window(&self) -> u32 {
+        self.window
+    }
+
+    /// Whether the window still doubles with each round trip.
+    pub fn is_slow_start(&self) -> bool {
+        self.window < self.threshold
+    }
+
+    /// Whether losses of the last window are being repaired.
+    pub fn is_recovering(&self) -> bool {
+        self.recover.is_some() && !self.timed_out
+    }
+
+    /// Whether a loss is still to be made good, however it was found.
+    pub fn has_lost(&self) -> bool {
+        self.recover.is_some()
+    }
+
+    /// `bytes` more were acknowledged, up to `una`. The window grows only when it was what held the sender back
+    /// (`limited`).
+    pub fn acknowledge(&mut self, now: Instant, una: Seq, bytes: u32, limited: bool, round_trip: Duration) {
+        let was_recovering = self.is_recovering();
+        if self.recover.is_some_and(|recover| !before(una, recover)) {
+            self.recover = None;
+            self.timed_out = false;
+        }
+        if was_recovering || !limited {
+            return;
+        }
+        if self.is_slow_start() {
+            // RFC 3465 with no more than two segments for each acknowledgement would be slow with peers that put
+            // segments together; RFC 9293 has no such limit.
+            self.window = (self.window + bytes).min(self.threshold.max(self.window)).min(MOST);
+            return;
+        }
+        let growth = match &mut self.growth {
+            Growth::NewReno(acknowledged) => {
+                *acknowledged = acknowledged.saturating_add(bytes);
+                if *acknowledged < self.window {
+                    0
+                } else {
+                    *acknowledged -= self.window;
+                    self.mss
+                }
+            }
+            Growth::Cubic(cubic) => cubic.grow(now, self.window, self.mss, bytes, round_trip),
+        };
+        self.window = self.window.saturating_add(growth).min(MOST);
+    }
+
+    /// A loss was found while `under_way` bytes were not acknowledged, the last of them before `next`. Returns whether it
+    /// is a new event.
+    pub fn lose(&mut self, una: Seq, next: Seq, under_way: u32) -> bool {
+        if self.recover.is_some_and(|recover| before(una, recover)) {
+            // Lost again, after the timer had it sent: the same event, repaired in the same way from now on.
+            return false;
+        }
+        self.recover = Some(next);
+        self.timed_out = false;
+        self.reduce(under_way);
+        self.window = self.threshold;
+        true
+    }
+
+    /// The timer found that all is lost (RFC 5681, 3.1): one segment, and slow start.
+    pub fn time_out(&mut self, una: Seq, next: Seq, under_way: u32) {
+        if !self.timed_out || self.recover.is_none_or(|recover| !before(una, recover)) {
+            self.reduce(under_way);
+        }
+        self.recover = Some(next);
+        self.timed_out = true;
+        self.window = self.mss;
+    }
+
+    fn reduce(&mut self, under_way: u32) {
+        let reduced = match &mut self.growth {
+            Growth::NewReno(acknowledged) => {
+                *acknowledged = 0;
+                under_way / 2
+            }
+            Growth::Cubic(cubic) => {
+                cubic.lose(self.window);
+                (u64::from(under_way) * 7 / 10) as u32
+            }
+        };
+        self.threshold = reduced.max(2 * self.mss);
+    }
+
+    /// Nothing was sent for longer than the timeout (RFC 5681, 4.1): what the window was says little.
+    pub fn rest(&mut self) {
+        self.window = self.window.min(initial(self.mss));
+        if let Growth::Cubic(cubic) = &mut self.growth {
+            cubic.rest();
+        }
+    }
+}
+
+/// RFC 6928, 2.
+fn initial(mss: u32) -> u32 {
+    (10 * mss).min((2 * mss).max(14_600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A window after slow start has ended with a loss of 100 segments.
+    fn after_loss(algorithm: Algorithm) -> Congestion {
+        let mut congestion = Congestion::new(algorithm, 1000);
+        congestion.acknowledge(Instant::ZERO, Seq(0), 90_000, true, 10 * MS);
+        assert_eq!(congestion.window(), 100_000);
+        assert!(congestion.lose(Seq(0), Seq(100_000), 100_000));
+        congestion
+    }
+
+    #[test]
+    fn it_starts_with_ten_segments_and_doubles() {
+        for (mss, expected) in [(1000, 10_000), (1460, 14_600), (536, 5360), (9000, 18_000)] {
+            assert_eq!(Congestion::new(Algorithm::NewReno, mss).window(), expected);
+        }
+        let mut congestion = Congestion::new(Algorithm::NewReno, 1000);
+        congestion.acknowledge(Instant::ZERO, Seq(0), 10_000, true, 10 * MS);
+        assert_eq!(congestion.window(), 20_000);
+        congestion.acknowledge(Instant::ZERO, Seq(0), 10_000, false, 10 * MS);
+        assert_eq!(congestion.window(), 20_000, "it did not hold the sender back");
+    }
+
+    #[test]
+    fn the_losses_of_a_window_are_one() {
+        let mut congestion = after_loss(Algorithm::NewReno);
+        assert_eq!(congestion.window(), 50_000);
+        assert!(!congestion.lose(Seq(50_000), Seq(150_000), 100_000));
+        congestion.acknowledge(Instant::ZERO, Seq(50_000), 50_000, true, 10 * MS);
+        assert_eq!((congestion.window(), congestion.is_recovering()), (50_000, true));
+        congestion.acknowledge(Instant::ZERO, Seq(100_000), 50_000, true, 10 * MS);
+        assert!(!congestion.is_recovering());
+        // From now on a segment for each window.
+        let before = congestion.window();
+        congestion.acknowledge(Instant::ZERO, Seq(150_000), 50_000, true, 10 * MS);
+        assert_eq!(congestion.window() - before, 1000);
+        assert!(congestion.lose(Seq(150_000), Seq(200_000), 51_000));
+        assert_eq!(congestion.window(), 25_500);
+    }
+
+    #[test]
+    fn after_a_timeout_it_starts_again() {
+        let mut congestion = Congestion::new(Algorithm::NewReno, 1000);
+        congestion.time_out(Seq(0), Seq(10_000), 10_000);
+        assert_eq!((congestion.window(), congestion.is_slow_start()), (1000, true));
+        congestion.time_out(Seq(0), Seq(10_000), 1000);
+        congestion.acknowledge(Instant::ZERO, Seq(4000), 4000, true, 10 * MS);
+        assert_eq!((congestion.window(), congestion.is_slow_start()), (5000, false), "half of what was under way");
+    }
+
+    #[test]
+    fn cubic_comes_back_to_where_it_was_and_goes_on() {
+        let mut congestion = after_loss(Algorithm::Cubic);
+        assert_eq!(congestion.window(), 70_000);
+        congestion.acknowledge(Instant::ZERO, Seq(100_000), 100_000, true, 100 * MS);
+        let mut windows = alloc::vec::Vec::new();
+        let (mut now, mut una) = (Instant::ZERO, Seq(100_000));
+        for _ in 0..100 {
+            now += 100 * MS;
+            let bytes = congestion.window();
+            una = una.add(bytes);
+            congestion.acknowledge(now, una, bytes, true, 100 * MS);
+            windows.push(congestion.window());
+        }
+        // K = cbrt(30 / 0.4) = 4.2 s, where the window is as it was before the loss.
+        let [start, plateau, end] = [0, 42, 99].map(|round| windows[round]);
+        assert!(start < 80_000, "{start}");
+        assert!((97_000..104_000).contains(&plateau), "{plateau}");
+        assert!(end > 150_000, "{end}");
+        let slow = windows[45] - windows[40];
+        let fast = windows[99] - windows[94];
+        assert!(slow * 4 < fast, "{slow} {fast}");
+    }
+
+    #[test]
+    fn no_window_is_larger_than_the_protocol_allows() {
+        for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
+            let mut congestion = Congestion::new(algorithm, 65_495);
+            for step in 0..100_000u32 {
+                let now = Instant::from_nanos(u64::from(step) * 100_000_000);
+                congestion.acknowledge(now, Seq(step), 1 << 30, true, 100 * MS);
+                if step == 50 {
+                    congestion.lose(Seq(step), Seq(step + 1), 1 << 30);
+                }
+            }
+            assert_eq!(congestion.window(), MOST);
+            congestion.rest();
+            assert_eq!(congestion.window(), 130_990);
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! One connection: its state, and what its application does with it.
+
+use core::net::IpAddr;
+
+use super::congestion::{Algorithm, Congestion};
+use super::flight::Flight;
+use super::options::Timestamp;
+use super::rack::{Probe, Rack};
+use super::reassembly::Reassembly;
+use super::ring::Ring;
+use super::rtt::RoundTrip;
+use super::sequence::{Range, distance, later};
+use super::timers::Timer;
+use crate::net::direct::tcp::machine::{Expected, Handshake, Readiness, State};
+use crate::net::direct::tcp::segment::{FourTuple, Seq, SynOptions};
+use crate::time::{Duration, Instant};
+
+/// The states of RFC 9293, 3.3.2. `LISTEN` and the half-open connections of listeners are the demultiplexer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    SynSent,
+    /// Both sides have sent a SYN, and neither knows yet that the other has its own.
+    SynReceived,
+    Established,
+    FinWait1,
+    FinWait2,
+    CloseWait,
+    Closing,
+    LastAck,
+    TimeWait,
+    Closed,
+}
+
+/// What all connections of an interface have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// The most bytes of data and options in a segment.
+    pub mss: u16,
+    /// Bytes of the longest packet that the device cuts into segments; 0 when it cuts none.
+    pub most: usize,
+    /// By how many bits windows are shifted that we tell.
+    pub shift: u8,
+    /// The window that a SYN offers.
+    pub window: u16,
+    pub algorithm: Algorithm,
+}
+
+/// The timestamps of a connection whose two sides use them (RFC 7323).
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Our clock starts here, so that it does not tell for how long the host runs.
+    pub offset: u32,
+    /// The peer's latest, once one has come, and when (TS.Recent).
+    pub recent: Option<(u32, Instant)>,
+}
+
+impl Clock {
+    /// Our clock: milliseconds.
+    pub fn value(&self, now: Instant) -> u32 {
+        self.offset.wrapping_add((now.as_nanos() / 1_000_000) as u32)
+    }
+
+    pub fn stamp(&self, now: Instant) -> Timestamp {
+        Timestamp { value: self.value(now), echo: self.recent.map_or(0, |(value, _)| value) }
+    }
+}
+
+/// What is to be acknowledged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Owed {
+    /// An acknowledgement must leave.
+    pub now: bool,
+    /// Until when it may wait for something to go with it.
+    pub until: Option<Instant>,
+    /// Up to where the peer was last told that we have everything.
+    pub told: Seq,
+    /// When the last one left that answered a segment without news.
+    pub answered: Option<Instant>,
+    /// Bytes of the peer's longest segment so far, no more than fit one of ours.
+    pub segment: u32,
+}
+
+/// The connection (the TCB of RFC 9293, 3.3.1).
+pub struct Connection {
+    pub generation: u32,
+    pub tuple: FourTuple,
+    pub remote: IpAddr,
+    pub phase: Phase,
+    /// Bytes that it takes of the budget.
+    pub cost: usize,
+
+    /// The position of our SYN (ISS), the first that is not acknowledged (SND.UNA), the next to be sent (SND.NXT).
+    pub isn: Seq,
+    pub una: Seq,
+    pub next: Seq,
+    /// The bytes from `data_start` on: those not acknowledged and those not sent.
+    pub send: Ring,
+    pub data_start: Seq,
+    /// Our FIN is to follow them.
+    pub shut: bool,
+    /// The peer's window (SND.WND), the largest it ever was, and the segment that told it (SND.WL1, SND.WL2).
+    pub window: u32,
+    pub most_window: u32,
+    pub told_by: (Seq, Seq),
+    pub peer_mss: u16,
+    pub peer_shift: u8,
+    /// Small segments wait until nothing is under way (RFC 9293, 3.7.4).
+    pub nagle: bool,
+
+    /// The next position that is missing (RCV.NXT).
+    pub expected: Seq,
+    /// The end of the window that the peer was told; it never moves back.
+    pub edge: Seq,
+    pub shift: u8,
+    pub receive: Ring,
+    pub held: Reassembly,
+    /// Where the peer's stream ends, once that was heard; and whether all in front of it is there.
+    pub fin_at: Option<Seq>,
+    pub finished: bool,
+    pub owed: Owed,
+    /// What came twice and was not told yet (RFC 2883).
+    pub duplicate: Option<Range>,
+
+    pub sack: bool,
+    pub clock: Option<Clock>,
+
+    pub flight: Flight,
+    pub trip: RoundTrip,
+    pub rack: Rack,
+    pub probe: Probe,
+    pub congestion: Congestion,
+    /// Acknowledgements without news in a row, for peers without SACK.
+    pub repeats: u32,
+    /// The congestion window was what held us back.
+    pub limited: bool,
+    pub timer: Option<(Instant, Timer)>,
+    /// When RACK is to look again.
+    pub reorder_at: Option<Instant>,
+    /// A timer has found that these must leave.
+    pub due: Due,
+
+    /// When something of the peer came last, and since when it owes an answer.
+    pub heard: Instant,
+    pub waiting: Option<Instant>,
+    pub sent_at: Instant,
+    /// Nobody reads or writes it: since when, and for how long it may be silent.
+    pub lingering: Option<(Instant, Duration)>,
+}
+
+/// What timers want to be sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Due {
+    /// A probe of a tail loss (RFC 8985, 7).
+    pub tail: bool,
+    /// A probe of a closed window (RFC 9293, 3.8.6.1).
+    pub window: bool,
+    /// What fits the window, however small it is (RFC 9293, 3.8.6.2.1).
+    pub small: bool,
+    /// Our SYN with an acknowledgement.
+    pub syn: bool,
+}
+
+impl Connection {
+    /// A connection whose SYN is still to be sent. The buffers hold `receive` and `send` bytes at most.
+    pub fn connecting(
+        now: Instant,
+        generation: u32,
+        tuple: &FourTuple,
+        isn: Seq,
+        buffers: [usize; 2],
+        offset: u32,
+        link: &Link,
+    ) -> Connection {
+        Connection {
+            generation,
+            tuple: *tuple,
+            remote: tuple.remote().ip(),
+            phase: Phase::SynSent,
+            cost: 0,
+            isn,
+            una: isn,
+            next: isn,
+            send: Ring::new(buffers[1]),
+            data_start: isn.add(1),
+            shut: false,
+            window: 0,
+            most_window: 0,
+            told_by: (Seq(0), Seq(0)),
+            peer_mss: 536,
+            peer_shift: 0,
+            nagle: false,
+            expected: Seq(0),
+            edge: Seq(0),
+            shift: link.shift,
+            receive: Ring::new(buffers[0]),
+            held: Reassembly::default(),
+            fin_at: None,
+            finished: false,
+            owed: Owed::default(),
+            duplicate: None,
+            sack: true,
+            clock: Some(Clock { offset, recent: None }),
+            flight: Flight::default(),
+            trip: RoundTrip::default(),
+            rack: Rack::new(isn),
+            probe: Probe::default(),
+            congestion: Congestion::new(link.algorithm, u32::from(link.mss)),
+            repeats: 0,
+            limited: false,
+            timer: None,
+            reorder_at: None,
+            due: Due::default(),
+            heard: now,
+            waiting: None,
+            sent_at: now,
+            lingering: None,
+        }
+    }
+
+    /// The demultiplexer has led a handshake to its end.
+    pub fn establish(&mut self, now: Instant, handshake: &Handshake, link: &Link) {
+        self.hear_syn(now, handshake.peer_isn, &handshake.options, None, link);
+        self.told_by = (handshake.peer_isn, handshake.isn);
+        self.window = u32::from(handshake.window);
+        self.most_window = self.window;
+        self.una = handshake.isn.add(1);
+        self.next = self.una;
+        // A cookie does not know when its SYN left.
+        if handshake.sent < now {
+            self.trip.measure(now - handshake.sent);
+        }
+        self.phase = Phase::Established;
+    }
+
+    /// Takes down what the peer's SYN says (RFC 9293, 3.7.1; RFC 7323; RFC 2018).
+    pub fn hear_syn(&mut self, now: Instant, isn: Seq, options: &SynOptions, stamp: Option<Timestamp>, link: &Link) {
+        self.expected = isn.add(1);
+        self.owed.told = self.expected;
+        self.edge = self.expected.add(u32::from(link.window));
+        self.peer_mss = options.mss.unwrap_or(536).max(LEAST_MSS);
+        self.peer_shift = options.window_shift.unwrap_or(0).min(14);
+        if options.window_shift.is_none() {
+            // Then neither side shifts.
+            self.shift = 0;
+        }
+        self.sack = options.sack;
+        match (&mut self.clock, stamp) {
+            (Some(clock), Some(stamp)) => clock.recent = Some((stamp.value, now)),
+            _ => self.clock = None,
+        }
+        self.congestion = Congestion::new(link.algorithm, self.segment(link) as u32);
+    }
+
+    /// Bytes of data in a full segment, when it has no options but the timestamp.
+    pub fn segment(&self, link: &Link) -> usize {
+        let options = if self.clock.is_some() { 12 } else { 0 };
+        usize::from(self.peer_mss.min(link.mss)).saturating_sub(options).max(1)
+    }
+
+    /// Behind the last byte that was written.
+    pub fn data_end(&self) -> Seq {
+        self.data_start.add(self.send.length() as u32)
+    }
+
+    /// Whether our FIN was sent.
+    pub fn is_fin_sent(&self) -> bool {
+        self.next.since(self.data_end()) > 0
+    }
+
+    /// Bytes that were not sent.
+    pub fn unsent(&self) -> u32 {
+        distance(self.next, self.data_end())
+    }
+
+    /// Whether something waits for the peer: bytes, or our FIN.
+    pub fn is_waiting(&self) -> bool {
+        !self.flight.is_empty() || self.unsent() > 0 || self.shut && self.is_open() && !self.is_fin_sent()
+    }
+
+    /// Whether both SYNs are acknowledged and the connection is not over.
+    pub fn is_open(&self) -> bool {
+        !matches!(self.phase, Phase::SynSent | Phase::SynReceived | Phase::TimeWait | Phase::Closed)
+    }
+
+    /// It is over; what was received can still be read.
+    pub fn close(&mut self) {
+        self.phase = Phase::Closed;
+        self.timer = None;
+        self.reorder_at = None;
+        self.owed = Owed { told: self.owed.told, ..Owed::default() };
+        self.due = Due::default();
+        self.flight = Flight::default();
+        self.send = Ring::new(0);
+        self.data_start = self.next;
+    }
+
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::SynSent | Phase::SynReceived => State::Connecting,
+            Phase::TimeWait => State::TimeWait { next: self.next, expected: self.expected },
+            Phase::Closed => State::Closed,
+            _ => State::Open,
+        }
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        let fin = self.shut && matches!(self.state(), State::Connecting | State::Open) && self.phase != Phase::FinWait2;
+        Readiness {
+            readable: self.receive.length(),
+            finished: self.finished,
+            writable: self.can_write() && self.send.room() > 0,
+            unacknowledged: self.send.length() + usize::from(fin) + usize::from(self.state() == State::Connecting),
+        }
+    }
+
+    fn can_write(&self) -> bool {
+        !self.shut && matches!(self.phase, Phase::Established | Phase::CloseWait)
+    }
+
+    pub fn expected(&self) -> Expected {
+        Expected { next: self.expected, end: self.edge, shift: self.shift, sent: self.next }
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) -> usize {
+        if self.can_write() { self.send.write(bytes) } else { 0 }
+    }
+
+    pub fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let mut length = 0;
+        for part in self.receive.get(0, buffer.len()) {
+            if let Some(place) = buffer.get_mut(length..length + part.len()) {
+                place.copy_from_slice(part);
+                length += part.len();
+            }
+        }
+        self.consume(length);
+        length
+    }
+
+    pub fn consume(&mut self, length: usize) {
+        self.receive.consume(length);
+        if self.held.is_empty() {
+            self.receive.rest();
+        }
+    }
+
+    /// The window to be told, in units of the shift, as far as that is no silly one (RFC 9293, 3.8.6.2.2): it opens by a
+    /// segment or half of the buffer at least.
+    pub fn offer(&mut self, link: &Link) -> u16 {
+        let told = distance(self.expected, self.edge);
+        let window = if self.window_gain() >= self.least_gain(link) { self.receive.room() as u32 } else { told };
+        let field = u16::try_from(window >> self.shift).unwrap_or(u16::MAX);
+        self.edge = later(self.edge, self.expected.add(u32::from(field) << self.shift));
+        field
+    }
+
+    /// By how much the window could be larger than the peer was told.
+    fn window_gain(&self) -> u32 {
+        distance(self.edge, self.expected.add(self.receive.room() as u32))
+    }
+
+    fn least_gain(&self, link: &Link) -> u32 {
+        (self.receive.limit() as u32 / 2).min(u32::from(link.mss)).max(1 << self.shift)
+    }
+
+    /// Whether the peer is to be told of a larger window though there is nothing else to say: when it has less than half
+    /// of what there could be, and would get two segments more.
+    pub fn is_window_news(&self, link: &Link) -> bool {
+        let told = distance(self.expected, self.edge);
+        let (gain, least) = (self.window_gain(), self.least_gain(link));
+        self.is_open()
+            && !self.finished
+            && (gain >= least && told < u32::from(link.mss)
+                || gain >= 2 * least && told < self.receive.limit() as u32 / 2)
+    }
+}
+
+/// The least segment that a peer may ask for, in bytes: a smaller one would only be a burden (as Linux has it).
+const LEAST_MSS: u16 = 88;

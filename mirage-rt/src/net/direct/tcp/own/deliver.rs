@@ -1,0 +1,107 @@
+//! Data that arrives: into the receive buffer, in order or behind a gap, and the end of the peer's stream.
+
+use super::arrival::Arrival;
+use super::connection::{Connection, Link, Phase};
+use super::sequence::{Range, before, distance, earlier, later};
+use crate::time::{Duration, Instant};
+
+/// How long an acknowledgement may wait for data to go with it (RFC 9293, 3.8.6.3, allows half a second).
+pub const ACK_DELAY: Duration = Duration::from_millis(10);
+
+impl Connection {
+    /// The data and the FIN of an acceptable segment.
+    pub fn deliver(&mut self, now: Instant, arrival: &Arrival<'_>, link: &Link) {
+        let segment = arrival.segment;
+        let takes_data = matches!(self.phase, Phase::Established | Phase::FinWait1 | Phase::FinWait2);
+        if segment.span() == 0 || !takes_data {
+            // After the peer's end nothing can follow but repetitions.
+            self.owed.now |= segment.span() > 0;
+            return;
+        }
+        let whole = Range::new(segment.seq, segment.length);
+        self.owed.segment = self.owed.segment.max(segment.length.min(u32::from(link.mss)));
+        if segment.fin && !before(self.edge, whole.end) && self.fin_at.is_none() && !self.has_beyond(whole) {
+            self.fin_at = Some(whole.end);
+        }
+        let end = self.fin_at.map_or(self.edge, |fin| earlier(fin, self.edge));
+        let range = Range { start: later(whole.start, self.expected), end: earlier(whole.end, end) };
+        self.note_duplicate(whole);
+        if !range.is_empty() {
+            let skip = distance(whole.start, range.start) as usize;
+            let data = arrival.data.get(skip..skip + range.length() as usize).unwrap_or_default();
+            self.take_data(range, data);
+        } else if segment.length > 0 {
+            self.owed.now = true;
+        }
+        self.take_fin();
+        if segment.length > 0 || segment.fin {
+            self.owe(now);
+        }
+    }
+
+    /// Whether there is data behind `range` already: then no FIN can stand there.
+    fn has_beyond(&self, range: Range) -> bool {
+        self.held.blocks(usize::MAX).any(|held| before(range.end, held.end)) || before(range.end, self.expected)
+    }
+
+    /// What of `range` was there before (RFC 2883).
+    fn note_duplicate(&mut self, range: Range) {
+        if !self.sack || range.is_empty() {
+            return;
+        }
+        let known = Range { start: range.start, end: earlier(range.end, self.expected) };
+        if !known.is_empty() {
+            self.duplicate = Some(known);
+            self.owed.now = true;
+        } else if self.held.contains(range) {
+            self.duplicate = Some(range);
+        }
+    }
+
+    /// New data. What there is no memory for is dropped: the peer sends it again.
+    fn take_data(&mut self, range: Range, data: &[u8]) {
+        let gap = distance(self.expected, range.start) as usize;
+        if self.receive.put(self.receive.length() + gap, data).is_err() {
+            return;
+        }
+        if gap > 0 {
+            // RFC 5681, 4.2: the sender must learn of the gap at once.
+            self.held.insert(range);
+            self.owed.now = true;
+            return;
+        }
+        let end = self.held.take(range.end);
+        // And that it is closed.
+        self.owed.now |= end != range.end || !self.held.is_empty();
+        self.receive.advance(distance(self.expected, end) as usize);
+        self.expected = end;
+    }
+
+    /// The peer's stream has ended and nothing in front of it is missing.
+    fn take_fin(&mut self) {
+        if self.fin_at != Some(self.expected) || self.finished {
+            return;
+        }
+        self.finished = true;
+        self.expected = self.expected.add(1);
+        self.edge = later(self.edge, self.expected);
+        self.owed.now = true;
+        self.phase = match self.phase {
+            Phase::Established => Phase::CloseWait,
+            // Had our FIN been acknowledged, it would be the next state.
+            Phase::FinWait1 => Phase::Closing,
+            Phase::FinWait2 => Phase::TimeWait,
+            phase => phase,
+        };
+    }
+
+    /// Decides when what has arrived is acknowledged: two full segments at once, less a little later (RFC 9293, 3.8.6.3).
+    fn owe(&mut self, now: Instant) {
+        let owed = distance(self.owed.told, self.expected);
+        if owed >= 2 * self.owed.segment.max(1) {
+            self.owed.now = true;
+        } else if owed > 0 && self.owed.until.is_none() {
+            self.owed.until = Some(now + ACK_DELAY);
+        }
+    }
+}

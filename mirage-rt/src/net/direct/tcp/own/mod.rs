@@ -1,0 +1,277 @@
+//! A TCP machine of our own, behind the [seam](super::machine). It is not used by any image yet: tests run the stack with it
+//! beside the one of smoltcp.
+//!
+//! A [connection] is state and nothing else; what is done to it stands in a file of its own for each subject:
+//!
+//! | file | subject | specification |
+//! |---|---|---|
+//! | [sequence] | arithmetic of positions | RFC 9293, 3.4 |
+//! | [ring], [reassembly] | buffers, data out of order, SACK blocks | RFC 2018, RFC 2883 |
+//! | [options], [emit] | headers read and written | RFC 9293, 3.1; RFC 7323 |
+//! | [arrival] | which segments count; resets, challenges, PAWS | RFC 9293, 3.10.7; RFC 5961; RFC 7323, 5 |
+//! | [acknowledge] | acknowledgements and windows | RFC 9293, 3.10.7.4; RFC 6582 |
+//! | [deliver] | data, the peer's FIN, delayed acknowledgements | RFC 9293, 3.8.6.3; RFC 5681, 4.2 |
+//! | [flight], [rack] | what is under way and what of it is lost | RFC 8985 |
+//! | [rtt], [timers] | the timeout, probes, giving up | RFC 6298; RFC 8985, 7; RFC 9293, 3.8.6.1 |
+//! | [congestion], [cubic] | how much may be under way | RFC 5681; RFC 6928; RFC 9438 |
+//! | [transmit] | what leaves, and in which order; silly windows, Nagle | RFC 9293, 3.7.4 and 3.8.6.2 |
+//!
+//! A connection takes part of the budget when it is made, for as much as its buffers may hold; the memory itself comes with
+//! the bytes and goes when they are gone. Everything else that a peer can make grow is bounded: [reassembly] holds 32
+//! ranges, [flight] 2048 pieces.
+//!
+//! # What is not there yet
+//!
+//! - IPv6, ECN (RFC 3168), path MTU discovery and black-hole detection.
+//! - Buffers that grow and shrink with use within the budget: their limits are fixed when a connection is made.
+//! - Keep-alive, and the application's own choice of timeouts, Nagle and congestion control.
+//! - Packets taken over from or handed to applications without a copy.
+//! - Proportional rate reduction (RFC 6937), pacing, F-RTO (RFC 5682), HyStart++ (RFC 9406), undoing of a needless reduction.
+//! - The list of pieces is walked for each SACK block and each loss; RFC 8985, 6.2, keeps it in the order of time as well.
+
+mod acknowledge;
+mod arrival;
+mod congestion;
+mod connection;
+mod cubic;
+mod deliver;
+mod emit;
+mod flight;
+mod options;
+mod rack;
+mod reassembly;
+mod ring;
+mod rtt;
+mod sequence;
+mod timers;
+mod transmit;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use arrival::Arrival;
+use congestion::Algorithm;
+use connection::{Connection, Link};
+use options::Options;
+
+use super::machine::{Buffers, ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
+use super::segment::{FourTuple, Segment, Seq, SynOptions};
+use crate::net::direct::hash::Keyed;
+use crate::net::direct::ip::IpOut;
+use crate::net::direct::ipv4;
+use crate::net::direct::limit::Limit;
+use crate::time::{Duration, Instant};
+
+/// Buffers are so many times as large while most of the budget is free: the fewer connections, the faster each.
+const GENEROUS: [usize; 3] = [32, 16, 4];
+/// Bytes of a connection besides its buffers, roughly.
+const OVERHEAD: usize = 1024;
+/// Bytes of an IP and a TCP header without options.
+const HEADERS: usize = ipv4::HEADER + 20;
+
+/// The machine.
+pub struct OwnTcp {
+    link: Link,
+    buffers: Buffers,
+    connections: Vec<Option<Box<Connection>>>,
+    /// Bytes of the budget that connections take.
+    memory: usize,
+    /// For the offsets of timestamps.
+    key: Keyed,
+    challenges: Limit,
+    /// For packets of several pages.
+    scratch: Vec<u8>,
+}
+
+impl OwnTcp {
+    /// A machine without connections on a device with this MTU, which cuts packets of up to `most` bytes. `key` must be
+    /// random.
+    pub fn new(mtu: usize, most: usize, buffers: Buffers, algorithm: Algorithm, key: Keyed) -> OwnTcp {
+        let shift = shift(GENEROUS[0] * buffers.receive);
+        let window = u16::try_from(buffers.receive).unwrap_or(u16::MAX);
+        OwnTcp {
+            link: Link { mss: mss(mtu), most, shift, window, algorithm },
+            buffers,
+            connections: Vec::new(),
+            memory: 0,
+            key,
+            challenges: Limit::per_second(100),
+            scratch: Vec::new(),
+        }
+    }
+
+    fn get(&self, id: ConnId) -> Option<&Connection> {
+        self.connections.get(id.index as usize)?.as_deref().filter(|connection| connection.generation == id.generation)
+    }
+
+    fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
+        find(&mut self.connections, id)
+    }
+
+    /// Bytes that a connection takes of the budget whose buffers are `times` as large as the smallest.
+    fn cost(&self, times: usize) -> usize {
+        times.saturating_mul(self.buffers.receive.saturating_add(self.buffers.send)).saturating_add(OVERHEAD)
+    }
+
+    /// How large the buffers of the next connection may be, in multiples of the smallest.
+    fn times(&self) -> Result<usize, OutOfMemory> {
+        let is_affordable = |times: &usize| self.memory.saturating_add(self.cost(*times)) <= self.buffers.budget / 4;
+        match GENEROUS.into_iter().find(is_affordable) {
+            Some(times) => Ok(times),
+            None if self.has_room() => Ok(1),
+            None => Err(OutOfMemory),
+        }
+    }
+
+    fn make(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<Connection, OutOfMemory> {
+        let times = self.times()?;
+        // No window is larger than a gigabyte (RFC 7323, 2.3), and no buffer need be.
+        let limits = [self.buffers.receive, self.buffers.send].map(|limit| limit.saturating_mul(times).min(1 << 30));
+        let offset = tuple.hash_with(&self.key) as u32;
+        let mut connection = Connection::connecting(now, id.generation, tuple, isn, limits, offset, &self.link);
+        connection.cost = self.cost(times);
+        Ok(connection)
+    }
+
+    fn keep(&mut self, id: ConnId, connection: Connection) -> Result<(), OutOfMemory> {
+        let index = id.index as usize;
+        if index >= self.connections.len() {
+            self.connections.try_reserve(index + 1 - self.connections.len()).map_err(|_| OutOfMemory)?;
+            self.connections.resize_with(index + 1, || None);
+        }
+        let place = self.connections.get_mut(index).ok_or(OutOfMemory)?;
+        self.memory += connection.cost;
+        if let Some(old) = place.replace(Box::new(connection)) {
+            self.memory -= old.cost;
+        }
+        Ok(())
+    }
+}
+
+impl TcpMachine for OwnTcp {
+    fn window_shift(&self) -> u8 {
+        self.link.shift
+    }
+
+    fn initial_window(&self) -> u16 {
+        self.link.window
+    }
+
+    fn set_device(&mut self, mtu: usize, most: usize) {
+        (self.link.mss, self.link.most) = (mss(mtu), most);
+    }
+
+    fn has_room(&self) -> bool {
+        self.memory.saturating_add(self.cost(1)) <= self.buffers.budget
+    }
+
+    fn establish(&mut self, now: Instant, id: ConnId, handshake: &Handshake) -> Result<(), OutOfMemory> {
+        let mut connection = self.make(now, id, &handshake.tuple, handshake.isn)?;
+        connection.establish(now, handshake, &self.link);
+        self.keep(id, connection)
+    }
+
+    fn connect(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<(), OutOfMemory> {
+        let connection = self.make(now, id, tuple, isn)?;
+        self.keep(id, connection)
+    }
+
+    fn on_segment(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
+        let Some(connection) = find(&mut self.connections, id) else { return };
+        let Some((header, data)) = split(packet, segment) else { return };
+        let syn = if segment.syn { segment.options(header) } else { SynOptions::default() };
+        let options = Options::parse(header.get(20..).unwrap_or_default());
+        let arrival = Arrival { segment, options, syn, data };
+        if let Some(reset) = connection.hear(now, &arrival, &self.link, &mut self.challenges) {
+            reset.send(&segment.tuple, out);
+        }
+    }
+
+    fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {
+        let nothing = Progress { deadline: None, blocked: None };
+        let Some(connection) = find(&mut self.connections, id) else { return nothing };
+        let Some(route) = out.route(connection.remote) else { return nothing };
+        connection.run(now, &self.link, &route, out, &mut self.scratch)
+    }
+
+    fn state(&self, id: ConnId) -> State {
+        self.get(id).map_or(State::Closed, Connection::state)
+    }
+
+    fn readiness(&self, id: ConnId) -> Readiness {
+        let nothing = Readiness { readable: 0, finished: false, writable: false, unacknowledged: 0 };
+        self.get(id).map_or(nothing, Connection::readiness)
+    }
+
+    fn expected(&self, id: ConnId) -> Expected {
+        let nothing = Expected { next: Seq(0), end: Seq(0), shift: 0, sent: Seq(0) };
+        self.get(id).map_or(nothing, Connection::expected)
+    }
+
+    fn peek(&mut self, id: ConnId) -> &[u8] {
+        match self.get_mut(id) {
+            Some(connection) => connection.receive.get(0, usize::MAX)[0],
+            None => &[],
+        }
+    }
+
+    fn consume(&mut self, id: ConnId, length: usize) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.consume(length);
+        }
+    }
+
+    fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> usize {
+        self.get_mut(id).map_or(0, |connection| connection.read(buffer))
+    }
+
+    fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize {
+        self.get_mut(id).map_or(0, |connection| connection.write(bytes))
+    }
+
+    fn shutdown(&mut self, id: ConnId) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.shut = true;
+        }
+    }
+
+    fn linger(&mut self, now: Instant, id: ConnId, most: Duration) {
+        if let Some(connection) = self.get_mut(id) {
+            let (since, _) = *connection.lingering.get_or_insert((now, most));
+            connection.lingering = Some((since, most));
+        }
+    }
+
+    fn free(&mut self, id: ConnId) {
+        if self.get(id).is_some()
+            && let Some(old) = self.connections.get_mut(id.index as usize).and_then(Option::take)
+        {
+            self.memory -= old.cost;
+        }
+    }
+}
+
+fn find(connections: &mut [Option<Box<Connection>>], id: ConnId) -> Option<&mut Connection> {
+    connections.get_mut(id.index as usize)?.as_deref_mut().filter(|connection| connection.generation == id.generation)
+}
+
+/// The TCP header of an IP packet, and the data behind it.
+fn split<'a>(packet: &'a [u8], segment: &Segment) -> Option<(&'a [u8], &'a [u8])> {
+    let start = 4 * usize::from(packet.first()? & 15);
+    let header = 4 * usize::from(packet.get(start + 12)? >> 4);
+    let (headers, data) = packet.split_at_checked(start + header)?;
+    Some((headers.get(start..)?, data.get(..segment.length as usize)?))
+}
+
+/// The most bytes of data in a packet of `mtu` bytes.
+fn mss(mtu: usize) -> u16 {
+    u16::try_from(mtu.saturating_sub(HEADERS)).unwrap_or(u16::MAX)
+}
+
+/// By how many bits windows must be shifted to tell of `capacity` bytes (RFC 7323, 2.3, allows 14).
+fn shift(capacity: usize) -> u8 {
+    (usize::BITS - capacity.leading_zeros()).saturating_sub(16).min(14) as u8
+}

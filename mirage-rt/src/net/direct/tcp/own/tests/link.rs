@@ -1,0 +1,321 @@
+//! Two machines with a bad link between them.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::net::direct::tcp::smol::SmolSets;
+
+/// What the link does, in thousandths and in time.
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    loss: u32,
+    duplication: u32,
+    delay: Duration,
+    jitter: Duration,
+}
+
+const NONE: Trouble = Trouble { loss: 0, duplication: 0, delay: MS, jitter: Duration::ZERO };
+
+/// A generator of numbers (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u32) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        ((self.0 >> 32) % u64::from(end.max(1))) as u32
+    }
+}
+
+/// One side: a machine and its application, which writes all it has, closes, and reads what comes.
+struct Side {
+    machine: Box<dyn TcpMachine>,
+    out: Kept,
+    tuple: FourTuple,
+    to_write: Vec<u8>,
+    written: usize,
+    received: Vec<u8>,
+    /// Bytes that it reads each time something happens.
+    appetite: usize,
+    shut: bool,
+    deadline: Option<Instant>,
+}
+
+impl Side {
+    fn new(machine: Box<dyn TcpMachine>, tuple: FourTuple, to_write: Vec<u8>) -> Side {
+        Side {
+            machine,
+            out: Kept::new(),
+            tuple,
+            to_write,
+            written: 0,
+            received: Vec::new(),
+            appetite: usize::MAX,
+            shut: false,
+            deadline: Some(Instant::ZERO),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.machine.state(ID), State::Closed | State::TimeWait { .. })
+            && self.machine.readiness(ID).readable == 0
+    }
+
+    fn hear(&mut self, now: Instant, packet: &[u8]) {
+        let segment = parse(&self.tuple.reversed(), packet);
+        self.machine.on_segment(now, ID, packet, &segment, &mut self.out);
+    }
+
+    fn act(&mut self, now: Instant) {
+        self.written += self.machine.write(ID, &self.to_write[self.written..]);
+        if self.written == self.to_write.len() && self.machine.state(ID) == State::Open && !self.shut {
+            self.shut = true;
+            self.machine.shutdown(ID);
+        }
+        let mut buffer = vec![0; self.appetite.min(100_000)];
+        let length = self.machine.read(ID, &mut buffer);
+        self.received.extend_from_slice(&buffer[..length]);
+        let progress = self.machine.run(now, ID, &mut self.out);
+        assert!(progress.blocked.is_none());
+        assert!(progress.deadline.is_none_or(|deadline| deadline > now), "{:?} at {now:?}", progress.deadline);
+        self.deadline = progress.deadline;
+        if self.machine.readiness(ID).readable > 0 {
+            let again = now + 5 * MS;
+            self.deadline = Some(self.deadline.map_or(again, |deadline| deadline.min(again)));
+        }
+    }
+}
+
+/// The link.
+struct Pair {
+    sides: [Side; 2],
+    trouble: Trouble,
+    random: Random,
+    /// By the time of arrival and a number; the side that gets it.
+    under_way: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
+    packets: u64,
+    now: Instant,
+}
+
+impl Pair {
+    fn new(sides: [Side; 2], trouble: Trouble, seed: u64) -> Pair {
+        let random = Random(seed | 1);
+        Pair { sides, trouble, random, under_way: BTreeMap::new(), packets: 0, now: Instant::ZERO }
+    }
+
+    fn collect(&mut self) {
+        for from in 0..2 {
+            for packet in self.sides[from].out.take() {
+                let copies = 1 + u32::from(self.random.below(1000) < self.trouble.duplication);
+                for _ in 0..copies {
+                    if self.random.below(1000) < self.trouble.loss {
+                        continue;
+                    }
+                    let jitter = self.random.below(self.trouble.jitter.as_nanos() as u32);
+                    let at = self.now + self.trouble.delay + Duration::from_nanos(u64::from(jitter));
+                    self.packets += 1;
+                    self.under_way.insert((at, self.packets), (1 - from, packet.clone()));
+                }
+            }
+        }
+    }
+
+    /// Lets time pass until both sides are done, for `most` at most; whether they are.
+    fn run(&mut self, most: Duration) -> bool {
+        while self.now <= Instant::ZERO + most {
+            if self.sides.iter().all(Side::is_over) {
+                return true;
+            }
+            let deadlines = self.sides.iter().filter_map(|side| side.deadline);
+            let Some(next) = deadlines.chain(self.under_way.keys().map(|key| key.0).take(1)).min() else {
+                return false;
+            };
+            self.now = next.max(self.now);
+            let mut active = [0, 1].map(|side| self.sides[side].deadline.is_some_and(|at| at <= self.now));
+            while let Some(entry) = self.under_way.first_entry().filter(|entry| entry.key().0 <= self.now) {
+                let (side, packet) = entry.remove();
+                self.sides[side].hear(self.now, &packet);
+                active[side] = true;
+            }
+            for (side, _) in active.into_iter().enumerate().filter(|(_, active)| *active) {
+                self.sides[side].act(self.now);
+            }
+            self.collect();
+        }
+        false
+    }
+
+    /// Whether each side has what the other has written.
+    fn check(&self) {
+        for (from, to) in [(0, 1), (1, 0)] {
+            let (sent, got) = (&self.sides[from].to_write, &self.sides[to].received);
+            assert!(sent == got, "side {to} has {} of {} bytes, or others", got.len(), sent.len());
+        }
+    }
+}
+
+fn buffers(receive: usize, send: usize) -> Buffers {
+    Buffers { receive, send, budget: 1 << 26 }
+}
+
+fn own(buffers: Buffers, most: usize, algorithm: Algorithm) -> Box<dyn TcpMachine> {
+    Box::new(OwnTcp::new(1500, most, buffers, algorithm, KEY))
+}
+
+fn pattern(seed: usize, length: usize) -> Vec<u8> {
+    (0..length).map(|at| ((at * 31 + seed * 7) ^ (at >> 8)) as u8).collect()
+}
+
+/// Both sides call each other at once.
+fn crossed(machines: [Box<dyn TcpMachine>; 2], lengths: [usize; 2], trouble: Trouble, seed: u64) -> Pair {
+    let [first, second] = machines;
+    let mut sides = [
+        Side::new(first, tuple(), pattern(1, lengths[0])),
+        Side::new(second, tuple().reversed(), pattern(2, lengths[1])),
+    ];
+    for (number, side) in sides.iter_mut().enumerate() {
+        let isn = Seq((seed as u32).wrapping_mul(77).wrapping_add(number as u32 * 0x7fff_0000));
+        side.machine.connect(Instant::ZERO, ID, &side.tuple, isn).expect("there is memory");
+    }
+    Pair::new(sides, trouble, seed)
+}
+
+/// The first side has connected to the second, as the demultiplexer does it.
+fn accepted(machines: [Box<dyn TcpMachine>; 2], lengths: [usize; 2], trouble: Trouble, seed: u64) -> Pair {
+    let [first, second] = machines;
+    let mut client = Side::new(first, tuple(), pattern(1, lengths[0]));
+    let mut server = Side::new(second, tuple().reversed(), pattern(2, lengths[1]));
+    let (isn, peer_isn) = (Seq(u32::MAX - 5000), Seq(seed as u32));
+    client.machine.connect(Instant::ZERO, ID, &client.tuple, peer_isn).expect("there is memory");
+    client.act(Instant::ZERO);
+    let packets = client.out.take();
+    let [packet] = &packets[..] else { panic!("one SYN") };
+    let syn = parse(&client.tuple, packet);
+    assert!(syn.syn && syn.ack.is_none() && syn.seq == peer_isn);
+    let options = syn.options(&packet[20..]);
+    let handshake = Handshake { tuple: server.tuple, isn, peer_isn, options, window: syn.window, sent: Instant::ZERO };
+    let offer = SynOptions { mss: Some(1460), window_shift: Some(server.machine.window_shift()), sack: true };
+    let answer = crate::net::direct::tcp::segment::Bare {
+        control: crate::net::direct::tcp::segment::Control::Syn,
+        seq: isn,
+        ack: Some(peer_isn.add(1)),
+        window: server.machine.initial_window(),
+        options: offer,
+    };
+    answer.send(&server.tuple, &mut server.out);
+    let then = Instant::ZERO + MS;
+    for packet in server.out.take() {
+        client.hear(then, &packet);
+    }
+    client.act(then);
+    server.machine.establish(then, ID, &handshake).expect("there is memory");
+    let mut pair = Pair::new([client, server], trouble, seed);
+    pair.now = then;
+    pair.collect();
+    pair
+}
+
+const BOTH: [Algorithm; 2] = [Algorithm::NewReno, Algorithm::Cubic];
+
+#[test]
+fn a_clean_link_carries_all_both_ways_and_both_close() {
+    for algorithm in BOTH {
+        for most in [0, 65_521] {
+            let machines = || [0, 1].map(|_| own(buffers(8192, 8192), most, algorithm));
+            for mut pair in
+                [crossed(machines(), [300_000, 100_000], NONE, 1), accepted(machines(), [300_000, 100_000], NONE, 1)]
+            {
+                assert!(pair.run(Duration::from_secs(2)), "it is {:?}", pair.now);
+                pair.check();
+                // Three segments of data for two that are acknowledged, at most.
+                assert!(pair.packets < 500, "{}", pair.packets);
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_to_say_is_closed_at_once() {
+    let machines = [0, 1].map(|_| own(buffers(8192, 8192), 0, Algorithm::Cubic));
+    let mut pair = crossed(machines, [0, 0], NONE, 1);
+    assert!(pair.run(Duration::from_millis(20)), "it is {:?}", pair.now);
+}
+
+#[test]
+fn a_slow_reader_closes_the_window_and_opens_it_again() {
+    let machines = [0, 1].map(|_| own(Buffers { receive: 4000, send: 8000, budget: 1 << 16 }, 0, Algorithm::Cubic));
+    let mut pair = crossed(machines, [200_000, 0], NONE, 1);
+    pair.sides[1].appetite = 300;
+    assert!(pair.run(Duration::from_secs(30)), "it is {:?}", pair.now);
+    pair.check();
+    // No silly windows: hardly more segments than there are bytes for.
+    assert!(pair.packets < 500, "{}", pair.packets);
+}
+
+#[test]
+fn it_speaks_with_smoltcps_machine() {
+    let trouble = Trouble { loss: 20, duplication: 10, delay: 2 * MS, jitter: MS };
+    for seed in 1..20 {
+        for trouble in [NONE, trouble] {
+            let smol = || -> Box<dyn TcpMachine> {
+                let mut buffers = buffers(8192, 8192);
+                buffers.budget = 1 << 24;
+                Box::new(SmolSets::new(tuple().remote().ip(), 24, 1500, 0, buffers))
+            };
+            let own = || own(buffers(8192, 8192), 0, Algorithm::Cubic);
+            let mut pair = accepted([own(), smol()], [60_000, 50_000], trouble, seed);
+            assert!(pair.run(Duration::from_secs(300)), "seed {seed}: it is {:?}", pair.now);
+            pair.check();
+        }
+    }
+}
+
+#[test]
+fn losses_cost_little_time() {
+    // 1 MB at up to 256 KiB each 20 ms takes 100 ms at best; a timeout each costs at least 200 ms.
+    let trouble = Trouble { loss: 10, duplication: 0, delay: 10 * MS, jitter: Duration::ZERO };
+    for algorithm in BOTH {
+        let mut worst = Duration::ZERO;
+        for seed in 1..5 {
+            let machines = [0, 1].map(|_| own(buffers(8192, 8192), 0, algorithm));
+            let mut pair = crossed(machines, [1_000_000, 0], trouble, seed);
+            assert!(pair.run(Duration::from_secs(30)), "seed {seed}: it is {:?}", pair.now);
+            pair.check();
+            worst = worst.max(pair.now - Instant::ZERO);
+        }
+        assert!(worst < Duration::from_secs(4), "{algorithm:?}: {worst:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_byte_arrives_and_both_ends_close(
+        seed in 1u64..u64::MAX,
+        lengths in [0usize..60_000, 0usize..60_000],
+        (loss, duplication) in (0u32..120, 0u32..100),
+        (delay, jitter) in (0u64..30, 0u64..30),
+        sizes in [(1000usize..9000, 1000usize..9000), (1000usize..9000, 1000usize..9000)],
+        appetites in [200usize..10_000, 200usize..10_000],
+        (most, budget) in (prop_oneof![Just(0), Just(65_521)], prop_oneof![Just(1usize << 16), Just(1 << 24)]),
+        (cubic, is_crossed) in (any::<bool>(), any::<bool>()),
+    ) {
+        let trouble =
+            Trouble { loss, duplication, delay: Duration::from_millis(delay), jitter: Duration::from_millis(jitter) };
+        let algorithm = if cubic { Algorithm::Cubic } else { Algorithm::NewReno };
+        let machines = sizes.map(|(receive, send)| own(Buffers { receive, send, budget }, most, algorithm));
+        let open = if is_crossed { crossed } else { accepted };
+        let mut pair = open(machines, lengths, trouble, seed);
+        for (side, appetite) in pair.sides.iter_mut().zip(appetites) {
+            side.appetite = appetite;
+        }
+        prop_assert!(pair.run(Duration::from_secs(1000)), "it is {:?}", pair.now);
+        pair.check();
+    }
+}

@@ -1,0 +1,130 @@
+//! What happens when time passes: the timers of RFC 6298, RFC 8985 and RFC 9293, and giving up.
+
+use super::arrival::give_up;
+use super::connection::{Connection, Link, Phase};
+use crate::net::direct::tcp::segment::Bare;
+use crate::time::{Duration, Instant};
+
+/// How long a peer may be silent while it owes an answer (RFC 9293, 3.8.3, wants 100 seconds at least).
+pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
+/// The same while the connection is being made.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the timer is for; there is never more than one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// All that is under way is taken for lost (RFC 6298).
+    Retransmit,
+    /// The last that is under way may be lost (RFC 8985, 7).
+    Probe,
+    /// The peer's window may be open again (RFC 9293, 3.8.6.1).
+    Persist,
+}
+
+impl Connection {
+    /// Sets the timer anew, by what is under way now.
+    pub fn arm(&mut self, now: Instant, link: &Link) {
+        let timeout = now + self.trip.timeout();
+        self.timer = if !self.flight.is_empty() {
+            let probe = now + self.probe_wait(link);
+            if self.may_probe() && probe < timeout {
+                Some((probe, Timer::Probe))
+            } else {
+                Some((timeout, Timer::Retransmit))
+            }
+        } else if self.is_waiting() && self.is_open() {
+            Some((timeout, Timer::Persist))
+        } else {
+            None
+        };
+    }
+
+    /// RFC 8985, 7.2.
+    fn may_probe(&self) -> bool {
+        self.sack
+            && self.is_open()
+            && !self.congestion.has_lost()
+            && !self.trip.is_backed_off()
+            && self.flight.sacked() == 0
+            && !self.probe.is_out()
+    }
+
+    /// After something new was sent: the probe moves along, the timeout does not.
+    pub fn arm_after_new(&mut self, now: Instant, link: &Link) {
+        match self.timer {
+            Some((_, Timer::Retransmit)) if !self.may_probe() => {}
+            _ => self.arm(now, link),
+        }
+    }
+
+    /// Does what is due. A reset to be sent is returned when the peer is given up.
+    pub fn expire(&mut self, now: Instant, link: &Link) -> Option<Bare> {
+        self.waiting = if self.is_waiting() { self.waiting.or(Some(now)) } else { None };
+        if self.patience_ends().is_some_and(|end| now >= end) {
+            let reset = self.is_open().then(|| give_up(self));
+            self.close();
+            return reset;
+        }
+        if self.owed.until.is_some_and(|until| now >= until) {
+            self.owed.until = None;
+            self.owed.now = true;
+        }
+        if self.reorder_at.is_some_and(|at| now >= at) {
+            self.reorder_at = None;
+            self.find_losses(now, link);
+        }
+        match self.timer.filter(|(at, _)| now >= *at) {
+            Some((_, Timer::Retransmit)) => self.retransmit_all(now, link),
+            Some((_, Timer::Probe)) => {
+                self.due.tail = true;
+                self.timer = Some((now + self.trip.timeout(), Timer::Retransmit));
+            }
+            Some((_, Timer::Persist)) => {
+                self.due.window = self.window == 0;
+                self.due.small = self.window > 0;
+                self.trip.back_off();
+                self.arm(now, link);
+            }
+            None => {}
+        }
+        None
+    }
+
+    /// RFC 6298, 5.4 to 5.6: nothing was heard of for the time of the timeout.
+    fn retransmit_all(&mut self, now: Instant, link: &Link) {
+        // A peer that has the first piece and does not acknowledge it has thrown it away (RFC 2018, 8).
+        if self.flight.pieces().next().is_some_and(|first| first.sacked) {
+            self.flight.forget_sacks();
+        }
+        let under_way = self.flight.total();
+        self.flight.lose(|_| true);
+        self.probe.forget();
+        self.reorder_at = None;
+        self.repeats = 0;
+        // What becomes of a SYN says nothing about how much fits the way.
+        if self.is_open() {
+            self.congestion.time_out(self.una, self.next, under_way);
+        }
+        self.trip.back_off();
+        self.arm(now, link);
+    }
+
+    /// When the peer is given up.
+    fn patience_ends(&self) -> Option<Instant> {
+        let waiting = self.waiting.map(|since| match self.phase {
+            Phase::SynSent | Phase::SynReceived => since + CONNECT_TIMEOUT,
+            _ => since + USER_TIMEOUT,
+        });
+        let lingering = self.lingering.map(|(since, most)| since.max(self.heard) + most);
+        waiting.into_iter().chain(lingering).min()
+    }
+
+    /// When to run next, if nothing comes before.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.phase == Phase::Closed {
+            return None;
+        }
+        let timer = self.timer.map(|(at, _)| at);
+        [timer, self.reorder_at, self.owed.until, self.patience_ends()].into_iter().flatten().min()
+    }
+}

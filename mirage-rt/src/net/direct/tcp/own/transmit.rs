@@ -1,0 +1,280 @@
+//! What leaves, and in which order: what was lost, then what is new, then what only acknowledges.
+
+use alloc::vec::Vec;
+
+use super::connection::{Connection, Link, Phase};
+use super::emit::Header;
+use super::options::Written;
+use super::sequence::{Range, distance};
+use crate::net::direct::ip::{IpOut, Route};
+use crate::net::direct::ipv4;
+use crate::net::direct::tcp::machine::{OutOfMemory, Progress};
+use crate::net::direct::tcp::segment::{Seq, SynOptions};
+use crate::time::{Duration, Instant};
+
+/// When to look for pages again.
+const PAGE_WAIT: Duration = Duration::from_millis(10);
+/// Bytes of an IP and a TCP header with all options.
+const HEADERS: usize = ipv4::HEADER + 60;
+
+/// The next segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Segment {
+    /// Our SYN, for the first time or again.
+    Syn { repeated: bool },
+    /// This once more.
+    Repeat(Range),
+    /// So many bytes that were never sent, perhaps with our FIN.
+    New { length: u32, fin: bool },
+    /// Something from in front of the peer's window, which it must answer.
+    WindowProbe,
+    /// Nothing but an acknowledgement.
+    Ack,
+}
+
+impl Connection {
+    /// Does what is due and sends what there is to be sent.
+    pub fn run(
+        &mut self,
+        now: Instant,
+        link: &Link,
+        route: &Route,
+        out: &mut dyn IpOut,
+        scratch: &mut Vec<u8>,
+    ) -> Progress {
+        if let Some(reset) = self.expire(now, link) {
+            reset.send(&self.tuple, out);
+        }
+        self.limited = false;
+        let mut progress = Progress { deadline: None, blocked: None };
+        while let Some(segment) = self.choose(now, link, out.has_pages()) {
+            if let Err(blocked) = out.ready(route) {
+                progress.blocked = Some(blocked);
+                break;
+            }
+            if self.emit(now, segment, link, route, out, scratch).is_err() {
+                progress.deadline = Some(now + PAGE_WAIT);
+                break;
+            }
+        }
+        if self.timer.is_none() && self.phase != Phase::Closed {
+            self.arm(now, link);
+        }
+        self.waiting = if self.is_waiting() { self.waiting.or(Some(now)) } else { None };
+        progress.deadline = self.deadline().into_iter().chain(progress.deadline).min();
+        progress
+    }
+
+    /// What to send next. `long` says whether there are pages for a packet that the device cuts.
+    fn choose(&mut self, now: Instant, link: &Link, long: bool) -> Option<Segment> {
+        match self.phase {
+            Phase::Closed => return None,
+            Phase::SynSent | Phase::SynReceived => {
+                let is_lost = self.flight.next_lost(1).is_some();
+                if self.flight.is_empty() && self.next == self.isn {
+                    return Some(Segment::Syn { repeated: false });
+                }
+                return (is_lost || self.due.syn).then_some(Segment::Syn { repeated: true }).or(self.ack());
+            }
+            _ => {}
+        }
+        self.rest(now);
+        let tail = core::mem::take(&mut self.due.tail).then(|| self.tail_probe(link)).flatten();
+        tail.or_else(|| self.lost(link))
+            .or_else(|| self.fresh(link, long))
+            .or_else(|| {
+                let probe = core::mem::take(&mut self.due.window) && self.flight.is_empty();
+                probe.then_some(Segment::WindowProbe)
+            })
+            .or_else(|| {
+                self.owed.now |= self.is_window_news(link);
+                self.ack()
+            })
+    }
+
+    fn ack(&self) -> Option<Segment> {
+        (self.owed.now && self.phase != Phase::SynSent).then_some(Segment::Ack)
+    }
+
+    /// After a pause nothing is known of how much fits the way (RFC 5681, 4.1).
+    fn rest(&mut self, now: Instant) {
+        if self.flight.is_empty() && self.unsent() > 0 && now - self.sent_at > self.trip.timeout() {
+            self.congestion.rest();
+            self.sent_at = now;
+        }
+    }
+
+    /// A new segment if there is one, else the last one again (RFC 8985, 7.3).
+    fn tail_probe(&mut self, link: &Link) -> Option<Segment> {
+        let segment = self.segment(link) as u32;
+        let length = self.unsent().min(segment);
+        let room = distance(self.next, self.una.add(self.window));
+        let chosen = if length > 0 && length <= room && !self.flight.is_full() {
+            Segment::New { length, fin: false }
+        } else {
+            let range = self.flight.last(segment)?;
+            self.flight.cut_last(range);
+            Segment::Repeat(range)
+        };
+        let is_new = matches!(chosen, Segment::New { .. });
+        self.probe.send(if is_new { self.next.add(length) } else { self.next }, !is_new);
+        Some(chosen)
+    }
+
+    fn lost(&mut self, link: &Link) -> Option<Segment> {
+        let range = self.flight.next_lost(self.segment(link) as u32)?;
+        let pipe = self.pipe(link);
+        if pipe > 0 && pipe + range.length() > self.congestion.window() {
+            self.limited = true;
+            return None;
+        }
+        Some(Segment::Repeat(range))
+    }
+
+    /// What was never sent, as far as the windows allow.
+    fn fresh(&mut self, link: &Link, long: bool) -> Option<Segment> {
+        let unsent = self.unsent();
+        let fin = self.shut && !self.is_fin_sent();
+        let window = distance(self.next, self.una.add(self.window));
+        if self.flight.is_full() || unsent == 0 && !fin || window == 0 {
+            return None;
+        }
+        let segment = self.segment(link) as u32;
+        let allowed = self.congestion.window().saturating_sub(self.pipe(link));
+        let most = if long { self.longest(link) } else { segment };
+        let length = unsent.min(window).min(most);
+        // No cut segment because of the congestion window: its rest comes when there is room.
+        let length = if length > allowed {
+            self.limited = true;
+            allowed / segment * segment
+        } else {
+            length
+        };
+        if length == unsent {
+            let is_held = self.nagle && length < segment && !self.flight.is_empty() && !fin;
+            // The FIN takes a place in the window too.
+            return (!is_held).then_some(Segment::New { length, fin: fin && length < window });
+        }
+        if length >= segment {
+            return Some(Segment::New { length: length / segment * segment, fin: false });
+        }
+        // RFC 9293, 3.8.6.2.1: no silly windows. Half of the largest is worth it, and the timer overrides.
+        let is_worth = length > 0 && length == window && (length >= self.most_window / 2 || self.due.small);
+        is_worth.then_some(Segment::New { length, fin: false })
+    }
+
+    /// Bytes of data of the longest packet: whole segments.
+    fn longest(&self, link: &Link) -> u32 {
+        let segment = self.segment(link);
+        (link.most.saturating_sub(HEADERS) / segment * segment).max(segment) as u32
+    }
+
+    fn emit(
+        &mut self,
+        now: Instant,
+        segment: Segment,
+        link: &Link,
+        route: &Route,
+        out: &mut dyn IpOut,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), OutOfMemory> {
+        if let Segment::Syn { repeated } = segment {
+            return self.emit_syn(now, repeated, link, route, out, scratch);
+        }
+        let (range, fin) = match segment {
+            Segment::Repeat(range) => (range, self.content(range).2),
+            Segment::New { length, fin } => (Range::new(self.next, length + u32::from(fin)), fin),
+            Segment::WindowProbe => (Range::new(Seq(self.una.0.wrapping_sub(1)), 0), false),
+            Segment::Ack | Segment::Syn { .. } => (Range::new(self.next, 0), false),
+        };
+        let mut options = self.stamp(now);
+        let size = usize::from(self.peer_mss.min(link.mss)).saturating_sub(options.length()).max(1);
+        let (offset, length, _) = if range.is_empty() { (0, 0, false) } else { self.content(range) };
+        if length == 0 {
+            // Blocks go with acknowledgements only: beside data they would have to take its place.
+            let duplicate = self.duplicate.take();
+            if self.sack {
+                let most = options.blocks_left();
+                options.sacks(duplicate.into_iter().chain(self.held.blocks(most)));
+            }
+        }
+        let push = length > 0 && offset + length == self.send.length();
+        let window = self.offer(link);
+        let header = Header { seq: range.start, ack: Some(self.expected), syn: false, fin, push, window, options };
+        header.send(&self.tuple, self.send.get(offset, length), size, route, out, scratch)?;
+        self.note_sent(now, segment, range, length, link);
+        Ok(())
+    }
+
+    fn stamp(&self, now: Instant) -> Written {
+        let mut options = Written::none();
+        if let Some(clock) = &self.clock {
+            options.timestamp(clock.stamp(now));
+        }
+        options
+    }
+
+    /// Takes down what has left.
+    fn note_sent(&mut self, now: Instant, segment: Segment, range: Range, length: usize, link: &Link) {
+        // The peer may not listen to what comes from in front of its window; and a gap is told in a segment of its own.
+        let is_heard = matches!(segment, Segment::New { .. } | Segment::Ack);
+        if is_heard && (length == 0 || self.held.is_empty()) {
+            self.owed.now = false;
+            self.owed.until = None;
+        }
+        self.owed.told = self.expected;
+        match segment {
+            Segment::New { fin, .. } => {
+                self.flight.push(range, now);
+                self.next = range.end;
+                self.due.small = false;
+                self.sent_at = now;
+                if fin {
+                    self.phase = if self.phase == Phase::CloseWait { Phase::LastAck } else { Phase::FinWait1 };
+                }
+                self.arm_after_new(now, link);
+            }
+            Segment::Repeat(range) => self.flight.repeat(range, now),
+            Segment::Syn { .. } | Segment::WindowProbe | Segment::Ack => {}
+        }
+    }
+
+    fn emit_syn(
+        &mut self,
+        now: Instant,
+        repeated: bool,
+        link: &Link,
+        route: &Route,
+        out: &mut dyn IpOut,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), OutOfMemory> {
+        let is_answer = self.phase == Phase::SynReceived;
+        let shift = if !is_answer || self.shift > 0 { Some(link.shift) } else { None };
+        let offer = SynOptions { mss: Some(link.mss), window_shift: shift, sack: self.sack };
+        let mut options = Written::syn(&offer);
+        if let Some(clock) = &self.clock {
+            options.timestamp(clock.stamp(now));
+        }
+        let header = Header {
+            seq: self.isn,
+            ack: is_answer.then_some(self.expected),
+            syn: true,
+            fin: false,
+            push: false,
+            window: link.window,
+            options,
+        };
+        header.send(&self.tuple, [&[], &[]], 0, route, out, scratch)?;
+        let range = Range::new(self.isn, 1);
+        if repeated {
+            self.flight.repeat(range, now);
+        } else {
+            self.flight.push(range, now);
+            self.next = range.end;
+            self.arm(now, link);
+        }
+        self.due.syn = false;
+        self.owed.now = false;
+        Ok(())
+    }
+}
