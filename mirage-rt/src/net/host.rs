@@ -12,6 +12,7 @@ use core::task::{Context, Poll};
 
 use super::address::ListenAddr;
 use super::error::{AcceptError, BindError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
+use super::names;
 
 /// The host's sockets.
 pub trait HostStack {
@@ -38,6 +39,11 @@ pub trait HostStack {
     ///
     /// See [`BindError`].
     fn udp_bind(&self, local: ListenAddr) -> Result<Box<dyn HostUdp>, BindError>;
+
+    /// The name servers that the host is configured to ask, and how; `None` when that is not known.
+    fn names(&self) -> Option<names::Options> {
+        None
+    }
 }
 
 /// A listening socket of the host; dropping it closes it.

@@ -24,6 +24,7 @@ pub mod host;
 mod io;
 #[cfg(feature = "edge-nal")]
 mod nal;
+pub mod names;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod switch;
 mod tcp;
