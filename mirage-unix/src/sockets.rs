@@ -1,14 +1,16 @@
 //! The host's sockets as a network.
 
 mod error;
+mod resolv_conf;
 mod tcp;
 mod udp;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::rc::Rc;
 
 use mirage_rt::net::host::{HostListener, HostStack, HostStream, HostUdp};
-use mirage_rt::net::{BindError, ConnectError, ListenAddr};
+use mirage_rt::net::{BindError, ConnectError, ListenAddr, names};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
@@ -72,6 +74,11 @@ impl HostStack for HostSockets {
         udp::Udp::bind(&self.reactor, local)
             .map(|socket| Box::new(socket) as Box<dyn HostUdp>)
             .map_err(|errno| error::bind(errno, local))
+    }
+
+    /// What `/etc/resolv.conf` says now.
+    fn names(&self) -> Option<names::Options> {
+        resolv_conf::read(Path::new(resolv_conf::PATH))
     }
 }
 

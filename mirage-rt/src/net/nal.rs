@@ -1,14 +1,15 @@
-//! The traits of `edge-nal`: libraries written to them run on a [`Tcp`] and a [`Udp`].
+//! The traits of `edge-nal`: libraries written to them run on a [`Tcp`], a [`Udp`] and a [`Resolver`].
 
-use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use edge_nal::{
-    Close, MulticastV4, MulticastV6, Readable, TcpAccept, TcpBind, TcpConnect, TcpShutdown, TcpSplit, UdpBind,
-    UdpReceive, UdpSend, UdpSplit, UdpSplitMulticast,
+    AddrType, Close, Dns, MulticastV4, MulticastV6, Readable, TcpAccept, TcpBind, TcpConnect, TcpShutdown, TcpSplit,
+    UdpBind, UdpReceive, UdpSend, UdpSplit, UdpSplitMulticast,
 };
-use embedded_io_async::ErrorType;
+use embedded_io_async::{ErrorKind, ErrorType};
 
 use super::io::SocketError;
+use super::names::{Family, LookupError, Resolver};
 use super::tcp::{Tcp, TcpListener, TcpStream};
 use super::udp::{Udp, UdpSocket};
 
@@ -150,16 +151,50 @@ impl UdpSplitMulticast for UdpSocket {
     }
 }
 
+impl edge_nal::io::Error for LookupError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            LookupError::Name { .. } => ErrorKind::InvalidInput,
+            LookupError::NoSuchName(_) | LookupError::NoAddress(_) => ErrorKind::NotFound,
+            LookupError::NoAnswer { .. } => ErrorKind::TimedOut,
+            LookupError::Unsupported(_) => ErrorKind::Unsupported,
+            _ => ErrorKind::Other,
+        }
+    }
+}
+
+impl Dns for Resolver {
+    type Error = LookupError;
+
+    async fn get_host_by_name(&self, host: &str, kind: AddrType) -> Result<IpAddr, LookupError> {
+        let addresses = match kind {
+            AddrType::IPv4 => self.lookup_family(host, Family::V4).await?,
+            AddrType::IPv6 => self.lookup_family(host, Family::V6).await?,
+            AddrType::Either => self.lookup(host).await?,
+        };
+        // There always is one.
+        addresses.first().copied().ok_or_else(|| LookupError::NoAddress(host.into()))
+    }
+
+    /// Not supported: every call is an error.
+    async fn get_host_by_address(&self, _: IpAddr, _: &mut [u8]) -> Result<usize, LookupError> {
+        Err(LookupError::Unsupported("names of addresses"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use core::net::Ipv4Addr;
+    use alloc::vec::Vec;
+    use core::net::{IpAddr, Ipv4Addr};
 
-    use edge_nal::io::{Read, Write};
+    use edge_nal::io::{Error, ErrorKind, Read, Write};
     use edge_nal::{
-        Close, Readable, TcpAccept, TcpBind, TcpConnect, TcpShutdown, TcpSplit, UdpBind, UdpReceive, UdpSend,
+        AddrType, Close, Dns, Readable, TcpAccept, TcpBind, TcpConnect, TcpShutdown, TcpSplit, UdpBind, UdpReceive,
+        UdpSend,
     };
 
     use crate::keys::Cidr;
+    use crate::net::names::{Options, Resolver};
     use crate::net::switch::{Impairments, Switch};
     use crate::net::{Config, Network};
     use crate::{spawn, testing};
@@ -219,6 +254,26 @@ mod tests {
             assert_eq!(&ask(&client.tcp(), at(80)).await, b"hello");
             serving.await.expect("the server ends");
             datagram(&client.udp(), &server.udp(), at(9)).await;
+        });
+    }
+
+    async fn find<D: Dns>(stack: &D, host: &str) -> Result<IpAddr, D::Error> {
+        stack.get_host_by_name(host, AddrType::Either).await
+    }
+
+    #[test]
+    fn generic_code_finds_hosts() {
+        testing::run(1, async {
+            let switch = Switch::new(1, Impairments::NONE);
+            let ipv4 = Cidr::new(Ipv4Addr::new(10, 0, 0, 1), 24).ok();
+            let config = Config { ipv4, ..Config::new() };
+            let network = Network::direct(switch.port(), switch.pool(), config).expect("a good address");
+            let resolver = Resolver::new(&network, Options::new(Vec::<IpAddr>::new()));
+            assert_eq!(find(&resolver, "10.0.0.7").await.ok(), Some(IpAddr::from([10, 0, 0, 7])));
+            let none = find(&resolver, "host.example").await.expect_err("there is nobody to ask");
+            assert_eq!(none.kind(), ErrorKind::Other);
+            let name = resolver.get_host_by_address(IpAddr::from([10, 0, 0, 7]), &mut []).await;
+            assert_eq!(name.expect_err("that is not done").kind(), ErrorKind::Unsupported);
         });
     }
 }

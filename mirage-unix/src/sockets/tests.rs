@@ -134,3 +134,54 @@ fn tasks_end_with_their_runtime_and_close_their_sockets() {
     let refused = std::net::TcpStream::connect(address).expect_err("nobody listens any more");
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
+
+/// A name server on a free port of 127.0.0.1: `www.example` is that address, and an IPv6 one that nobody has. Everything else is
+/// there without an address.
+async fn name_server(network: &mirage_rt::net::Network) -> SocketAddr {
+    let socket = network.udp().bind(0).await.expect("a port is free");
+    let address = socket.local_addr();
+    drop(spawn(async move {
+        let mut buffer = [0; 512];
+        while let Ok((length, from)) = socket.receive_from(&mut buffer).await {
+            // Name and type of the question, without the record of EDNS behind it.
+            let question = &buffer[12..length - 11];
+            let name = &question[..question.len() - 4];
+            let data: &[u8] = match (name, question[question.len() - 3]) {
+                (b"\x03www\x07example\0", 1) => &[127, 0, 0, 1],
+                // 100::/64 leads nowhere (RFC 6666).
+                (b"\x03www\x07example\0", 28) => &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+                _ => &[],
+            };
+            let mut answer =
+                [&buffer[..2], &[0x81, 0x80, 0, 1, 0, u8::from(!data.is_empty()), 0, 0, 0, 0], question].concat();
+            if !data.is_empty() {
+                answer.extend([0xC0, 12, 0, question[question.len() - 3], 0, 1, 0, 0, 0, 60, 0, data.len() as u8]);
+                answer.extend(data);
+            }
+            socket.send_to(&answer, from).await.expect("loopback is there");
+        }
+    }));
+    address
+}
+
+#[test]
+fn names_are_found_and_connected_to() {
+    use mirage_rt::net::names::{LookupError, Options, Resolver};
+
+    testing::run(|network| async move {
+        let mut options = Options::new([Ipv4Addr::LOCALHOST]);
+        options.servers = vec![name_server(&network).await];
+        let resolver = Resolver::new(&network, options);
+        let mut listener = network.tcp().bind(0).await.expect("a port is free");
+        let found = resolver.lookup("www.example").await.expect("the server says it");
+        assert_eq!(found, ["100::1", "127.0.0.1"].map(|text| text.parse::<IpAddr>().expect("an address")));
+        let target = format!("www.example:{}", listener.local_addr().port());
+        let stream = timeout(LONG, resolver.connect(&target)).await.expect("in time").expect("one of them takes it");
+        assert_eq!(stream.peer_addr(), listener.local_addr());
+        let (_, peer) = listener.accept().await.expect("it was connected");
+        assert_eq!(peer, stream.local_addr());
+        assert!(matches!(resolver.lookup("other.example").await, Err(LookupError::NoAddress(_))));
+        // Where there is such a file at all, somebody is to be asked.
+        assert!(Options::of(&network).is_none_or(|options| !options.servers.is_empty()));
+    });
+}

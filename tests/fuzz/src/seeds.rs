@@ -18,6 +18,7 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         "start-info" => start_info(),
         "memory-map" => memory_map(),
         "command-line" => command_line(),
+        "names" => names(),
         _ => manifest(),
     }
 }
@@ -355,5 +356,72 @@ fn files(manifest: &[u8]) -> Vec<Vec<u8>> {
         file(62, 4, &both, 64, whole)[..40].to_vec(),
         b"\x7fELF\x02\x01".to_vec(),
     ]);
+    seeds
+}
+
+/// A record of the name that the pointer leads to.
+fn record(owner: u16, kind: u16, ttl: u32, data: &[u8]) -> Vec<u8> {
+    let owner = (0xC000 | owner).to_be_bytes();
+    let length = (data.len() as u16).to_be_bytes();
+    [&owner[..], &kind.to_be_bytes(), &[0, 1], &ttl.to_be_bytes(), &length, data].concat()
+}
+
+/// Answers to a question for the addresses of www.example, and names as text.
+fn names() -> Vec<Vec<u8>> {
+    const SAME: u16 = 12;
+    // Behind header, question, and the head of the first record.
+    const TARGET: u16 = 12 + 17 + 12;
+    let message = |flags: u16, kind: u16, counts: [u16; 3], records: &[Vec<u8>]| {
+        let [answers, authority, additional] = counts;
+        let header = [0x1234, flags, 1, answers, authority, additional].map(u16::to_be_bytes).concat();
+        [&header, &b"\x03www\x07example\0"[..], &kind.to_be_bytes(), &[0, 1], &records.concat()].concat()
+    };
+    let address = |owner, number| record(owner, 1, 60, &[10, 0, 0, number]);
+    let soa = record(SAME, 6, 600, &[&b"\x02ns\0\x05admin\0"[..], &[0; 16], &60_u32.to_be_bytes()].concat());
+    let alias = |target: &[u8]| record(SAME, 5, 60, target);
+    let many: Vec<_> = (0..70).map(|number| address(SAME, number)).collect();
+    let chain: Vec<_> = (0..12_u8)
+        .map(|step| [&[1, b'a' + step, 0][..], &[0, 5, 0, 1, 0, 0, 0, 9, 0, 3, 1, b'b' + step, 0]].concat())
+        .collect();
+    let opt = vec![0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0];
+    let right = message(0x8180, 1, [1, 0, 1], &[address(SAME, 1), opt]);
+    let mut empty_question = right.clone();
+    empty_question[2..6].copy_from_slice(&[0x81, 0x81, 0, 0]);
+    let mut seeds = vec![
+        right.clone(),
+        right[..20].to_vec(),
+        right[..right.len() - 13].to_vec(),
+        empty_question,
+        message(0x8180, 28, [1, 0, 0], &[record(SAME, 28, 60, &[0x20; 16])]),
+        message(0x8180, 28, [1, 0, 0], &[record(SAME, 28, 60, &[0x20; 15])]),
+        message(0x8180, 1, [1, 0, 0], &[record(SAME, 1, 0x8000_0000, &[1, 2, 3, 4])]),
+        message(0x8180, 1, [2, 0, 0], &[alias(b"\x01a\0"), address(TARGET, 2)]),
+        message(0x8180, 1, [1, 0, 0], &[alias(b"\x01a\xC0\x10")]),
+        message(0x8180, 1, [1, 1, 0], &[alias(b"\x02\xFF.\0"), soa.clone()]),
+        message(0x8180, 1, [1, 0, 0], &[alias(b"\0")]),
+        message(0x8180, 1, [1, 0, 0], &[alias(b"\xC0\x0C")]),
+        message(0x8180, 1, [1, 0, 0], &[alias(&[0xC0, 41])]),
+        message(0x8180, 1, [1, 0, 0], &[alias(&[&[63; 64][..], &[63; 64], &[63; 64], &[63; 64], &[0]].concat())]),
+        message(0x8180, 1, [0, 1, 0], std::slice::from_ref(&soa)),
+        message(0x8183, 1, [0, 2, 0], &[record(SAME, 2, 60, b"\x02ns\0"), soa]),
+        message(0x8183, 1, [0, 1, 0], &[record(SAME, 6, 60, &[0; 21])]),
+        message(0x8183, 1, [0, 1, 0], &[]),
+        message(0x8180, 1, [70, 0, 0], &many),
+        message(0x8180, 1, [13, 0, 0], &[alias(b"\x01a\0"), chain.concat()]),
+        message(0x8180, 1, [1, 0, 0], &[record(SAME, 16, 60, b"\x03txt")]),
+        message(0x8380, 1, [0, 0, 0], &[]),
+        message(0x8900, 1, [0, 0, 0], &[]),
+        message(0x0100, 1, [0, 0, 0], &[]),
+        message(0x8181, 1, [0, 0, 0], &[]),
+        message(0x8182, 1, [0, 0, 0], &[]),
+        message(0x8185, 1, [0, 0, 0], &[]),
+        message(0x8180, 15, [0, 0, 0], &[]),
+        vec![0; 8193],
+    ];
+    for text in ["www.Example.org.", "a_b-c", "", ".", "a..b", "a b", "\u{fc}", "."] {
+        seeds.push(text.as_bytes().to_vec());
+    }
+    seeds.push(vec![b'x'; 64]);
+    seeds.push([[b'x'; 63]; 4].join(&b'.'));
     seeds
 }

@@ -5,6 +5,8 @@ use std::rc::Rc;
 
 use mirage_build::manifest::{Manifest, ReadError, read_elf};
 use mirage_rt::keys::{self, Cidr, Help, KeyKind, KeySpec, MAX_COMMAND_LINE, Parsed, parse, read, split};
+use mirage_rt::net::names::message::{self, MOST_ADDRESSES, MOST_ALIASES, Question, Reply};
+use mirage_rt::net::names::{Family, Name};
 use mirage_rt::page::{HeapPool, Page, PagePool};
 use mirage_xen::blkfront::wire::{Blkif, Request, Segment};
 use mirage_xen::boot::start_info::{self, Physical, StartInfo};
@@ -36,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "memory-map", run: memory_map },
     Target { name: "command-line", run: command_line },
     Target { name: "manifest", run: manifest },
+    Target { name: "names", run: names },
 ];
 
 /// The stream of messages from xenstored, and what is in them.
@@ -284,5 +287,35 @@ fn manifest(input: &[u8]) {
     if let Err(error) = read_elf(input) {
         let of_note = std::error::Error::source(&error).is_some();
         assert!(!error.to_string().is_empty() && of_note == matches!(error, ReadError::Decode(_)));
+    }
+}
+
+/// The answer of a name server to a question for www.example; its name as text is a name too, or is no text.
+fn names(input: &[u8]) {
+    let name: Name = "www.example".parse().expect("a good name");
+    // The number is that of the message, so that it is not in the way.
+    let id = input.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
+    for family in [Family::V4, Family::V6] {
+        match message::read(input, id, &Question { name: name.clone(), family }) {
+            Ok(Reply::Addresses { addresses, ttl }) => {
+                assert!((1..=MOST_ADDRESSES).contains(&addresses.len()) && ttl <= i32::MAX as u32);
+                assert!(addresses.iter().all(|address| address.is_ipv4() == (family == Family::V4)));
+            }
+            Ok(Reply::Alias { target, steps, ttl }) => {
+                assert!((1..=MOST_ALIASES).contains(&steps) && ttl <= i32::MAX as u32);
+                let text = target.to_string();
+                assert!(text.contains('\\') || target == Name::ROOT || text.parse() == Ok(target));
+            }
+            Ok(_) => {}
+            Err(useless) => drop(std::hint::black_box(useless)),
+        }
+    }
+    if let Ok(text) = std::str::from_utf8(input)
+        && let Ok(name) = text.parse::<Name>()
+    {
+        assert_eq!(name.to_string(), text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase());
+        if let Ok(below) = name.below(&name) {
+            assert_eq!(below.labels().count(), 2 * name.labels().count());
+        }
     }
 }

@@ -59,6 +59,8 @@ pub enum LookupError {
     Random(RandomError),
     /// The network device was given up.
     Down,
+    /// This resolver does not look up such things.
+    Unsupported(&'static str),
 }
 
 impl fmt::Display for LookupError {
@@ -98,6 +100,7 @@ impl fmt::Display for LookupError {
             }
             LookupError::Socket(error) => write!(f, "there is no socket to ask a name server: {error}"),
             LookupError::Random(error) => error.fmt(f),
+            LookupError::Unsupported(what) => write!(f, "this resolver does not look up {what}: do without"),
             LookupError::Down => f.write_str("the network device was given up; the log says why"),
         }
     }

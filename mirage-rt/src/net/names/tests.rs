@@ -53,7 +53,7 @@ fn example(asked: &Asked) -> Vec<Vec<u8>> {
 
 /// Runs `test` with a resolver at 10.0.0.9 for servers at 10.0.0.1 and so on, which answer as the functions say.
 fn with_servers<F: Future<Output = ()> + 'static>(
-    servers: Vec<Rc<dyn Fn(&Asked) -> Vec<Vec<u8>>>>,
+    servers: Vec<server::Answers>,
     test: impl FnOnce(Resolver, Vec<server::Log>) -> F + 'static,
 ) {
     testing::run(1, async move {

@@ -31,6 +31,9 @@ pub struct Asked {
     question: Vec<u8>,
 }
 
+/// The messages that are sent back to a question.
+pub type Answers = Rc<dyn Fn(&Asked) -> Vec<Vec<u8>>>;
+
 /// What a server was asked so far.
 pub type Log = Rc<RefCell<Vec<Asked>>>;
 
@@ -149,7 +152,7 @@ impl Answer {
 /// Serves port 53 of `network`. `answers` gives the messages that are sent back to a question.
 pub async fn serve(network: &Network, answers: impl Fn(&Asked) -> Vec<Vec<u8>> + 'static) -> Log {
     let log = Log::default();
-    let answers: Rc<dyn Fn(&Asked) -> Vec<Vec<u8>>> = Rc::new(answers);
+    let answers: Answers = Rc::new(answers);
     let socket = network.udp().bind(PORT).await.expect("the port is free");
     let mut listener = network.tcp().bind(PORT).await.expect("the port is free");
     let (kept, answer) = (Rc::clone(&log), Rc::clone(&answers));
