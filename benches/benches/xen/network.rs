@@ -216,7 +216,7 @@ impl Events {
     }
 
     fn of_linux(bench: &Bench, domain: &Domain) -> Result<(u64, u64)> {
-        let taken = interrupts(&bench.lab.linux_run(LINUX, "cat /proc/interrupts", LONG)?, "eth0", "nothing");
+        let taken = interrupts(&bench.lab.linux_run(LINUX, "cat /proc/interrupts", LONG)?, "vif0-", "nothing");
         let packets = bench.lab.sample(&[&counters(domain.number(), Way::In)[1]])?.number(0);
         Ok((packets, taken))
     }
