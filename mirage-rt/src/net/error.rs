@@ -35,9 +35,7 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConfigError::NoAddress => {
-                f.write_str("the network has no address: give --ipv4 ADDRESS/PREFIX; DHCP is not there yet")
-            }
+            ConfigError::NoAddress => f.write_str("the network has no address: give --ipv4 ADDRESS/PREFIX"),
             ConfigError::NotAHost(address) => {
                 write!(f, "{address} cannot be the address of a host: give --ipv4 another one of its network")
             }

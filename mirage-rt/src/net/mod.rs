@@ -18,6 +18,7 @@
 
 mod address;
 pub mod capture;
+pub mod dhcp;
 mod direct;
 mod error;
 pub mod host;

@@ -6,12 +6,12 @@
 //! write in one round of the runtime leaves with one notification.
 
 mod driver;
-mod ethernet;
+pub(super) mod ethernet;
 mod handles;
 mod hash;
 mod icmp;
 mod ip;
-mod ipv4;
+pub(super) mod ipv4;
 mod limit;
 mod link;
 mod neighbours;
@@ -141,7 +141,8 @@ fn check(config: &Config) -> Result<Cidr, ConfigError> {
     }
 }
 
-fn is_host(network: Cidr, address: Ipv4Addr) -> bool {
+/// Whether `address` can be that of a host in `network`.
+pub(super) fn is_host(network: Cidr, address: Ipv4Addr) -> bool {
     let first = u32::from(address) & (u32::MAX >> network.prefix().min(31)) == 0;
     !(address.is_unspecified()
         || address.is_multicast()

@@ -1,0 +1,147 @@
+//! Networks that get their addresses from a server on the switch.
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::net::SocketAddr;
+
+use super::server::{Answer, Log, serve};
+use super::*;
+use crate::keys::Cidr;
+use crate::net::ReadError;
+use crate::net::switch::{Impairments, Switch};
+use crate::runtime::spawn;
+use crate::testing;
+use crate::time::{Duration, Instant, sleep};
+
+/// A server that gives 10.0.0.9 for 100 s while `gives` says so.
+fn server(switch: &Switch, gives: &Rc<Cell<bool>>) -> Log {
+    let gives = Rc::clone(gives);
+    serve(switch, move |asked| {
+        let kind = if asked.wants { Kind::Ack } else { Kind::Offer };
+        let answer = Answer::new(kind, asked.id, asked.mac, ip(9), ip(1)).usual(100);
+        gives.get().then(|| answer.option(6, &[10, 0, 0, 53]).option(15, b"lan.example"))
+    })
+}
+
+/// Another host that sends back what it gets at port 7.
+async fn echo(switch: &Switch) -> Network {
+    let config = Config { ipv4: Cidr::new(ip(2), 24).ok(), ..Config::new() };
+    let network = Network::direct(switch.port(), switch.pool(), config).expect("a good configuration");
+    let mut listener = network.tcp().bind(7).await.expect("the port is free");
+    drop(spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(spawn(async move {
+                let mut buffer = [0; 64];
+                while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+                    let _ = stream.write_all(&buffer[..length]).await;
+                }
+            }));
+        }
+    }));
+    network
+}
+
+#[test]
+fn an_address_is_got_used_and_kept() {
+    testing::run(1, async {
+        let switch = Switch::new(1, Impairments::NONE);
+        let log = server(&switch, &Rc::new(Cell::new(true)));
+        let _peer = echo(&switch).await;
+        let dhcp = Dhcp::connect(switch.port(), switch.pool(), Config::new()).await.expect("a server gives one");
+        let lease = dhcp.lease();
+        assert_eq!((lease.address, lease.gateway), (Cidr::new(ip(9), 24).expect("a network"), Some(ip(1))));
+        let names = dhcp.names();
+        assert_eq!(names.servers, [SocketAddr::from((ip(53), 53))]);
+        assert_eq!(names.search, ["lan.example".parse().expect("a name")]);
+        let stream = dhcp.network().tcp().connect((ip(2), 7)).await.expect("it listens");
+        // Twelve times the lease's length: it is renewed at each half.
+        for _ in 0..24 {
+            sleep(Duration::from_secs(50)).await;
+            stream.write_all(b"still here").await.expect("the peer lives");
+            let mut buffer = [0; 64];
+            assert_eq!(stream.read(&mut buffer).await.expect("the peer answers"), 10);
+        }
+        assert!(!dhcp.is_lost());
+        assert!(dhcp.lease().ends.is_some_and(|ends| ends > now() + Duration::from_secs(40)));
+        let log = log.borrow();
+        let renewals: Vec<_> = log.iter().skip(2).collect();
+        assert!((20..=25).contains(&renewals.len()), "{}", renewals.len());
+        assert!(renewals.iter().all(|(_, from, to, asked)| (*from, *to, asked.client) == (ip(9), ip(1), ip(9))));
+    });
+}
+
+#[test]
+fn a_lease_that_ends_takes_the_network_with_it() {
+    testing::run(1, async {
+        let switch = Switch::new(1, Impairments::NONE);
+        let gives = Rc::new(Cell::new(true));
+        let log = server(&switch, &gives);
+        let _peer = echo(&switch).await;
+        let dhcp = Dhcp::connect(switch.port(), switch.pool(), Config::new()).await.expect("a server gives one");
+        let stream = dhcp.network().tcp().connect((ip(2), 7)).await.expect("it listens");
+        gives.set(false);
+        let error = stream.read(&mut [0; 8]).await.expect_err("the network ends");
+        assert!(matches!(error, ReadError::Down), "{error}");
+        assert!(dhcp.is_lost());
+        assert_eq!((now() - Instant::ZERO).as_secs(), 100);
+        // Its own server first, then any: at the half and at seven eighths (88 s), as long as there is more time than a minute.
+        let asked: Vec<_> =
+            log.borrow().iter().skip(2).map(|(at, _, to, _)| (at.as_nanos() / 1_000_000_000, *to)).collect();
+        assert_eq!(asked, [(50, ip(1)), (88, Ipv4Addr::BROADCAST)]);
+        let frames = switch.frames();
+        sleep(Duration::from_secs(1000)).await;
+        // The peer still tries to reach it; it does not answer, not even to ARP.
+        assert!(log.borrow().len() == 4 && switch.frames() < frames + 50);
+        assert!(dhcp.network().udp().bind(0).await.expect("a port").send_to(b"x", (ip(2), 7)).await.is_err());
+    });
+}
+
+#[test]
+fn a_server_that_comes_late_is_found_and_losses_are_made_up_for() {
+    testing::run(1, async {
+        let switch = Switch::new(1, Impairments::NONE);
+        let gives = Rc::new(Cell::new(false));
+        let log = server(&switch, &gives);
+        let late = Rc::clone(&gives);
+        drop(spawn(async move {
+            sleep(Duration::from_secs(20)).await;
+            late.set(true);
+        }));
+        let dhcp = Dhcp::connect(switch.port(), switch.pool(), Config::new()).await.expect("a server gives one");
+        assert_eq!(dhcp.lease().address.address(), ip(9));
+        assert!((20..32).contains(&(now() - Instant::ZERO).as_secs()), "{:?}", now());
+        assert!(log.borrow().iter().all(|(_, from, to, _)| from.is_unspecified() && *to == Ipv4Addr::BROADCAST));
+    });
+    for seed in 1..20 {
+        testing::run(seed, async move {
+            let switch = Switch::new(seed, Impairments::NONE.with_loss(0.3).with_duplication(0.2));
+            let _log = server(&switch, &Rc::new(Cell::new(true)));
+            let dhcp = Dhcp::connect(switch.port(), switch.pool(), Config::new()).await.expect("a server gives one");
+            assert_eq!(dhcp.lease().address.address(), ip(9));
+        });
+    }
+}
+
+#[test]
+fn a_broken_device_is_an_error_and_one_that_is_away_is_waited_for() {
+    testing::run(1, async {
+        let switch = Switch::new(1, Impairments::NONE);
+        let _log = server(&switch, &Rc::new(Cell::new(true)));
+        let port = switch.port();
+        let index = port.index();
+        switch.unplug(index);
+        let plugger = switch.clone();
+        drop(spawn(async move {
+            sleep(Duration::from_secs(3)).await;
+            plugger.plug(index);
+        }));
+        let dhcp = Dhcp::connect(port, switch.pool(), Config::new()).await.expect("the device comes");
+        assert_eq!((now() - Instant::ZERO).as_secs(), 3);
+        assert_eq!(dhcp.lease().address.address(), ip(9));
+        let port = switch.port();
+        switch.break_port(port.index());
+        let broken = Dhcp::connect(port, switch.pool(), Config::new()).await.expect_err("it is broken");
+        assert!(matches!(broken, DhcpError::Broken), "{broken}");
+    });
+}
