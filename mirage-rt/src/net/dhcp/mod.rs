@@ -93,7 +93,7 @@ impl Dhcp {
     ///
     /// # Panics
     ///
-    /// Outside of a running [`Runtime`](crate::runtime::Runtime).
+    /// Outside of a running [`Runtime`].
     pub async fn connect<D: NetworkDevice + 'static>(
         mut device: D,
         pool: Rc<dyn PagePool>,
