@@ -23,12 +23,14 @@ mod direct;
 mod error;
 pub mod host;
 mod io;
+pub mod metrics;
 #[cfg(feature = "edge-nal")]
 mod nal;
 pub mod names;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod switch;
 mod tcp;
+mod tcp_info;
 mod udp;
 
 use alloc::rc::Rc;
@@ -44,6 +46,7 @@ pub use error::{
 };
 pub use io::SocketError;
 pub use tcp::{DEFAULT_BACKLOG, Tcp, TcpListener, TcpStream};
+pub use tcp_info::{TcpInfo, TcpState};
 pub use udp::{Udp, UdpSocket};
 
 use crate::keys::Cidr;
@@ -124,6 +127,14 @@ impl Network {
         match &self.stack {
             Stack::Direct(direct) => poll_fn(|context| direct.poll_link_changed(context, since)).await,
             Stack::Host(_) => core::future::pending().await,
+        }
+    }
+
+    /// What was counted so far; `None` when the host's sockets are the network.
+    fn snapshot(&self) -> Option<metrics::Snapshot> {
+        match &self.stack {
+            Stack::Direct(direct) => Some(direct.snapshot()),
+            Stack::Host(_) => None,
         }
     }
 

@@ -13,6 +13,7 @@ use super::address::ListenAddr;
 use super::direct;
 use super::error::{AcceptError, BindError, ConnectError, ReadError, WriteError};
 use super::host::{HostListener, HostStream};
+use super::tcp_info::TcpInfo;
 
 /// Connections that wait to be accepted, at most, when [`Tcp::bind`] makes the listener.
 pub const DEFAULT_BACKLOG: usize = 128;
@@ -327,6 +328,15 @@ impl TcpStream {
         match &*self.kind {
             StreamKind::Direct(connection) => connection.abort(),
             StreamKind::Host(host) => host.stream.abort(),
+        }
+    }
+
+    /// How the connection is doing now: what the stack knows of it, as Linux tells by `TCP_INFO`. `None` on the host's
+    /// sockets.
+    pub fn info(&self) -> Option<TcpInfo> {
+        match &*self.kind {
+            StreamKind::Direct(connection) => Some(connection.info()),
+            StreamKind::Host(_) => None,
         }
     }
 

@@ -6,6 +6,7 @@ use core::pin::pin;
 use core::task::{Context, Poll};
 
 use super::Shared;
+use super::counters::TransmitDrop;
 use crate::runtime::now;
 use crate::time::{Instant, Sleep, sleep_until};
 use crate::types::network::{NetworkDevice, NetworkError, TransmitErrorKind};
@@ -110,14 +111,18 @@ fn give_up(stack: &mut super::stack::Stack) -> Turn {
 fn transmit<D: NetworkDevice>(device: &mut D, stack: &mut super::stack::Stack) -> usize {
     let mut sent = 0;
     while let Some(frame) = stack.ip.pop_frame() {
+        let length = frame.len();
         match device.transmit(frame) {
-            Ok(()) => sent += 1,
+            Ok(()) => {
+                stack.ip.counters.sent.count(length);
+                sent += 1;
+            }
             Err(error) if error.kind == TransmitErrorKind::Full => {
                 stack.ip.push_back(error.packet);
                 break;
             }
             // Whatever else is wrong with it will not be better the next time.
-            Err(_) => {}
+            Err(_) => stack.ip.counters.drop_sent(TransmitDrop::Refused),
         }
     }
     if sent > 0 {

@@ -6,7 +6,9 @@ use core::task::{Context, Poll};
 use super::Direct;
 use super::stack::Stack;
 use super::tcp::machine::ConnId;
+use crate::net::TcpInfo;
 use crate::net::error::{AcceptError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
+use crate::runtime::Runtime;
 
 impl Direct {
     /// Uses the stack, and lets the driver see what came of it.
@@ -96,6 +98,11 @@ impl Connection {
 
     pub fn abort(&self) {
         self.direct.with(|stack| stack.tcp.abort(self.id, &mut stack.ip));
+    }
+
+    pub fn info(&self) -> TcpInfo {
+        let now = Runtime::with_current(Runtime::now);
+        self.direct.look(|stack| stack.tcp.info(now.unwrap_or(stack.ip.now()), self.id))
     }
 
     pub fn local_addr(&self) -> SocketAddr {

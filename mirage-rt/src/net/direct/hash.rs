@@ -59,7 +59,6 @@ impl Index {
     }
 
     /// How many numbers there are.
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.table.len()
     }

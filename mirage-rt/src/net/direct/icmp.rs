@@ -32,6 +32,17 @@ pub enum Meaning {
     Nothing,
 }
 
+impl Meaning {
+    /// Its place among the counters of received messages.
+    pub fn kind(&self) -> usize {
+        match self {
+            Meaning::Echo => 0,
+            Meaning::TcpUnreachable { .. } => 1,
+            Meaning::Nothing => 2,
+        }
+    }
+}
+
 /// Reads an ICMP packet.
 pub fn read(key: &Keyed, packet: &Ipv4<'_>) -> Meaning {
     let payload = packet.payload();
@@ -86,6 +97,7 @@ pub fn echo(ip: &mut Ip, route: &Route, source: Ipv4Addr, destination: Ipv4Addr,
     let mut icmp = Icmpv4Packet::new_unchecked(message);
     icmp.set_msg_type(Icmpv4Message::EchoReply);
     icmp.fill_checksum();
+    ip.counters.icmp_sent[0] += 1;
     ip.send(route, reply, TxMeta { fill_checksum: false, segment: None });
 }
 
@@ -110,6 +122,7 @@ pub fn unreachable(ip: &mut Ip, route: &Route, packet: &Ipv4<'_>, reason: Icmpv4
     if let Some((header, body)) = whole.split_first_chunk_mut::<{ ipv4::HEADER }>() {
         ipv4::emit_header(header, packet.destination, packet.source, IpProtocol::Icmp, length);
         repr.emit(&mut Icmpv4Packet::new_unchecked(body), &ChecksumCapabilities::default());
+        ip.counters.icmp_sent[1] += 1;
         ip.send(route, answer, TxMeta { fill_checksum: false, segment: None });
     }
 }

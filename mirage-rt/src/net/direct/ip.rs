@@ -8,6 +8,7 @@ use core::num::NonZeroU16;
 
 use smoltcp::wire::IpProtocol;
 
+use super::counters::{Counters, ReceiveDrop, TransmitDrop};
 use super::ethernet::{self, ARP_LENGTH, Arp, BROADCAST, EtherType, Mac};
 use super::hash::Keyed;
 use super::ipv4;
@@ -89,6 +90,7 @@ pub struct Ip {
     room: usize,
     now: Instant,
     unblocked: Vec<IpAddr>,
+    pub counters: Counters,
 }
 
 impl Ip {
@@ -106,6 +108,7 @@ impl Ip {
             room: 0,
             now: Instant::ZERO,
             unblocked: Vec::new(),
+            counters: Counters::default(),
         };
         ip.set_device(info);
         ip
@@ -175,15 +178,16 @@ impl Ip {
 
     /// An ARP packet came in.
     pub fn receive_arp(&mut self, packet: &[u8]) {
-        let Some(arp) = Arp::parse(packet) else { return };
+        let Some(arp) = Arp::parse(packet) else { return self.counters.drop_received(ReceiveDrop::Arp) };
         let ours = self.address.address();
         if arp.target != ours
             || !self.is_source(arp.source)
             || !self.address.contains(arp.source)
             || !ethernet::is_unicast(arp.source_mac)
         {
-            return;
+            return self.counters.drop_received(ReceiveDrop::Arp);
         }
+        self.counters.arp_received[usize::from(!arp.request)] += 1;
         let held = self.neighbours.learn(self.now, arp.source, arp.source_mac, arp.request);
         for packet in held {
             self.queue(packet, arp.source_mac);
@@ -235,6 +239,7 @@ impl Ip {
 
     /// Drops all frames: the device is away.
     pub fn drop_frames(&mut self) {
+        self.counters.transmit_drops[TransmitDrop::Away as usize] += self.out.len() as u64;
         self.out.clear();
     }
 
@@ -267,7 +272,8 @@ impl Ip {
     }
 
     fn send_arp(&mut self, destination: Mac, arp: Arp) {
-        let Some(mut packet) = PacketMut::new(&self.pool) else { return };
+        let Some(mut packet) = self.alloc() else { return };
+        self.counters.arp_sent[usize::from(!arp.request)] += 1;
         let frame = packet.resize_head(ethernet::HEADER + ARP_LENGTH);
         if let Some((header, body)) = frame.split_first_chunk_mut::<{ ethernet::HEADER }>()
             && let Some(body) = body.first_chunk_mut::<ARP_LENGTH>()
@@ -290,9 +296,27 @@ impl Ip {
     }
 
     fn push(&mut self, frame: PacketMut) {
-        if !self.is_congested() {
+        if self.is_congested() {
+            self.counters.drop_sent(TransmitDrop::Congested);
+        } else {
             self.out.push_back(frame.freeze());
         }
+    }
+
+    fn count_sent(&mut self, packet: &PacketMut) {
+        self.counters.ip_sent.count(packet.len());
+        match packet.head().get(9).map(|protocol| IpProtocol::from(*protocol)) {
+            Some(IpProtocol::Tcp) => self.counters.segments_sent += 1,
+            Some(IpProtocol::Udp) => self.counters.datagrams_sent += 1,
+            _ => {}
+        }
+    }
+
+    /// What was counted here and by the neighbours, and how many of those there are.
+    pub fn counted(&self) -> (Counters, usize) {
+        let mut counters = self.counters;
+        counters.transmit_drops[TransmitDrop::Neighbour as usize] += self.neighbours.dropped();
+        (counters, self.neighbours.len())
     }
 
     /// Completes the checksum, or leaves it to the device.
@@ -337,7 +361,11 @@ impl IpOut for Ip {
     }
 
     fn alloc(&mut self) -> Option<PacketMut> {
-        PacketMut::new(&self.pool)
+        let packet = PacketMut::new(&self.pool);
+        if packet.is_none() {
+            self.counters.drop_sent(TransmitDrop::Memory);
+        }
+        packet
     }
 
     fn has_pages(&self) -> bool {
@@ -350,6 +378,7 @@ impl IpOut for Ip {
 
     fn send(&mut self, route: &Route, mut packet: PacketMut, meta: TxMeta) {
         let IpAddr::V4(hop) = route.next_hop else { return };
+        self.count_sent(&packet);
         packet.set_checksum(Checksum::None);
         packet.set_gso(meta.segment.map_or(Gso::None, |mss| Gso::Ipv4 { mss: mss.get() }));
         if meta.fill_checksum {

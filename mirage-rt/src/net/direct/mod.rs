@@ -5,6 +5,7 @@
 //! Handles call the stack directly and wake the driver when there is something to be sent, so that what several tasks
 //! write in one round of the runtime leaves with one notification.
 
+pub mod counters;
 mod driver;
 pub(super) mod ethernet;
 mod handles;
@@ -33,6 +34,7 @@ use super::address::ListenAddr;
 use super::error::{BindError, ConfigError, ConnectError};
 use crate::cell::RefCell;
 use crate::keys::Cidr;
+use crate::net::metrics::Snapshot;
 use crate::net::{Config, Link};
 use crate::page::PagePool;
 use crate::runtime::Runtime;
@@ -90,6 +92,11 @@ impl Direct {
 
     pub fn poll_link_changed(&self, context: &mut Context<'_>, since: Link) -> Poll<Link> {
         self.shared.stack.borrow_mut().link.poll_changed(context, since)
+    }
+
+    /// What was counted so far.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.stack.borrow().snapshot()
     }
 
     pub fn address(&self) -> IpAddr {

@@ -66,11 +66,31 @@ pub struct Neighbours {
     /// In the order of their due times, as they all wait equally long.
     questions: VecDeque<Question>,
     held: usize,
+    /// Packets that were dropped here so far.
+    dropped: u64,
 }
 
 impl Neighbours {
     pub fn new(key: Keyed) -> Neighbours {
-        Neighbours { key, index: Index::default(), entries: Vec::new(), hand: 0, questions: VecDeque::new(), held: 0 }
+        Neighbours {
+            key,
+            index: Index::default(),
+            entries: Vec::new(),
+            hand: 0,
+            questions: VecDeque::new(),
+            held: 0,
+            dropped: 0,
+        }
+    }
+
+    /// How many neighbours are in the table.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many packets were dropped here, as their neighbours did not answer or too many were held.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// What to do with a packet for `address`. [`Resolution::Stale`] and [`Resolution::Unknown`] count as asked.
@@ -105,6 +125,7 @@ impl Neighbours {
     /// Keeps a packet, its IP header first, until `address` answers. When there is no room the packet is dropped.
     pub fn hold(&mut self, address: Ipv4Addr, packet: PacketMut) {
         if self.is_full(address) {
+            self.dropped += 1;
             return;
         }
         if let Some(index) = self.find(address) {
@@ -167,6 +188,7 @@ impl Neighbours {
             entry.asked = 0;
             entry.mac = None;
             self.held -= entry.held.len();
+            self.dropped += entry.held.len() as u64;
             entry.held.clear();
             return Some(Due::GivenUp(address));
         }
@@ -197,6 +219,7 @@ impl Neighbours {
             let old = &mut self.entries[index];
             self.index.remove(self.key.hash(&old.address.octets()), index as u32);
             self.held -= old.held.len();
+            self.dropped += old.held.len() as u64;
             // Questions about the old one must not be taken for questions about the new one.
             let generation = old.generation.wrapping_add(1);
             *old = Entry { generation, ..entry };

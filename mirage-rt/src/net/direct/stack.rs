@@ -6,6 +6,7 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use smoltcp::wire::{Icmpv4DstUnreachable, IpProtocol};
 
+use super::counters::ReceiveDrop;
 use super::ethernet::{self, BROADCAST, EtherType, Mac};
 use super::hash::Keyed;
 use super::icmp::{self, Meaning};
@@ -21,6 +22,7 @@ use super::udp::Udp;
 use super::wakers::WakerSlot;
 use crate::keys::Cidr;
 use crate::net::Config;
+use crate::net::metrics::Snapshot;
 use crate::packet::{Checksum, PacketMut};
 use crate::page::PagePool;
 use crate::time::Instant;
@@ -48,8 +50,6 @@ pub struct Stack {
     scratch: Vec<u8>,
     driver: WakerSlot,
     pub link: LinkState,
-    /// Received packets that were parts of a whole; they are not put together.
-    fragments: u64,
 }
 
 impl Stack {
@@ -70,7 +70,6 @@ impl Stack {
             scratch: Vec::new(),
             driver: WakerSlot::default(),
             link: LinkState::new(info.mtu),
-            fragments: 0,
         }
     }
 
@@ -95,6 +94,7 @@ impl Stack {
     /// A frame came in.
     pub fn receive(&mut self, now: Instant, mut frame: PacketMut) {
         self.ip.set_now(now);
+        self.ip.counters.received.count(frame.len());
         if frame.fragments().is_empty() {
             if let Some(echo) = self.receive_bytes(now, frame.head(), frame.checksum())
                 && frame.pull_front(echo.skip)
@@ -117,36 +117,41 @@ impl Stack {
                 copy.head_mut().copy_from_slice(message);
                 self.answer_echo(&echo, copy);
             }
+        } else {
+            self.ip.counters.drop_received(ReceiveDrop::Memory);
         }
         self.scratch = bytes;
     }
 
     /// A frame in one piece. An echo request is left to be answered with the frame itself.
     fn receive_bytes(&mut self, now: Instant, frame: &[u8], checksum: Checksum) -> Option<Echo> {
-        let (destination, source, ethertype) = ethernet::parse(frame)?;
-        if (destination != self.ip.mac() && destination != BROADCAST) || !ethernet::is_unicast(source) {
-            return None;
-        }
+        let ours = |to: &Mac, from: &Mac| (*to == self.ip.mac() || *to == BROADCAST) && ethernet::is_unicast(*from);
+        let header = ethernet::parse(frame).filter(|(to, from, _)| ours(to, from));
+        let Some((_, source, ethertype)) = header else { return self.refuse(ReceiveDrop::Ethernet) };
         let body = frame.get(ethernet::HEADER..)?;
         match ethertype {
             EtherType::Arp => {
                 self.ip.receive_arp(body);
                 None
             }
-            EtherType::Ipv4 => self.receive_ipv4(now, &Ipv4::parse(body)?, source, checksum),
+            EtherType::Ipv4 => match Ipv4::parse(body) {
+                Some(packet) => self.receive_ipv4(now, &packet, source, checksum),
+                None => self.refuse(ReceiveDrop::IpHeader),
+            },
         }
     }
 
     fn receive_ipv4(&mut self, now: Instant, packet: &Ipv4<'_>, mac: Mac, checksum: Checksum) -> Option<Echo> {
         let ours = packet.destination == self.ip.address();
         if !self.ip.is_source(packet.source) || !(ours || self.ip.is_broadcast(packet.destination)) {
-            return None;
+            return self.refuse(ReceiveDrop::IpAddress);
         }
+        self.ip.counters.ip_received.count(packet.packet.len());
         // A part of a TCP segment must not be taken for a segment: its connection would be reset. smoltcp can put no
         // packets together from more than one sender at a time, so nothing is.
         if packet.fragment {
-            self.fragments += 1;
-            if self.fragments == 1 {
+            self.ip.counters.drop_received(ReceiveDrop::IpFragment);
+            if self.ip.counters.receive_drops[ReceiveDrop::IpFragment as usize] == 1 {
                 log::warn!(target: "net", "{} sends packets in fragments; they are dropped", packet.source);
             }
             return None;
@@ -156,7 +161,9 @@ impl Stack {
         match packet.protocol {
             IpProtocol::Tcp if ours && (trusted || packet.verify_transport()) => {
                 let (source, destination) = (packet.source.into(), packet.destination.into());
-                let segment = Segment::parse(&self.key, source, destination, packet.payload())?;
+                let Some(segment) = Segment::parse(&self.key, source, destination, packet.payload()) else {
+                    return self.refuse(ReceiveDrop::Malformed);
+                };
                 self.tcp.on_segment(now, packet.packet, &segment, &mut self.ip);
                 None
             }
@@ -167,18 +174,45 @@ impl Stack {
                 None
             }
             IpProtocol::Icmp if ours => self.receive_icmp(packet),
-            IpProtocol::Tcp | IpProtocol::Udp | IpProtocol::Icmp | IpProtocol::Igmp => None,
+            IpProtocol::Tcp | IpProtocol::Udp | IpProtocol::Icmp => {
+                // TCP and ICMP to all hosts are not answered, or anybody could make them all answer.
+                let to_us = ours || packet.protocol == IpProtocol::Udp;
+                self.refuse(if to_us { ReceiveDrop::Checksum } else { ReceiveDrop::IpAddress })
+            }
+            IpProtocol::Igmp => self.refuse(ReceiveDrop::IpProtocol),
             _ => {
                 if ours {
                     self.answer_unreachable(now, packet, Icmpv4DstUnreachable::ProtoUnreachable);
                 }
-                None
+                self.refuse(ReceiveDrop::IpProtocol)
             }
         }
     }
 
+    /// Something that came in goes no further.
+    fn refuse(&mut self, reason: ReceiveDrop) -> Option<Echo> {
+        self.ip.counters.drop_received(reason);
+        None
+    }
+
+    /// What was counted so far, and what there is.
+    pub fn snapshot(&self) -> Snapshot {
+        let (interface, neighbours) = self.ip.counted();
+        Snapshot {
+            link: self.link.get(),
+            interface,
+            neighbours,
+            udp: self.udp.counters(),
+            sockets: self.udp.len(),
+            tcp: self.tcp.counters(),
+            tcp_now: self.tcp.now(),
+        }
+    }
+
     fn receive_icmp(&mut self, packet: &Ipv4<'_>) -> Option<Echo> {
-        match icmp::read(&self.key, packet) {
+        let meaning = icmp::read(&self.key, packet);
+        self.ip.counters.icmp_received[meaning.kind()] += 1;
+        match meaning {
             Meaning::Echo => Some(Echo {
                 source: packet.source,
                 destination: packet.destination,
@@ -203,10 +237,12 @@ impl Stack {
     }
 
     fn answer_unreachable(&mut self, now: Instant, packet: &Ipv4<'_>, reason: Icmpv4DstUnreachable) {
-        if let Some(route) = self.ip.route(packet.source.into())
-            && self.unreachable.allow(now)
-        {
-            icmp::unreachable(&mut self.ip, &route, packet, reason);
+        if let Some(route) = self.ip.route(packet.source.into()) {
+            if self.unreachable.allow(now) {
+                icmp::unreachable(&mut self.ip, &route, packet, reason);
+            } else {
+                self.ip.counters.icmp_limited += 1;
+            }
         }
     }
 

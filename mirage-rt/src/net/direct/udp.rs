@@ -7,6 +7,7 @@ use core::task::{Context, Poll};
 
 use smoltcp::wire::{IpProtocol, UDP_HEADER_LEN, UdpPacket};
 
+use super::counters::UdpCounters;
 use super::hash::{Index, Keyed};
 use super::ip::{IpOut, TxMeta};
 use super::ipv4::{self, Ipv4};
@@ -40,6 +41,7 @@ pub struct Udp {
     /// Sockets that wait for room in the device.
     blocked: bool,
     down: bool,
+    counters: UdpCounters,
 }
 
 impl Udp {
@@ -52,25 +54,46 @@ impl Udp {
             next_port: first_port,
             blocked: false,
             down: false,
+            counters: UdpCounters::default(),
         }
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> UdpCounters {
+        self.counters
+    }
+
+    /// How many sockets are bound.
+    pub fn len(&self) -> usize {
+        self.sockets.iter().flatten().count()
     }
 
     /// A datagram came in; `false` when no socket is bound to its port. Its checksum is right.
     pub fn receive(&mut self, packet: &Ipv4<'_>) -> bool {
-        let Ok(datagram) = UdpPacket::new_checked(packet.payload()) else { return true };
-        let Some(index) = self.find(datagram.dst_port()) else { return false };
-        let Some(socket) = &mut self.sockets[index] else { return false };
+        let Ok(datagram) = UdpPacket::new_checked(packet.payload()) else {
+            self.counters.malformed += 1;
+            return true;
+        };
+        let socket = self.find(datagram.dst_port()).and_then(|index| self.sockets[index].as_mut());
+        let Some(socket) = socket else {
+            self.counters.port_drops += 1;
+            return false;
+        };
         let payload = datagram.payload();
-        if socket.local.address.is_some_and(|address| address != packet.destination)
-            || socket.queued + payload.len() + COST > QUEUE
-        {
+        if socket.local.address.is_some_and(|address| address != packet.destination) {
+            self.counters.port_drops += 1;
             return true;
         }
         let mut bytes = Vec::new();
-        if bytes.try_reserve_exact(payload.len()).is_err() || socket.queue.try_reserve(1).is_err() {
+        if socket.queued + payload.len() + COST > QUEUE
+            || bytes.try_reserve_exact(payload.len()).is_err()
+            || socket.queue.try_reserve(1).is_err()
+        {
+            self.counters.queue_drops += 1;
             return true;
         }
         bytes.extend_from_slice(payload);
+        self.counters.received.count(payload.len());
         socket.queued += payload.len() + COST;
         socket.queue.push_back((bytes, SocketAddr::new(packet.source.into(), datagram.src_port())));
         socket.reader.wake();

@@ -15,6 +15,7 @@ impl<M: TcpMachine> Tcp<M> {
     /// A segment came in: `packet` is the IP packet, `segment` its header; checksums are right.
     pub fn on_segment(&mut self, now: Instant, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
         self.counters.segments += 1;
+        self.counters.bytes += u64::from(segment.length);
         if let Some(index) = self.find(&segment.tuple) {
             return self.on_own_segment(now, index, packet, segment, out);
         }
@@ -85,6 +86,7 @@ impl<M: TcpMachine> Tcp<M> {
             }
         };
         if challenge && self.challenges.allow(now) {
+            self.counters.challenges += 1;
             let window = expected.end.since(expected.next).max(0) as u32 >> expected.shift;
             let window = u16::try_from(window).unwrap_or(u16::MAX);
             Bare { seq: expected.sent, ack: Some(expected.next), window, ..Bare::default() }.send(&segment.tuple, out);
@@ -98,6 +100,7 @@ impl<M: TcpMachine> Tcp<M> {
         // The peer tries again; by then there may be room.
         let is_full = self.listener(index).is_none_or(|listener| listener.queue.len() >= listener.backlog);
         if is_full || !self.machine.has_room() {
+            self.counters.backlog_drops += 1;
             return;
         }
         let isn = match behind {
@@ -111,6 +114,7 @@ impl<M: TcpMachine> Tcp<M> {
             Handshake { tuple: segment.tuple, isn, peer_isn: segment.seq, options, window: segment.window, sent: now };
         let offer = self.offer();
         if self.half_open.is_full() {
+            self.counters.cookies += 1;
             let isn = self.cookies.make(now, &segment.tuple, segment.seq, options.mss);
             // A cookie has no place for the other options.
             let options = SynOptions { mss: options.mss, ..SynOptions::default() };
@@ -132,6 +136,7 @@ impl<M: TcpMachine> Tcp<M> {
     ) {
         // As with the SYN: while there is no room, the peer's answer is not heard, and our SYN is repeated.
         if self.listener(listener).is_none_or(|listener| listener.queue.len() >= listener.backlog) {
+            self.counters.backlog_drops += 1;
             return;
         }
         let Ok(id) = self.open(handshake.tuple, Holder::Listener) else { return };
@@ -139,6 +144,7 @@ impl<M: TcpMachine> Tcp<M> {
             self.release(id.index);
             return;
         }
+        self.counters.passive += 1;
         self.half_open.remove(&handshake.tuple);
         self.tuples.insert(handshake.tuple.hash(), id.index);
         if let Some(listener) = self.listeners.get_mut(listener as usize).and_then(Option::as_mut) {
@@ -296,6 +302,7 @@ impl<M: TcpMachine> Tcp<M> {
             return;
         }
         slot.end = Some(end);
+        self.counters.ends[end as usize] += 1;
         slot.reader.wake();
         slot.writer.wake();
         let hash = slot.tuple.hash();

@@ -61,7 +61,7 @@ impl HalfOpen {
         HalfOpen { index: Index::default(), entries: Vec::new(), hand: 0, tick: Instant::ZERO }
     }
 
-    #[cfg(test)]
+    /// How many there are.
     pub fn len(&self) -> usize {
         self.index.len()
     }

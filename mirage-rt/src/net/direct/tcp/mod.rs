@@ -27,12 +27,15 @@ use machine::{ConnId, OutOfMemory, TcpMachine};
 use segment::FourTuple;
 use time_wait::TimeWait;
 
+use super::counters::TcpCounters;
 use super::hash::{Index, Keyed};
 use super::ipv4;
 use super::limit::Limit;
 use super::wakers::WakerSlot;
 use crate::deadlines::Deadlines;
+use crate::net::TcpInfo;
 use crate::net::address::ListenAddr;
+use crate::net::metrics::TcpNow;
 use crate::time::{Duration, Instant};
 
 /// How long a connection that no application holds any more may be silent before it is given up.
@@ -56,7 +59,7 @@ enum Holder {
     Orphan,
 }
 
-/// How a connection ended.
+/// How a connection ended; [`TCP_ENDS`](super::counters::TCP_ENDS) has the names, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// Both sides closed it.
@@ -92,17 +95,6 @@ struct Listener {
     acceptor: WakerSlot,
 }
 
-/// What was done, for tests and for whoever wants to see.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Segments that came in.
-    pub segments: u64,
-    /// Times that a connection was run.
-    pub runs: u64,
-    /// Resets sent to segments that belong to no connection.
-    pub resets: u64,
-}
-
 /// All connections of an interface.
 pub struct Tcp<M> {
     machine: M,
@@ -126,7 +118,7 @@ pub struct Tcp<M> {
     resets: Limit,
     challenges: Limit,
     down: bool,
-    counters: Counters,
+    counters: TcpCounters,
 }
 
 impl<M: TcpMachine> Tcp<M> {
@@ -153,7 +145,7 @@ impl<M: TcpMachine> Tcp<M> {
             resets: Limit::per_second(200),
             challenges: Limit::per_second(100),
             down: false,
-            counters: Counters::default(),
+            counters: TcpCounters::default(),
         }
     }
 
@@ -169,10 +161,25 @@ impl<M: TcpMachine> Tcp<M> {
         self.half_open.len()
     }
 
-    /// What was done so far.
-    #[cfg(test)]
-    pub fn counters(&self) -> Counters {
+    /// What was counted so far.
+    pub fn counters(&self) -> TcpCounters {
         self.counters
+    }
+
+    /// What there is now.
+    pub fn now(&self) -> TcpNow {
+        TcpNow {
+            listeners: self.listeners.iter().flatten().count(),
+            half_open: self.half_open.len(),
+            open: self.tuples.len(),
+            time_wait: self.time_wait.len(),
+            retransmitted: self.machine.retransmitted(),
+        }
+    }
+
+    /// How a connection is doing.
+    pub fn info(&self, now: Instant, id: ConnId) -> TcpInfo {
+        self.machine.info(now, id)
     }
 
     fn id(&self, index: u32) -> ConnId {

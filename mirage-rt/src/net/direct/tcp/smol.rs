@@ -23,6 +23,7 @@ use super::machine::{Buffers, ConnId, Expected, Handshake, OutOfMemory, Progress
 use super::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use crate::net::direct::ip::{IpOut, Route};
 use crate::net::direct::ipv4;
+use crate::net::{TcpInfo, TcpState};
 use crate::time::{Duration, Instant};
 
 /// How long a peer may be silent while it owes an answer.
@@ -64,6 +65,8 @@ pub struct SmolSets {
     longest: usize,
     /// For the longest packet.
     large: Vec<u8>,
+    /// Segments that were sent again.
+    retransmitted: u64,
 }
 
 /// A socket in a set of its own.
@@ -89,6 +92,7 @@ impl SmolSets {
             most: 0,
             longest: mtu,
             large: alloc::vec![0; mtu],
+            retransmitted: 0,
         };
         if most > 0 {
             machine.set_device(mtu, most);
@@ -319,7 +323,7 @@ impl TcpMachine for SmolSets {
             let (sent, large) = (&mut connection.sent, &mut self.large[..]);
             let mut device = Adapter { receive: None, out, route: &route, sent, mtu, large, into_the_void: false };
             let result = self.interface.poll_egress(then, &mut device, &mut connection.parts.set);
-            connection.notice_loss();
+            self.retransmitted += u64::from(connection.notice_loss());
             idle = result == PollResult::None;
         }
     }
@@ -337,6 +341,14 @@ impl TcpMachine for SmolSets {
             SmolState::Closed => State::Closed,
             _ => State::Open,
         }
+    }
+
+    fn info(&self, now: Instant, id: ConnId) -> TcpInfo {
+        self.get(id).map_or(TcpInfo::new(TcpState::Closed, 0, 0), |connection| connection.info(now))
+    }
+
+    fn retransmitted(&self) -> Option<u64> {
+        Some(self.retransmitted)
     }
 
     fn readiness(&self, id: ConnId) -> Readiness {

@@ -112,6 +112,7 @@ impl<M: TcpMachine> Tcp<M> {
             self.release(id.index);
             return Err(ConnectError::OutOfMemory);
         }
+        self.counters.active += 1;
         self.tuples.insert(tuple.hash(), id.index);
         self.mark(id.index);
         Ok(id)

@@ -47,6 +47,11 @@ impl TimeWait {
         TimeWait { index: Index::default(), entries: VecDeque::new(), first: 0 }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
     /// Whether there is an entry for `tuple`.
     pub fn contains(&self, tuple: &FourTuple) -> bool {
         self.find(tuple).is_some()

@@ -12,6 +12,7 @@ use crate::net::direct::ip::TxMeta;
 use crate::net::direct::ipv4::{self, Ipv4};
 use crate::net::direct::tcp::machine::ConnId;
 use crate::net::direct::tcp::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions};
+use crate::net::{TcpInfo, TcpState};
 use crate::time::{Duration, Instant};
 
 /// Bytes that may be under way before anything was heard of the path (RFC 6928).
@@ -46,6 +47,8 @@ pub struct Connection {
     /// How often the peer has repeated its last acknowledgement, and the window it gave with it.
     repeats: u8,
     peer_window: u16,
+    /// Segments that were sent again.
+    retransmissions: u64,
 }
 
 /// What was sent last, for the checks of the demultiplexer: smoltcp keeps it to itself.
@@ -160,6 +163,7 @@ impl Connection {
             ack_until: None,
             repeats: 0,
             peer_window: 0,
+            retransmissions: 0,
         }
     }
 
@@ -308,11 +312,44 @@ impl Connection {
         room.min(self.congestion.window.saturating_sub(socket.send_queue()))
     }
 
-    /// After something was sent.
-    pub fn notice_loss(&mut self) {
-        if core::mem::take(&mut self.sent.repeated) {
+    /// After something was sent; whether it had been sent before.
+    pub fn notice_loss(&mut self) -> bool {
+        let repeated = core::mem::take(&mut self.sent.repeated);
+        if repeated {
+            self.retransmissions += 1;
             let under_way = self.sent.end.since(self.acked).max(0) as usize;
             self.congestion.lose(self.acked, self.sent.end, under_way);
+        }
+        repeated
+    }
+
+    /// How it is doing. smoltcp keeps its measures of the round trip to itself.
+    pub fn info(&self, now: Instant) -> TcpInfo {
+        let socket = self.socket();
+        let state = match socket.state() {
+            // A listening socket is one whose handshake was reset.
+            SmolState::Closed | SmolState::Listen => TcpState::Closed,
+            SmolState::SynSent => TcpState::SynSent,
+            SmolState::SynReceived => TcpState::SynReceived,
+            SmolState::Established => TcpState::Established,
+            SmolState::FinWait1 => TcpState::FinWait1,
+            SmolState::FinWait2 => TcpState::FinWait2,
+            SmolState::CloseWait => TcpState::CloseWait,
+            SmolState::Closing => TcpState::Closing,
+            SmolState::LastAck => TcpState::LastAck,
+            SmolState::TimeWait => TcpState::TimeWait,
+        };
+        let threshold = self.congestion.threshold;
+        TcpInfo {
+            in_flight: Some(self.sent.end.since(self.acked).max(0) as usize),
+            segment_size: Some(self.sent.mss.into()),
+            congestion_window: Some(self.congestion.window),
+            slow_start_threshold: (threshold < usize::MAX).then_some(threshold),
+            send_window: self.sent.edge.map(|edge| edge.since(self.acked).max(0) as usize),
+            receive_window: Some(self.sent.window as usize),
+            retransmissions: Some(self.retransmissions),
+            silence: Some(now - self.heard),
+            ..TcpInfo::new(state, socket.recv_queue(), self.unacknowledged())
         }
     }
 
