@@ -35,7 +35,7 @@ use super::direct::counters::{
 };
 use super::{Link, Network};
 
-/// The media type of what [`write`] writes.
+/// The media type of what [`write`](fn@write) writes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What a network has counted, at one time.
