@@ -19,6 +19,7 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         "memory-map" => memory_map(),
         "command-line" => command_line(),
         "names" => names(),
+        "dhcp" => dhcp(),
         _ => manifest(),
     }
 }
@@ -423,5 +424,44 @@ fn names() -> Vec<Vec<u8>> {
     }
     seeds.push(vec![b'x'; 64]);
     seeds.push([[b'x'; 63]; 4].join(&b'.'));
+    seeds
+}
+
+/// Answers of a DHCP server, with options of each kind, and of wrong lengths.
+fn dhcp() -> Vec<Vec<u8>> {
+    let message = |options: &[&[u8]]| {
+        let mut bytes = vec![2, 1, 6, 0, 0, 0, 0, 7];
+        bytes.resize(16, 0);
+        bytes.extend([10, 0, 0, 9]);
+        bytes.resize(28, 0);
+        bytes.extend([2; 6]);
+        bytes.resize(236, 0);
+        bytes.extend([0x63, 0x82, 0x53, 0x63]);
+        bytes.extend(options.concat());
+        bytes
+    };
+    let lease: [&[u8]; 3] = [&[51, 4, 0, 0, 14, 16], &[58, 4, 0, 0, 7, 8], &[59, 4, 0, 0, 12, 78]];
+    let network: [&[u8]; 4] =
+        [&[1, 4, 255, 255, 255, 0], &[3, 8, 10, 0, 0, 1, 10, 0, 0, 2], &[54, 4, 10, 0, 0, 1], &[6, 4, 10, 0, 0, 1]];
+    let whole = |kind: &[u8]| message(&[&[kind], &network[..], &lease, &[b"\x0F\x0Blan.example", &[0, 255]]].concat());
+    let mut seeds: Vec<Vec<u8>> = [1_u8, 2, 5, 6, 9].map(|kind| whole(&[53, 1, kind])).into();
+    for (place, value) in [(0, 1), (1, 6), (2, 8), (236, 0)] {
+        let mut wrong = whole(&[53, 1, 5]);
+        wrong[place] = value;
+        seeds.push(wrong);
+    }
+    seeds.extend([
+        whole(&[53, 2, 5, 5]),
+        whole(&[0, 0, 0]),
+        message(&[&[53, 1, 5], &[1, 3, 255, 255, 255], &[3, 2, 10, 0], &[54, 0], &[51, 5, 0, 0, 0, 0, 0], &[255]]),
+        message(&[&[53, 1, 5], &[6, 22], &[10; 22], &[255]]),
+        message(&[&[53, 1, 5], &[15, 4], &[0xFF; 4], &[255]]),
+        message(&[&[53, 1, 5], &[15, 4], b"a..b", &[255]]),
+        message(&[&[53, 1, 5], b"\x0F\x04lan\0", &[51, 4, 0xFF]]),
+        message(&[&[53, 1, 5], &[51]]),
+        message(&[]),
+        message(&[])[..239].to_vec(),
+        Vec::new(),
+    ]);
     seeds
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use mirage_build::manifest::{Manifest, ReadError, read_elf};
 use mirage_rt::keys::{self, Cidr, Help, KeyKind, KeySpec, MAX_COMMAND_LINE, Parsed, parse, read, split};
+use mirage_rt::net::dhcp::message::{self as dhcp_message, MOST_NAME_SERVERS};
 use mirage_rt::net::names::message::{self, MOST_ADDRESSES, MOST_ALIASES, Question, Reply};
 use mirage_rt::net::names::{Family, Name};
 use mirage_rt::page::{HeapPool, Page, PagePool};
@@ -39,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "command-line", run: command_line },
     Target { name: "manifest", run: manifest },
     Target { name: "names", run: names },
+    Target { name: "dhcp", run: dhcp },
 ];
 
 /// The stream of messages from xenstored, and what is in them.
@@ -318,4 +320,23 @@ fn names(input: &[u8]) {
             assert_eq!(below.labels().count(), 2 * name.labels().count());
         }
     }
+}
+
+/// The answer of a DHCP server.
+fn dhcp(input: &[u8]) {
+    if let Some(reply) = dhcp_message::read(input) {
+        assert!(reply.name_servers.len() <= MOST_NAME_SERVERS);
+        assert!(reply.domain.as_ref().is_none_or(|domain| domain.to_string().parse() == Ok(domain.clone())));
+    }
+    // What a client sends is no answer.
+    let own = dhcp_message::Request {
+        wants: input.len() % 2 == 1,
+        id: 7,
+        seconds: 0,
+        mac: [2; 6],
+        client: [0; 4].into(),
+        requested: input.first_chunk::<4>().map(|address| (*address).into()),
+        server: input.last_chunk::<4>().map(|address| (*address).into()),
+    };
+    assert_eq!(dhcp_message::read(&own.message()), None);
 }
