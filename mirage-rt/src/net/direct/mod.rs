@@ -16,6 +16,11 @@ pub(super) mod ipv4;
 mod limit;
 mod link;
 mod neighbours;
+/// The stack's tests once more, with our own TCP machine.
+#[cfg(test)]
+#[path = "tests/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same tests for both machines")]
+mod own_tests;
 mod stack;
 mod tcp;
 #[cfg(test)]

@@ -15,9 +15,12 @@ use super::ipv4::{self, Ipv4};
 use super::limit::Limit;
 use super::link::LinkState;
 use super::tcp::Tcp;
+#[cfg(test)]
+use super::tcp::either::Either as Machine;
 use super::tcp::machine::Buffers;
 use super::tcp::segment::Segment;
-use super::tcp::smol::SmolSets;
+#[cfg(not(test))]
+use super::tcp::smol::SmolSets as Machine;
 use super::udp::Udp;
 use super::wakers::WakerSlot;
 use crate::keys::Cidr;
@@ -43,7 +46,7 @@ pub struct Secrets {
 pub struct Stack {
     key: Keyed,
     pub ip: Ip,
-    pub tcp: Tcp<SmolSets>,
+    pub tcp: Tcp<Machine>,
     pub udp: Udp,
     unreachable: Limit,
     /// For packets in several pieces.
@@ -60,7 +63,7 @@ impl Stack {
         let own = IpAddr::V4(address.address());
         let buffers =
             Buffers { receive: config.receive_buffer, send: config.send_buffer, budget: config.connection_memory };
-        let machine = SmolSets::new(own, address.prefix(), ip.mtu(), ip.most(), buffers);
+        let machine = Machine::new(own, address.prefix(), ip.mtu(), ip.most(), buffers);
         Stack {
             key,
             tcp: Tcp::new(machine, own, ip.mtu(), key, secrets.isn),

@@ -6,6 +6,8 @@
 
 mod cookies;
 mod demux;
+#[cfg(test)]
+pub mod either;
 mod half_open;
 mod isn;
 pub mod machine;

@@ -64,9 +64,11 @@ impl Connection {
         self.congestion.acknowledge(now, self.una, advanced, self.limited, trip);
         if was_recovering && !self.congestion.has_lost() {
             self.rack.recovered();
+            self.due.first = false;
         }
         let is_bare = arrival.segment.span() == 0 && arrival.options.sacks().is_empty();
         if self.probe.acknowledge(ack, is_duplicate, is_bare) {
+            // What the probe has repaired need not be sent again.
             self.congestion.lose(self.una, self.next, under_way);
         }
         if self.sack {
@@ -136,7 +138,7 @@ impl Connection {
         self.reorder_at = found.again;
         if found.lost {
             self.probe.forget();
-            self.congestion.lose(self.una, self.next, under_way);
+            self.due.first |= self.congestion.lose(self.una, self.next, under_way);
         }
     }
 
@@ -149,8 +151,11 @@ impl Connection {
             return;
         }
         let under_way = self.flight.total();
-        if self.flight.lose_first(segment) && is_third {
-            self.congestion.lose(self.una, self.next, under_way);
+        if self.flight.lose_first(segment) {
+            self.due.first = true;
+            if is_third {
+                self.congestion.lose(self.una, self.next, under_way);
+            }
         }
     }
 

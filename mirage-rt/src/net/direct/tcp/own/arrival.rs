@@ -3,7 +3,7 @@
 
 use super::connection::{Connection, Link, Phase};
 use super::options::{Options, Timestamp};
-use super::sequence::{before, is_acceptable};
+use super::sequence::{Range, before, is_acceptable};
 use crate::net::direct::limit::Limit;
 use crate::net::direct::tcp::segment::{Bare, Control, Segment, Seq, SynOptions};
 use crate::time::{Duration, Instant};
@@ -128,6 +128,7 @@ impl Connection {
     fn hear_unacceptable(&mut self, now: Instant, arrival: &Arrival<'_>, link: &Link) {
         let segment = arrival.segment;
         self.answer(now, segment);
+        self.note_duplicate(Range::new(segment.seq, segment.length));
         if let Some(ack) = segment.ack.filter(|_| !segment.syn && !before(self.edge, segment.seq))
             && !before(self.next, ack)
             && !before(ack, self.una)

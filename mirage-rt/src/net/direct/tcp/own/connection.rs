@@ -158,6 +158,8 @@ pub struct Due {
     pub small: bool,
     /// Our SYN with an acknowledgement.
     pub syn: bool,
+    /// The first segment of a new loss, however much is under way (RFC 6675, 5, step 4.3; RFC 6582, 3.2).
+    pub first: bool,
 }
 
 impl Connection {
@@ -363,15 +365,16 @@ impl Connection {
         (self.receive.limit() as u32 / 2).min(u32::from(link.mss)).max(1 << self.shift)
     }
 
-    /// Whether the peer is to be told of a larger window though there is nothing else to say: when it has less than half
-    /// of what there could be, and would get two segments more.
+    /// Whether the peer is to be told of a larger window though there is nothing else to say: when it has hardly any, or it
+    /// could have half of the buffer more. Before its first data it is not: what a SYN offers is enough for that.
     pub fn is_window_news(&self, link: &Link) -> bool {
-        let told = distance(self.expected, self.edge);
-        let (gain, least) = (self.window_gain(), self.least_gain(link));
+        let gain = self.window_gain();
+        let is_low = distance(self.expected, self.edge) < 2 * u32::from(link.mss);
+        let is_much = gain >= self.receive.limit() as u32 / 2 && self.owed.until.is_none();
         self.is_open()
             && !self.finished
-            && (gain >= least && told < u32::from(link.mss)
-                || gain >= 2 * least && told < self.receive.limit() as u32 / 2)
+            && self.owed.segment > 0
+            && (is_low && gain >= self.least_gain(link) || is_much && gain > 0)
     }
 }
 

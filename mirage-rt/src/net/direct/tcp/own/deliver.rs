@@ -30,7 +30,8 @@ impl Connection {
             let skip = distance(whole.start, range.start) as usize;
             let data = arrival.data.get(skip..skip + range.length() as usize).unwrap_or_default();
             self.take_data(range, data);
-        } else if segment.length > 0 {
+        } else {
+            // As with data: what is missing in front of an early FIN is told at once.
             self.owed.now = true;
         }
         self.take_fin();
@@ -45,7 +46,7 @@ impl Connection {
     }
 
     /// What of `range` was there before (RFC 2883).
-    fn note_duplicate(&mut self, range: Range) {
+    pub fn note_duplicate(&mut self, range: Range) {
         if !self.sack || range.is_empty() {
             return;
         }

@@ -22,6 +22,9 @@
 //!
 //! # What is not there yet
 //!
+//! - Timestamps on accepted connections: the SYN of the table of half-open connections, which both machines share, has
+//!   none. Connections that are opened from here have them.
+//! - A share of its own of the budget for what is under way: up to 48 KiB of pieces for a connection are not counted.
 //! - IPv6, ECN (RFC 3168), path MTU discovery and black-hole detection.
 //! - Buffers that grow and shrink with use within the budget: their limits are fixed when a connection is made.
 //! - Keep-alive, and the application's own choice of timeouts, Nagle and congestion control.
@@ -53,7 +56,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use arrival::Arrival;
-use congestion::Algorithm;
+pub use congestion::Algorithm;
 use connection::{Connection, Link};
 use options::Options;
 

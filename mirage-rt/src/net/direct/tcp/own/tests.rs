@@ -1,6 +1,7 @@
 //! Two machines on a link in virtual time, and scripts of what arrives and what must leave.
 
 mod link;
+mod scripts;
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;

@@ -124,7 +124,7 @@ impl Connection {
     fn lost(&mut self, link: &Link) -> Option<Segment> {
         let range = self.flight.next_lost(self.segment(link) as u32)?;
         let pipe = self.pipe(link);
-        if pipe > 0 && pipe + range.length() > self.congestion.window() {
+        if pipe > 0 && !self.due.first && pipe + range.length() > self.congestion.window() {
             self.limited = true;
             return None;
         }
@@ -234,7 +234,10 @@ impl Connection {
                 }
                 self.arm_after_new(now, link);
             }
-            Segment::Repeat(range) => self.flight.repeat(range, now),
+            Segment::Repeat(range) => {
+                self.due.first = false;
+                self.flight.repeat(range, now);
+            }
             Segment::Syn { .. } | Segment::WindowProbe | Segment::Ack => {}
         }
     }

@@ -1,4 +1,5 @@
-//! Stacks against each other on the switch, in virtual time.
+//! Stacks against each other on the switch, in virtual time. These tests are there twice: with smoltcp's TCP machine, and
+//! as `own_tests` with our own.
 
 mod bad_input;
 mod bulk;
@@ -17,7 +18,18 @@ use crate::keys::Cidr;
 use crate::net::switch::{Impairments, Switch};
 use crate::net::{Config, Network, TcpStream};
 use crate::runtime::{JoinHandle, spawn};
-use crate::testing;
+
+mod testing {
+    use core::future::Future;
+
+    use crate::net::direct::tcp::either;
+
+    /// As [`crate::testing::run`], with the machine that these tests are for.
+    pub fn run<F: Future>(seed: u64, future: F) -> F::Output {
+        either::choose_own(module_path!().contains("own_tests"));
+        crate::testing::run(seed, future)
+    }
+}
 
 /// The address of host `number`.
 fn ip(number: u8) -> Ipv4Addr {

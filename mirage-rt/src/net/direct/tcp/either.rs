@@ -1,0 +1,128 @@
+//! Either machine: tests run the same stack with both.
+
+extern crate std;
+
+use alloc::boxed::Box;
+use core::cell::Cell;
+use core::net::IpAddr;
+
+use super::machine::{Buffers, ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
+use super::own::{Algorithm, OwnTcp};
+use super::segment::{FourTuple, Segment, Seq};
+use super::smol::SmolSets;
+use crate::net::direct::hash::Keyed;
+use crate::net::direct::ip::IpOut;
+use crate::time::{Duration, Instant};
+
+std::thread_local! {
+    static OWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether stacks that this thread makes from now on have our own machine.
+pub fn choose_own(own: bool) {
+    OWN.set(own);
+}
+
+/// One of the two.
+pub enum Either {
+    Smol(Box<SmolSets>),
+    Own(OwnTcp),
+}
+
+impl Either {
+    pub fn new(address: IpAddr, prefix: u8, mtu: usize, most: usize, buffers: Buffers) -> Either {
+        if OWN.get() {
+            Either::Own(OwnTcp::new(mtu, most, buffers, Algorithm::Cubic, Keyed::new([3, 4])))
+        } else {
+            Either::Smol(Box::new(SmolSets::new(address, prefix, mtu, most, buffers)))
+        }
+    }
+
+    fn get(&self) -> &dyn TcpMachine {
+        match self {
+            Either::Smol(machine) => &**machine,
+            Either::Own(machine) => machine,
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut dyn TcpMachine {
+        match self {
+            Either::Smol(machine) => &mut **machine,
+            Either::Own(machine) => machine,
+        }
+    }
+}
+
+impl TcpMachine for Either {
+    fn window_shift(&self) -> u8 {
+        self.get().window_shift()
+    }
+
+    fn initial_window(&self) -> u16 {
+        self.get().initial_window()
+    }
+
+    fn set_device(&mut self, mtu: usize, most: usize) {
+        self.get_mut().set_device(mtu, most);
+    }
+
+    fn has_room(&self) -> bool {
+        self.get().has_room()
+    }
+
+    fn establish(&mut self, now: Instant, id: ConnId, handshake: &Handshake) -> Result<(), OutOfMemory> {
+        self.get_mut().establish(now, id, handshake)
+    }
+
+    fn connect(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<(), OutOfMemory> {
+        self.get_mut().connect(now, id, tuple, isn)
+    }
+
+    fn on_segment(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
+        self.get_mut().on_segment(now, id, packet, segment, out);
+    }
+
+    fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {
+        self.get_mut().run(now, id, out)
+    }
+
+    fn state(&self, id: ConnId) -> State {
+        self.get().state(id)
+    }
+
+    fn readiness(&self, id: ConnId) -> Readiness {
+        self.get().readiness(id)
+    }
+
+    fn expected(&self, id: ConnId) -> Expected {
+        self.get().expected(id)
+    }
+
+    fn peek(&mut self, id: ConnId) -> &[u8] {
+        self.get_mut().peek(id)
+    }
+
+    fn consume(&mut self, id: ConnId, length: usize) {
+        self.get_mut().consume(id, length);
+    }
+
+    fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> usize {
+        self.get_mut().read(id, buffer)
+    }
+
+    fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize {
+        self.get_mut().write(id, bytes)
+    }
+
+    fn shutdown(&mut self, id: ConnId) {
+        self.get_mut().shutdown(id);
+    }
+
+    fn linger(&mut self, now: Instant, id: ConnId, most: Duration) {
+        self.get_mut().linger(now, id, most);
+    }
+
+    fn free(&mut self, id: ConnId) {
+        self.get_mut().free(id);
+    }
+}

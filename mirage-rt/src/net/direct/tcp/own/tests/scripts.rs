@@ -1,0 +1,395 @@
+//! Scripts: what arrives, what must leave, and when. Positions count from 0 at each side's SYN; times are milliseconds.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::*;
+use crate::net::direct::tcp::own::emit::Header;
+use crate::net::direct::tcp::own::options::{Timestamp, Written};
+use crate::net::direct::tcp::own::sequence::Range;
+
+const OURS: Seq = Seq(u32::MAX - 1500);
+const PEERS: Seq = Seq(0x7fff_f000);
+
+struct Script {
+    machine: OwnTcp,
+    out: Kept,
+    now: Instant,
+    deadline: Option<Instant>,
+    left: Vec<String>,
+}
+
+impl Script {
+    fn new(receive: usize) -> Script {
+        // Just enough that buffers are not larger than they must be.
+        let buffers = Buffers { receive, send: 100_000, budget: receive + 101_024 };
+        let machine = OwnTcp::new(1500, 0, buffers, Algorithm::NewReno, KEY);
+        Script { machine, out: Kept::new(), now: Instant::ZERO, deadline: None, left: Vec::new() }
+    }
+
+    /// An open connection whose peer has offered these options.
+    fn open(options: SynOptions, window: u16) -> Script {
+        let mut script = Script::new(60_000);
+        let handshake = Handshake { tuple: tuple(), isn: OURS, peer_isn: PEERS, options, window, sent: Instant::ZERO };
+        script.machine.establish(Instant::ZERO, ID, &handshake).expect("there is memory");
+        script.hears(&format!("1:1 ack 1 win {window}"));
+        script.sends(&[]);
+        script
+    }
+
+    fn with_sack() -> Script {
+        Script::open(SynOptions { mss: Some(1000), window_shift: Some(0), sack: true }, 60_000)
+    }
+
+    fn without_sack() -> Script {
+        Script::open(SynOptions { mss: Some(1000), ..SynOptions::default() }, 60_000)
+    }
+
+    fn run(&mut self) {
+        let progress = self.machine.run(self.now, ID, &mut self.out);
+        self.deadline = progress.deadline;
+        let now = (self.now - Instant::ZERO).as_millis();
+        for packet in self.out.take() {
+            self.left.push(format!("{now} {}", describe(&packet)));
+        }
+    }
+
+    /// Lets time pass.
+    fn until(&mut self, milliseconds: u64) -> &mut Script {
+        let end = Instant::from_nanos(milliseconds * 1_000_000);
+        while let Some(deadline) = self.deadline.filter(|deadline| *deadline <= end) {
+            self.now = deadline;
+            self.run();
+        }
+        self.now = end;
+        self
+    }
+
+    fn hears(&mut self, text: &str) -> &mut Script {
+        let packet = peers(text);
+        let segment = parse(&tuple().reversed(), &packet);
+        self.machine.on_segment(self.now, ID, &packet, &segment, &mut self.out);
+        self.run();
+        self
+    }
+
+    fn writes(&mut self, length: usize) -> &mut Script {
+        assert_eq!(self.machine.write(ID, &alloc::vec![7; length]), length);
+        self.run();
+        self
+    }
+
+    fn reads(&mut self, length: usize) -> &mut Script {
+        assert_eq!(self.machine.read(ID, &mut alloc::vec![0; length]), length);
+        self.run();
+        self
+    }
+
+    fn shuts(&mut self) -> &mut Script {
+        self.machine.shutdown(ID);
+        self.run();
+        self
+    }
+
+    /// Exactly this has left since the last time.
+    fn sends(&mut self, expected: &[&str]) -> &mut Script {
+        assert_eq!(core::mem::take(&mut self.left), expected);
+        self
+    }
+
+    fn is(&mut self, state: State) -> &mut Script {
+        assert_eq!(self.machine.state(ID), state);
+        self
+    }
+}
+
+/// Our packet in words.
+fn describe(packet: &[u8]) -> String {
+    let segment = parse(&tuple(), packet);
+    let at = |seq: Seq| seq.0.wrapping_sub(OURS.0);
+    let mut text = String::new();
+    for (flag, name) in [(segment.syn, "S "), (segment.fin, "F "), (segment.rst, "R ")] {
+        text += if flag { name } else { "" };
+    }
+    text += &format!("{}:{}", at(segment.seq), at(segment.seq.add(segment.span())));
+    if let Some(ack) = segment.ack {
+        text += &format!(" ack {}", ack.0.wrapping_sub(PEERS.0));
+    }
+    let header = 4 * usize::from(packet[32] >> 4);
+    for block in Options::parse(&packet[40..20 + header]).sacks() {
+        text += &format!(" sack {}:{}", block.start.0.wrapping_sub(PEERS.0), block.end.0.wrapping_sub(PEERS.0));
+    }
+    text
+}
+
+/// A packet of the peer from words: `S`, `F`, `R`, `from:to`, `ack`, `win`, `sack from:to`, `ts value:echo`.
+fn peers(text: &str) -> Vec<u8> {
+    let mut header =
+        Header { seq: PEERS, ack: None, syn: false, fin: false, push: false, window: 60_000, options: Written::none() };
+    let (mut length, mut rst, mut blocks) = (0, false, Vec::new());
+    let number = |word: &str| word.parse::<u32>().expect("a number");
+    let pair = |word: &str| word.split_once(':').map(|(one, other)| (number(one), number(other))).expect("a pair");
+    let mut words = text.split_whitespace();
+    while let Some(word) = words.next() {
+        let mut next = || words.next().expect("another word");
+        match word {
+            "S" => header.syn = true,
+            "F" => header.fin = true,
+            "R" => rst = true,
+            "ack" => header.ack = Some(OURS.add(number(next()))),
+            "win" => header.window = number(next()) as u16,
+            "sack" => {
+                let (start, end) = pair(next());
+                blocks.push(Range { start: OURS.add(start), end: OURS.add(end) });
+            }
+            "ts" => {
+                let (value, echo) = pair(next());
+                header.options.timestamp(Timestamp { value, echo });
+            }
+            "syn-options" => {
+                header.options = Written::syn(&SynOptions { mss: Some(1000), window_shift: Some(2), sack: true });
+            }
+            range => {
+                let (start, end) = pair(range);
+                header.seq = PEERS.add(start);
+                length = (end - start - u32::from(header.fin) - u32::from(header.syn)) as usize;
+            }
+        }
+    }
+    header.options.sacks(blocks.into_iter());
+    let mut kept = Kept::new();
+    let route = kept.route(tuple().local().ip()).expect("all are reached");
+    let data = alloc::vec![9; length];
+    let reversed = tuple().reversed();
+    header.send(&reversed, [&data, &[]], 9000, &route, &mut kept, &mut Vec::new()).expect("there are pages");
+    let mut packet = kept.take().remove(0);
+    packet[33] |= if rst { 4 } else { 0 };
+    packet
+}
+
+#[test]
+fn an_acknowledgement_waits_a_little_for_company() {
+    let mut script = Script::with_sack();
+    script.hears("1:1001 ack 1").sends(&[]).until(9).sends(&[]).until(10).sends(&["10 1:1 ack 1001"]);
+    script.hears("1001:2001 ack 1").sends(&[]).hears("2001:3001 ack 1").sends(&["10 1:1 ack 3001"]);
+    script.hears("3001:4001 ack 1").writes(50).sends(&["10 1:51 ack 4001"]);
+    script.until(100).sends(&[]);
+}
+
+#[test]
+fn gaps_are_told_at_once_the_latest_first() {
+    let mut script = Script::with_sack();
+    script.hears("1001:2001 ack 1").sends(&["0 1:1 ack 1 sack 1001:2001"]);
+    script.hears("3001:4001 ack 1").sends(&["0 1:1 ack 1 sack 3001:4001 sack 1001:2001"]);
+    script.hears("3001:4001 ack 1").sends(&["0 1:1 ack 1 sack 3001:4001 sack 3001:4001 sack 1001:2001"]);
+    script.hears("1:1001 ack 1").sends(&["0 1:1 ack 2001 sack 3001:4001"]);
+    script.hears("1:1001 ack 1").sends(&["0 1:1 ack 2001 sack 1:1001 sack 3001:4001"]);
+    // The end of the stream may come early, too.
+    script.hears("F 4001:4002 ack 1").sends(&["0 1:1 ack 2001 sack 3001:4001"]);
+    script.hears("2001:3001 ack 1").sends(&["0 1:1 ack 4002"]).reads(4000).sends(&[]);
+    assert!(script.machine.readiness(ID).finished);
+}
+
+#[test]
+fn three_segments_behind_a_gap_bring_the_lost_one_back() {
+    let mut script = Script::with_sack();
+    script.writes(6000).sends(&[
+        "0 1:1001 ack 1",
+        "0 1001:2001 ack 1",
+        "0 2001:3001 ack 1",
+        "0 3001:4001 ack 1",
+        "0 4001:5001 ack 1",
+        "0 5001:6001 ack 1",
+    ]);
+    script.until(20).hears("1:1 ack 1 sack 1001:2001").hears("1:1 ack 1 sack 1001:3001").sends(&[]);
+    script.hears("1:1 ack 1 sack 1001:4001").sends(&["20 1:1001 ack 1"]);
+    script.until(40).hears("1:1 ack 6001").sends(&[]).until(5000).sends(&[]);
+}
+
+#[test]
+fn without_sack_acknowledgements_are_counted() {
+    let mut script = Script::without_sack();
+    script.writes(10_000);
+    script.left.clear();
+    script.until(20).hears("1:1 ack 1").hears("1:1 ack 1").sends(&[]);
+    script.hears("1:1 ack 1").sends(&["20 1:1001 ack 1"]);
+    // A partial acknowledgement brings the next one (RFC 6582).
+    script.until(40).hears("1:1 ack 5001").sends(&["40 5001:6001 ack 1"]);
+    script.until(60).hears("1:1 ack 10001").until(5000).sends(&[]);
+}
+
+#[test]
+fn the_timeout_doubles() {
+    let mut script = Script::without_sack();
+    script.writes(10).sends(&["0 1:11 ack 1"]);
+    script.until(15_000).sends(&["1000 1:11 ack 1", "3000 1:11 ack 1", "7000 1:11 ack 1", "15000 1:11 ack 1"]);
+    // After two minutes of silence the peer is given up.
+    script.until(119_999).is(State::Open);
+    script.left.clear();
+    script.until(120_000).sends(&["120000 R 11:11 ack 1"]).is(State::Closed);
+}
+
+#[test]
+fn a_lost_tail_is_probed_before_the_timeout() {
+    let mut script = Script::with_sack();
+    script.writes(1000).until(50).hears("1:1 ack 1001");
+    script.left.clear();
+    // Twice the round trip of 50 ms, and a little for the peer.
+    script.writes(3000).until(112).sends(&["50 1001:2001 ack 1", "50 2001:3001 ack 1", "50 3001:4001 ack 1"]);
+    script.until(162).sends(&["162 3001:4001 ack 1"]);
+    // The probe's acknowledgement tells what else is missing.
+    script.until(212).hears("1:1 ack 1001 sack 3001:4001").until(230);
+    assert!(script.left.iter().any(|line| line.ends_with(" 1001:2001 ack 1")), "{:?}", script.left);
+}
+
+#[test]
+fn ten_segments_at_first_and_one_after_a_timeout() {
+    let mut script = Script::with_sack();
+    script.writes(20_000);
+    assert_eq!(core::mem::take(&mut script.left).len(), 10);
+    script.until(999).sends(&[]).until(1000).sends(&["1000 1:1001 ack 1"]);
+    script.until(1020).hears("1:1 ack 1001").sends(&["1020 1001:2001 ack 1", "1020 2001:3001 ack 1"]);
+}
+
+#[test]
+fn a_closed_window_is_probed() {
+    let mut script = Script::open(SynOptions { mss: Some(1000), ..SynOptions::default() }, 1000);
+    script.writes(1500).sends(&["0 1:1001 ack 1"]).until(20).hears("1:1 ack 1001 win 0").sends(&[]);
+    script.until(1000).sends(&["220 1000:1000 ack 1", "620 1000:1000 ack 1"]);
+    // It is not silly enough to send ten bytes, until it must.
+    script.hears("1:1 ack 1001 win 10").sends(&[]).until(1199).sends(&[]);
+    script.until(2000);
+    let left = core::mem::take(&mut script.left);
+    assert!(left.iter().any(|line| line.ends_with(" 1001:1011 ack 1")), "{left:?}");
+    script.hears("1:1 ack 1011 win 5000").sends(&["2000 1011:1501 ack 1"]);
+}
+
+#[test]
+fn a_reader_opens_the_window_in_large_steps() {
+    let mut script = Script::open(SynOptions { mss: Some(1000), ..SynOptions::default() }, 1000);
+    for number in 0..60 {
+        script.hears(&format!("{}:{} ack 1", 1 + number * 1000, 1001 + number * 1000));
+    }
+    script.until(10);
+    assert_eq!(script.machine.expected(ID).end, script.machine.expected(ID).next, "it is full");
+    script.left.clear();
+    script.hears("60001:60002 ack 1").sends(&["10 1:1 ack 60001"]);
+    script.reads(1000).sends(&[]).reads(459).sends(&[]).reads(1).sends(&["10 1:1 ack 60001"]);
+}
+
+#[test]
+fn blind_segments_are_challenged() {
+    let mut script = Script::with_sack();
+    // Not the next position: only the real peer can answer this with the right one.
+    script.hears("R 2:2").sends(&["0 1:1 ack 1"]).is(State::Open);
+    script.hears("S 5:6").sends(&["0 1:1 ack 1"]).is(State::Open);
+    script.hears("1:10 ack 500").sends(&["0 1:1 ack 1"]);
+    script.hears("R 70000:70000").sends(&[]).is(State::Open);
+    script.hears("R 1:1").sends(&[]).is(State::Closed);
+}
+
+#[test]
+fn one_side_closes_and_the_other_goes_on() {
+    let mut script = Script::with_sack();
+    script.hears("F 1:2 ack 1").sends(&["0 1:1 ack 2"]).writes(10).sends(&["0 1:11 ack 2"]);
+    script.hears("2:2 ack 11").shuts().sends(&["0 F 11:12 ack 2"]).is(State::Open);
+    script.hears("2:2 ack 12").is(State::Closed).sends(&[]);
+
+    let mut script = Script::with_sack();
+    script.shuts().sends(&["0 F 1:2 ack 1"]).hears("1:1 ack 2").is(State::Open);
+    script.hears("1:11 ack 2").until(10).sends(&["10 2:2 ack 11"]);
+    let over = State::TimeWait { next: OURS.add(2), expected: PEERS.add(12) };
+    script.hears("F 11:12 ack 2").sends(&["10 2:2 ack 12"]).is(over);
+    script.hears("F 11:12 ack 2").sends(&["10 2:2 ack 12"]);
+}
+
+#[test]
+fn both_close_at_once() {
+    let mut script = Script::with_sack();
+    script.shuts().sends(&["0 F 1:2 ack 1"]);
+    script.hears("F 1:2 ack 1").sends(&["0 2:2 ack 2"]).is(State::Open);
+    script.hears("2:2 ack 2").is(State::TimeWait { next: OURS.add(2), expected: PEERS.add(2) });
+}
+
+#[test]
+fn connecting_succeeds_is_refused_or_goes_unanswered() {
+    let connecting = || {
+        let mut script = Script::new(8000);
+        script.machine.connect(Instant::ZERO, ID, &tuple(), OURS).expect("there is memory");
+        script.run();
+        script.sends(&["0 S 0:1"]).is(State::Connecting);
+        script
+    };
+    let mut script = connecting();
+    script.until(20).hears("S 0:1 ack 1 syn-options").sends(&["20 1:1 ack 1"]).is(State::Open);
+    script.writes(10).sends(&["20 1:11 ack 1"]);
+    // Somebody else's answer is reset, and one without a SYN or with a wrong reset is ignored.
+    let mut script = connecting();
+    script.hears("S 0:1 ack 7").sends(&["0 R 7:7"]).is(State::Connecting);
+    script.hears("R 0:0 ack 7").hears("R 0:0").sends(&[]).is(State::Connecting);
+    script.hears("R 0:0 ack 1").sends(&[]).is(State::Closed);
+    let mut script = connecting();
+    script.until(29_999).sends(&["1000 S 0:1", "3000 S 0:1", "7000 S 0:1", "15000 S 0:1"]);
+    script.until(30_000).sends(&[]).is(State::Closed);
+    // Both at once.
+    let mut script = connecting();
+    script.hears("S 0:1 syn-options").sends(&["0 S 0:1 ack 1"]).is(State::Connecting);
+    script.hears("1:1 ack 1").sends(&[]).is(State::Open);
+}
+
+#[test]
+fn old_timestamps_do_not_count() {
+    let mut script = Script::new(8000);
+    script.machine.connect(Instant::ZERO, ID, &tuple(), OURS).expect("there is memory");
+    script.run();
+    script.hears("S 0:1 ack 1 syn-options ts 5000:0");
+    script.left.clear();
+    script.hears("1:11 ack 1 ts 6000:0").until(10).sends(&["10 1:1 ack 11"]);
+    script.hears("11:21 ack 1 ts 4000:0").sends(&["10 1:1 ack 11"]);
+    script.hears("11:21 ack 1 ts 6000:0").until(20).sends(&["20 1:1 ack 21"]);
+}
+
+#[test]
+fn nagle_holds_small_segments_back_when_it_is_on() {
+    let mut script = Script::with_sack();
+    script.writes(10).writes(10).sends(&["0 1:11 ack 1", "0 11:21 ack 1"]);
+    script.machine.get_mut(ID).expect("it is there").nagle = true;
+    script.writes(10).sends(&[]).hears("1:1 ack 21").sends(&["0 21:31 ack 1"]);
+}
+
+#[test]
+fn a_blocked_way_delays_and_loses_nothing() {
+    let mut script = Script::with_sack();
+    script.out.blocked = Some(Blocked::Device);
+    script.writes(10).sends(&[]);
+    assert!(script.deadline.is_none_or(|deadline| deadline > script.now));
+    script.out.blocked = None;
+    script.run();
+    script.sends(&["0 1:11 ack 1"]);
+}
+
+/// A reset in each state, from the peer's next position.
+#[test]
+fn a_reset_ends_every_state() {
+    let steps: [&dyn Fn(&mut Script); 5] = [
+        &|_: &mut Script| {},
+        &|script: &mut Script| {
+            script.shuts();
+        },
+        &|script: &mut Script| {
+            script.shuts().hears("1:1 ack 2");
+        },
+        &|script: &mut Script| {
+            script.hears("F 1:2 ack 1");
+        },
+        &|script: &mut Script| {
+            script.hears("F 1:2 ack 1").shuts();
+        },
+    ];
+    for (number, step) in steps.into_iter().enumerate() {
+        let mut script = Script::with_sack();
+        step(&mut script);
+        let next = if number < 3 { "R 1:1" } else { "R 2:2" };
+        script.hears(next).is(State::Closed);
+    }
+}
