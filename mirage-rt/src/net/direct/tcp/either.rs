@@ -10,6 +10,7 @@ use super::machine::{Buffers, ConnId, Expected, Handshake, OutOfMemory, Progress
 use super::own::{Algorithm, OwnTcp};
 use super::segment::{FourTuple, Segment, Seq};
 use super::smol::SmolSets;
+use crate::net::TcpInfo;
 use crate::net::direct::hash::Keyed;
 use crate::net::direct::ip::IpOut;
 use crate::time::{Duration, Instant};
@@ -125,5 +126,13 @@ impl TcpMachine for Either {
 
     fn free(&mut self, id: ConnId) {
         self.get_mut().free(id);
+    }
+
+    fn info(&self, now: Instant, id: ConnId) -> TcpInfo {
+        self.get().info(now, id)
+    }
+
+    fn retransmitted(&self) -> Option<u64> {
+        self.get().retransmitted()
     }
 }
