@@ -25,7 +25,6 @@ pub fn choose_own(own: bool) {
 }
 
 /// One of the two.
-#[allow(clippy::large_enum_variant, reason = "a stack has one")]
 pub enum Either {
     Smol(Box<SmolSets>),
     Own(OwnTcp),
