@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 
+use mirage_rt::cell::RefCell;
+
 use crate::clock::Monotonic;
 use crate::console::Console;
 use crate::events::{EventError, Events};
@@ -16,7 +18,6 @@ use crate::grants::Grants;
 use crate::hypervisor::{HypercallError, Hypervisor, Resumed};
 use crate::warning::warn;
 use crate::xenstore::Xenstore;
-use mirage_rt::cell::RefCell;
 
 /// The domain's connection to Xen. Cloning gives another handle to the same one.
 #[derive(Clone)]

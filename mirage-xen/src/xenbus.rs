@@ -4,6 +4,8 @@
 //! ([`State::InitWait`]), publishes its rings, and then both go to [`State::Connected`]; to part, both go through
 //! [`State::Closing`] to [`State::Closed`], after which the frontend may start again.
 
+pub(crate) mod wish;
+
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;

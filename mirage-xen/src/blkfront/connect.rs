@@ -72,7 +72,7 @@ impl Setup {
         loop {
             match self.attempt(device).await {
                 Err(ConnectError::Xenbus(error)) if error.is_interrupted() => {
-                    if !device.is_wished() {
+                    if !device.wishes.is_connected() {
                         return Ok(None);
                     }
                 }
@@ -89,7 +89,7 @@ impl Setup {
             return Err(ConnectError::Detached);
         }
         if state != State::InitWait || !frontend.is_initialising() {
-            device.unless_unwished(watch.until_offered(self.options.limit)).await?;
+            device.wishes.while_connected(watch.until_offered(self.options.limit)).await?;
             offer = frontend.backend_values(&OFFER).await?;
         }
         let (terms, order) = self.terms(&frontend, &offer);
@@ -191,7 +191,7 @@ impl Setup {
         }
         // xenstored takes them in this order, and the backend looks at them when the state has changed.
         frontend.set_state(State::Initialised, &nodes).await?;
-        device.unless_unwished(watch.until_connected(self.options.limit)).await?;
+        device.wishes.while_connected(watch.until_connected(self.options.limit)).await?;
         let properties = Properties::read(frontend).await?;
         frontend.set_state(State::Connected, &[]).await?;
         Ok(properties)

@@ -5,7 +5,6 @@ use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 
 use mirage_rt::cell::RefCell;
@@ -16,28 +15,15 @@ use super::jobs::{Jobs, remember};
 use super::{Broken, ConnectError, Statistics};
 use crate::events::{EventChannel, EventHandler};
 use crate::warning::failed;
-use crate::xenbus::{Step, XenbusError};
-use crate::xenstore::XenstoreError;
-
-/// What the device should be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wish {
-    Connected,
-    Quiet,
-    Gone,
-}
+use crate::xenbus::wish::Wishes;
 
 pub(super) struct Device {
     pub(super) name: String,
     pub(super) state: RefCell<State>,
-    pub(super) wish: Cell<Wish>,
-    /// Of the supervisor, for a changed wish or a broken device.
-    pub(super) supervisor: RefCell<Option<Waker>>,
+    pub(super) wishes: Wishes,
     /// Of the task that gives requests to the backend, and whether there is something for it to do.
     pub(super) pump: RefCell<Option<Waker>>,
     pub(super) kicked: Cell<bool>,
-    /// Of those who wait for the link to go up or down.
-    pub(super) watchers: RefCell<Vec<Waker>>,
 }
 
 pub(super) struct State {
@@ -163,36 +149,6 @@ impl State {
 }
 
 impl Device {
-    pub(super) fn set_wish(&self, wish: Wish) {
-        self.wish.set(wish);
-        self.wake_supervisor();
-    }
-
-    pub(super) fn wake_supervisor(&self) {
-        let waker = self.supervisor.borrow_mut().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Takes a step of connecting while the device is to be connected; as if [interrupted](XenbusError::is_interrupted) as
-    /// soon as it is not.
-    pub(super) async fn unless_unwished(&self, mut step: Step<'_, Result<(), XenbusError>>) -> Result<(), XenbusError> {
-        poll_fn(|context| {
-            if !self.is_wished() {
-                return Poll::Ready(Err(XenstoreError::Interrupted.into()));
-            }
-            *self.supervisor.borrow_mut() = Some(context.waker().clone());
-            step.as_mut().poll(context)
-        })
-        .await
-    }
-
-    /// Whether the device is to be connected.
-    pub(super) fn is_wished(&self) -> bool {
-        self.wish.get() == Wish::Connected
-    }
-
     /// Has what waits given to the backend, once, after all tasks that are ready now.
     pub(super) fn kick(&self) {
         if !self.kicked.replace(true) {
@@ -204,25 +160,13 @@ impl Device {
     }
 
     pub(super) async fn until_state(&self, mut wanted: impl FnMut(&State) -> bool) {
-        poll_fn(|context| {
-            if wanted(&self.state.borrow()) {
-                return Poll::Ready(());
-            }
-            self.watchers.borrow_mut().push(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    pub(super) fn wake_watchers(&self) {
-        let watchers = core::mem::take(&mut *self.watchers.borrow_mut());
-        watchers.into_iter().for_each(Waker::wake);
+        self.wishes.until(|| wanted(&self.state.borrow())).await;
     }
 
     /// Changes the link, and wakes all who look at it. The connection of before.
     pub(super) fn set_link(&self, link: Link) -> Option<Box<Connected>> {
         let before = core::mem::replace(&mut self.state.borrow_mut().link, link);
-        self.wake_watchers();
+        self.wishes.wake_watchers();
         match before {
             Link::Up(connected) | Link::Broken(_, Some(connected)) => Some(connected),
             Link::Down | Link::Broken(_, None) => None,
@@ -244,7 +188,7 @@ impl Device {
         }
         drop(state);
         if drained {
-            self.wake_watchers();
+            self.wishes.wake_watchers();
         }
     }
 
@@ -258,8 +202,8 @@ impl Device {
         state.jobs.fail_waiting(BlockError::Broken);
         state.jobs.wake_all();
         state.change();
-        self.wake_supervisor();
-        self.wake_watchers();
+        self.wishes.wake_supervisor();
+        self.wishes.wake_watchers();
     }
 }
 

@@ -29,11 +29,12 @@ use mirage_rt::types::block::{BlockDevice, BlockError, BlockInfo, Completion, Re
 
 use crate::attachment::Attachment;
 use crate::xenbus::Frontend;
+use crate::xenbus::wish::Wish;
 use crate::xenstore::XenstoreError;
 pub use error::{Broken, ConnectError};
 pub use number::device_number;
 
-use device::{Device, Link, State, Wish};
+use device::{Device, Link, State};
 
 /// Pages of a request, at most: what Linux's backend takes, and a page of segments holds twice.
 const MOST_SEGMENTS: usize = 256;
@@ -160,7 +161,7 @@ impl Control {
     /// Parts from the backend: when this returns, no page is granted and no port is bound. Requests that the backend does
     /// not answer before wait, as do new ones, until [`connect`](Self::connect).
     pub async fn quiesce(&self) {
-        self.device.set_wish(Wish::Quiet);
+        self.device.wishes.set(Wish::Quiet);
         let quiet = |state: &State| matches!(state.link, Link::Down | Link::Broken(_, None)) && !state.busy;
         self.device.until_state(quiet).await;
     }
@@ -173,7 +174,7 @@ impl Control {
     /// As [`Blkfront::connect`], of the first attempt; the device goes on trying when its backend moves.
     pub async fn connect(&self, attachment: &Attachment) -> Result<(), ConnectError> {
         self.device.state.borrow_mut().failure = None;
-        self.device.set_wish(Wish::Connected);
+        self.device.wishes.set(Wish::Connected);
         let generation = attachment.generation();
         let mut failure = None;
         self.device
@@ -224,7 +225,7 @@ impl fmt::Debug for Control {
 
 impl Drop for Blkfront {
     fn drop(&mut self) {
-        self.control.device.set_wish(Wish::Gone);
+        self.control.device.wishes.set(Wish::Gone);
     }
 }
 

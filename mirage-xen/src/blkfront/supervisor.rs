@@ -14,10 +14,11 @@ use mirage_rt::time::timeout;
 use mirage_rt::types::block::BlockError;
 
 use super::connect::{Connection, Properties, Setup, is_online};
-use super::device::{Device, Link, State, Wish};
+use super::device::{Device, Link, State};
 use super::{Blkfront, ConnectError, Control, Options};
 use crate::attachment::Attachment;
 use crate::warning::{failed, info, warn};
+use crate::xenbus::wish::{Wish, Wishes};
 use crate::xenbus::{self, BackendWatch, Frontend, XenbusError};
 use crate::xenstore::client::XenstoreError;
 
@@ -32,11 +33,9 @@ pub(super) async fn start(
     let device = Rc::new(Device {
         name: format!("vbd {number}"),
         state: RefCell::new(State::new(options.requests.max(1) as usize)),
-        wish: Cell::new(Wish::Connected),
-        supervisor: RefCell::default(),
+        wishes: Wishes::new(),
         pump: RefCell::default(),
         kicked: Cell::new(false),
-        watchers: RefCell::default(),
     });
     let Some(connection) = setup.connect(&device).await? else {
         unreachable!("nobody else has the device yet, to wish anything");
@@ -75,7 +74,7 @@ struct Supervisor {
 impl Supervisor {
     async fn run(mut self) {
         loop {
-            let wish = self.device.wish.get();
+            let wish = self.device.wishes.get();
             match self.need().await {
                 Need::Part => {
                     self.part().await;
@@ -100,7 +99,7 @@ impl Supervisor {
             Link::Up(connected) if connected.generation != generation => return Need::Part,
             Link::Up(_) => {}
         }
-        if self.device.wish.get() != Wish::Connected {
+        if self.device.wishes.get() != Wish::Connected {
             return Need::Part;
         }
         let Some((_, frontend)) = &self.backend else { return Need::Part };
@@ -139,8 +138,10 @@ impl Supervisor {
         let (device, backend) = (&self.device, &mut self.backend);
         let broken = |device: &Device| matches!(device.state.borrow().link, Link::Broken(_, Some(_)));
         poll_fn(|context| {
-            *device.supervisor.borrow_mut() = Some(context.waker().clone());
-            if device.wish.get() != wish || broken(device) || device.lost_generation(self.setup.attachment.generation())
+            device.wishes.remember_supervisor(context);
+            if device.wishes.get() != wish
+                || broken(device)
+                || device.lost_generation(self.setup.attachment.generation())
             {
                 return Poll::Ready(());
             }
@@ -176,7 +177,7 @@ impl Supervisor {
         let result = self.setup.connect(&self.device).await;
         self.device.state.borrow_mut().busy = false;
         match result {
-            Ok(None) => self.device.wake_watchers(),
+            Ok(None) => self.device.wishes.wake_watchers(),
             Ok(Some(connection)) => {
                 info(format_args!("{}: connected again", self.device.name));
                 self.up(connection);
@@ -252,7 +253,7 @@ impl Supervisor {
         let mut state = self.device.state.borrow_mut();
         (state.busy, state.draining) = (false, false);
         drop(state);
-        self.device.wake_watchers();
+        self.device.wishes.wake_watchers();
     }
 
     /// Waits until the backend has answered what it has, so that it uses none of our pages when it closes; not for ever, and

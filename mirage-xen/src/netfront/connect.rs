@@ -68,7 +68,7 @@ impl Setup {
         loop {
             match self.attempt(device).await {
                 Err(ConnectError::Xenbus(error)) if error.is_interrupted() => {
-                    if !device.is_wished() {
+                    if !device.wishes.is_connected() {
                         return Ok(None);
                     }
                 }
@@ -82,7 +82,7 @@ impl Setup {
         let (frontend, own) = Frontend::find(store, "vif", self.index, &["mac", "mtu"]).await?;
         let (mut watch, state, mut features) = frontend.approach(&FEATURES).await?;
         if state != State::InitWait || !frontend.is_initialising() {
-            device.unless_unwished(watch.until_offered(self.options.limit)).await?;
+            device.wishes.while_connected(watch.until_offered(self.options.limit)).await?;
             features = frontend.backend_values(&FEATURES).await?;
         }
         let backend = Backend::new(&frontend, &features)?;
@@ -167,7 +167,7 @@ impl Setup {
         ];
         // xenstored takes them in this order, and the backend looks at them when the state has changed.
         frontend.set_state(State::Connected, &nodes).await?;
-        device.unless_unwished(watch.until_connected(options.limit)).await?;
+        device.wishes.while_connected(watch.until_connected(options.limit)).await?;
         // Whatever either side has missed while the other was not there yet.
         if queues.channels.notify(true, true).is_err() {
             warn(format_args!("{}: the backend can't be notified", frontend.name()));

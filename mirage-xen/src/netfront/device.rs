@@ -5,8 +5,6 @@ use alloc::collections::VecDeque;
 use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::Cell;
-use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 
 use mirage_rt::cell::RefCell;
@@ -18,25 +16,12 @@ use super::transmit::TransmitQueue;
 use super::{Broken, ConnectError, Statistics};
 use crate::events::{EventChannel, EventHandler};
 use crate::warning::{failed, info};
-use crate::xenbus::{Step, XenbusError};
-use crate::xenstore::XenstoreError;
-
-/// What the device should be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wish {
-    Connected,
-    Quiet,
-    Gone,
-}
+use crate::xenbus::wish::Wishes;
 
 pub(super) struct Device {
     pub(super) name: String,
     pub(super) state: RefCell<State>,
-    pub(super) wish: Cell<Wish>,
-    /// Of the supervisor, for a changed wish or a broken device.
-    pub(super) supervisor: RefCell<Option<Waker>>,
-    /// Of those who wait for the link to go up or down.
-    pub(super) watchers: RefCell<Vec<Waker>>,
+    pub(super) wishes: Wishes,
 }
 
 pub(super) struct State {
@@ -162,55 +147,13 @@ impl Side {
 }
 
 impl Device {
-    pub(super) fn set_wish(&self, wish: Wish) {
-        self.wish.set(wish);
-        self.wake_supervisor();
-    }
-
-    pub(super) fn wake_supervisor(&self) {
-        let waker = self.supervisor.borrow_mut().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Takes a step of connecting while the device is to be connected; as if [interrupted](XenbusError::is_interrupted) as
-    /// soon as it is not.
-    pub(super) async fn unless_unwished(&self, mut step: Step<'_, Result<(), XenbusError>>) -> Result<(), XenbusError> {
-        poll_fn(|context| {
-            if !self.is_wished() {
-                return Poll::Ready(Err(XenstoreError::Interrupted.into()));
-            }
-            *self.supervisor.borrow_mut() = Some(context.waker().clone());
-            step.as_mut().poll(context)
-        })
-        .await
-    }
-
-    /// Whether the device is to be connected.
-    pub(super) fn is_wished(&self) -> bool {
-        self.wish.get() == Wish::Connected
-    }
-
     /// Waits for a state of the link.
     pub(super) async fn until(&self, wanted: impl Fn(&Link) -> bool) {
         self.until_state(|state| wanted(&state.link)).await;
     }
 
     pub(super) async fn until_state(&self, mut wanted: impl FnMut(&State) -> bool) {
-        poll_fn(|context| {
-            if wanted(&self.state.borrow()) {
-                return Poll::Ready(());
-            }
-            self.watchers.borrow_mut().push(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    pub(super) fn wake_watchers(&self) {
-        let watchers = core::mem::take(&mut *self.watchers.borrow_mut());
-        watchers.into_iter().for_each(Waker::wake);
+        self.wishes.until(|| wanted(&self.state.borrow())).await;
     }
 
     /// Changes the link, and wakes all who look at it. The queues of before.
@@ -222,7 +165,7 @@ impl Device {
             state.change(goes);
             core::mem::replace(&mut state.link, link)
         };
-        self.wake_watchers();
+        self.wishes.wake_watchers();
         match before {
             Link::Up(queues) | Link::Broken(_, Some(queues)) => Some(queues),
             Link::Down | Link::Broken(_, None) => None,
@@ -251,7 +194,7 @@ impl Device {
         }
         state.receive.wake();
         state.ready.wake();
-        self.wake_supervisor();
+        self.wishes.wake_supervisor();
         NetworkError::Broken
     }
 

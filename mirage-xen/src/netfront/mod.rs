@@ -35,9 +35,10 @@ use mirage_rt::types::network::{
 
 use crate::attachment::Attachment;
 use crate::lists::take_swapped;
+use crate::xenbus::wish::Wish;
 pub use error::{Broken, ConnectError};
 
-use device::{Device, Link, State, Wish, reap, receive};
+use device::{Device, Link, State, reap, receive};
 
 const ETHERNET_HEADER: usize = 14;
 /// Groups that Linux's backend keeps apart for each device.
@@ -154,7 +155,7 @@ impl Control {
     /// Parts from the backend: when this returns, no page is granted and no port is bound. Packets under way may be lost.
     /// The device is away until [`connect`](Self::connect).
     pub async fn quiesce(&self) {
-        self.device.set_wish(Wish::Quiet);
+        self.device.wishes.set(Wish::Quiet);
         let quiet = |state: &State| matches!(state.link, Link::Down | Link::Broken(_, None)) && !state.busy;
         self.device.until_state(quiet).await;
     }
@@ -166,7 +167,7 @@ impl Control {
     /// As [`Netfront::connect`], of the first attempt; the device goes on trying when its backend moves.
     pub async fn connect(&self, attachment: &Attachment) -> Result<(), ConnectError> {
         self.device.state.borrow_mut().failure = None;
-        self.device.set_wish(Wish::Connected);
+        self.device.wishes.set(Wish::Connected);
         let generation = attachment.generation();
         let mut failure = None;
         self.device
@@ -223,7 +224,7 @@ impl fmt::Debug for Control {
 
 impl Drop for Netfront {
     fn drop(&mut self) {
-        self.control.device.set_wish(Wish::Gone);
+        self.control.device.wishes.set(Wish::Gone);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use alloc::format;
 use alloc::rc::Rc;
-use core::cell::Cell;
 use core::future::poll_fn;
 use core::task::Poll;
 
@@ -11,10 +10,11 @@ use mirage_rt::page::PagePool;
 use mirage_rt::runtime::spawn;
 
 use super::connect::{Connection, Setup};
-use super::device::{Device, Groups, Link, Queues, Side, State, Wish};
+use super::device::{Device, Groups, Link, Queues, Side, State};
 use super::{ConnectError, Control, Netfront, Options, Statistics};
 use crate::attachment::Attachment;
 use crate::warning::{failed, info, warn};
+use crate::xenbus::wish::{Wish, Wishes};
 use crate::xenbus::{self, BackendWatch, Frontend};
 use crate::xenstore::{Watch, XenstoreError};
 
@@ -45,13 +45,7 @@ pub(super) async fn start(
         failure: None,
         busy: false,
     };
-    let device = Rc::new(Device {
-        name: Device::name_of(index),
-        state: RefCell::new(state),
-        wish: Cell::new(Wish::Connected),
-        supervisor: RefCell::default(),
-        watchers: RefCell::default(),
-    });
+    let device = Rc::new(Device { name: Device::name_of(index), state: RefCell::new(state), wishes: Wishes::new() });
     let Some(connection) = setup.connect(&device).await? else {
         unreachable!("nobody else has the device yet, to wish anything");
     };
@@ -75,7 +69,7 @@ impl Supervisor {
     async fn run(mut self, connection: Connection) {
         self.up(connection);
         loop {
-            let wish = self.device.wish.get();
+            let wish = self.device.wishes.get();
             match self.need().await {
                 Need::Part => {
                     self.part().await;
@@ -100,7 +94,7 @@ impl Supervisor {
             Link::Up(queues) if queues.generation != generation => return Need::Part,
             Link::Up(_) => {}
         }
-        if self.device.wish.get() != Wish::Connected {
+        if self.device.wishes.get() != Wish::Connected {
             return Need::Part;
         }
         match &self.backend {
@@ -131,8 +125,10 @@ impl Supervisor {
         let (device, backend, carrier) = (&self.device, &mut self.backend, &mut self.carrier);
         let broken = |device: &Device| matches!(device.state.borrow().link, Link::Broken(_, Some(_)));
         poll_fn(|context| {
-            *device.supervisor.borrow_mut() = Some(context.waker().clone());
-            if device.wish.get() != wish || broken(device) || device.lost_generation(self.setup.attachment.generation())
+            device.wishes.remember_supervisor(context);
+            if device.wishes.get() != wish
+                || broken(device)
+                || device.lost_generation(self.setup.attachment.generation())
             {
                 return Poll::Ready(());
             }
@@ -179,7 +175,7 @@ impl Supervisor {
         let result = self.setup.connect(&self.device).await;
         self.device.state.borrow_mut().busy = false;
         match result {
-            Ok(None) => self.device.wake_watchers(),
+            Ok(None) => self.device.wishes.wake_watchers(),
             Ok(Some(connection)) => {
                 info(format_args!("{}: connected again", self.device.name));
                 self.up(connection);
@@ -229,7 +225,7 @@ impl Supervisor {
         }
         drop(queues);
         self.device.state.borrow_mut().busy = false;
-        self.device.wake_watchers();
+        self.device.wishes.wake_watchers();
         if broken.is_none() {
             info(format_args!("{}: disconnected", self.device.name));
         }
