@@ -306,19 +306,26 @@ fn names(input: &[u8]) {
             Ok(Reply::Alias { target, steps, ttl }) => {
                 assert!((1..=MOST_ALIASES).contains(&steps) && ttl <= i32::MAX as u32);
                 let text = target.to_string();
+                assert!(format!("{target:?}").contains(&text));
                 assert!(text.contains('\\') || target == Name::ROOT || text.parse() == Ok(target));
             }
             Ok(_) => {}
             Err(useless) => drop(std::hint::black_box(useless)),
         }
     }
-    if let Ok(text) = std::str::from_utf8(input)
-        && let Ok(name) = text.parse::<Name>()
-    {
-        assert_eq!(name.to_string(), text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase());
-        if let Ok(below) = name.below(&name) {
-            assert_eq!(below.labels().count(), 2 * name.labels().count());
+    // As somebody would write it, too.
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    match text.parse::<Name>() {
+        Ok(name) => {
+            assert_eq!(name.to_string(), text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase());
+            if let Ok(below) = name.below(&name) {
+                assert_eq!(below.labels().count(), 2 * name.labels().count());
+            }
+            // A question is no answer.
+            let question = Question { name, family: Family::V4 };
+            assert!(message::read(&question.message(1, Some(1232)), 1, &question).is_err());
         }
+        Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
 

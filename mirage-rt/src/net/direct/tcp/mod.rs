@@ -10,6 +10,8 @@ mod demux;
 pub mod either;
 mod half_open;
 mod isn;
+#[cfg(test)]
+mod kept;
 pub mod machine;
 #[cfg(test)]
 pub mod own;

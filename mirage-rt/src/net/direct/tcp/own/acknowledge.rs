@@ -1,9 +1,10 @@
 //! What the peer acknowledges: the window moves, round trips are measured, losses are found.
 
 use super::arrival::Arrival;
-use super::connection::{Connection, Link, Phase};
+use super::connection::{Connection, Link};
 use super::flight::Piece;
 use super::sequence::{Range, before, distance};
+use crate::net::TcpState;
 use crate::net::direct::tcp::segment::Seq;
 use crate::time::{Duration, Instant};
 
@@ -171,9 +172,9 @@ impl Connection {
             return;
         }
         match self.phase {
-            Phase::FinWait1 => self.phase = Phase::FinWait2,
-            Phase::Closing => self.phase = Phase::TimeWait,
-            Phase::LastAck => self.close(),
+            TcpState::FinWait1 => self.phase = TcpState::FinWait2,
+            TcpState::Closing => self.phase = TcpState::TimeWait,
+            TcpState::LastAck => self.close(),
             _ => {}
         }
     }

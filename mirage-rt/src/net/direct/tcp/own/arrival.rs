@@ -1,9 +1,10 @@
 //! Segments that arrive: RFC 9293, 3.10.7, with the checks of RFC 5961 against blind injection and of RFC 7323 against old
 //! duplicates (PAWS).
 
-use super::connection::{Connection, Link, Phase};
+use super::connection::{Connection, Link};
 use super::options::{Options, Timestamp};
 use super::sequence::{Range, before, is_acceptable};
+use crate::net::TcpState;
 use crate::net::direct::limit::Limit;
 use crate::net::direct::tcp::segment::{Bare, Control, Segment, Seq, SynOptions};
 use crate::time::{Duration, Instant};
@@ -28,8 +29,8 @@ impl Connection {
     /// Takes a segment in; what is to be answered waits for the next run, except a reset, which is returned.
     pub fn hear(&mut self, now: Instant, arrival: &Arrival<'_>, link: &Link, challenges: &mut Limit) -> Option<Bare> {
         match self.phase {
-            Phase::Closed => None,
-            Phase::SynSent => self.hear_in_syn_sent(now, arrival, link),
+            TcpState::Closed => None,
+            TcpState::SynSent => self.hear_in_syn_sent(now, arrival, link),
             _ => {
                 self.hear_synchronized(now, arrival, link, challenges);
                 None
@@ -62,12 +63,12 @@ impl Connection {
         // Data that comes with a SYN is not kept: the peer sends it again.
         match segment.ack {
             Some(ack) => {
-                self.phase = Phase::Established;
+                self.phase = TcpState::Established;
                 self.owed.now = true;
                 self.advance(now, ack, arrival, link);
             }
             None => {
-                self.phase = Phase::SynReceived;
+                self.phase = TcpState::SynReceived;
                 self.due.syn = true;
             }
         }
@@ -112,11 +113,11 @@ impl Connection {
         }
         self.heard = now;
         self.take_stamp(now, segment, arrival.options.timestamp);
-        if self.phase == Phase::SynReceived {
+        if self.phase == TcpState::SynReceived {
             if !before(self.isn, ack) {
                 return;
             }
-            self.phase = Phase::Established;
+            self.phase = TcpState::Established;
         }
         self.acknowledge(now, arrival, ack, link);
         self.deliver(now, arrival, link);
@@ -135,7 +136,7 @@ impl Connection {
             && segment.seq.since(self.expected) > -(1 << 30)
         {
             self.heard = now;
-            if self.phase == Phase::SynReceived {
+            if self.phase == TcpState::SynReceived {
                 return;
             }
             self.acknowledge(now, arrival, ack, link);

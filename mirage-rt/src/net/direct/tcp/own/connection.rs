@@ -11,25 +11,10 @@ use super::ring::Ring;
 use super::rtt::RoundTrip;
 use super::sequence::{Range, distance, later};
 use super::timers::Timer;
+use crate::net::TcpState;
 use crate::net::direct::tcp::machine::{Expected, Handshake, Readiness, State};
 use crate::net::direct::tcp::segment::{FourTuple, Seq, SynOptions};
 use crate::time::{Duration, Instant};
-
-/// The states of RFC 9293, 3.3.2. `LISTEN` and the half-open connections of listeners are the demultiplexer's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    SynSent,
-    /// Both sides have sent a SYN, and neither knows yet that the other has its own.
-    SynReceived,
-    Established,
-    FinWait1,
-    FinWait2,
-    CloseWait,
-    Closing,
-    LastAck,
-    TimeWait,
-    Closed,
-}
 
 /// What all connections of an interface have in common.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +70,7 @@ pub struct Connection {
     pub generation: u32,
     pub tuple: FourTuple,
     pub remote: IpAddr,
-    pub phase: Phase,
+    pub phase: TcpState,
     /// Bytes that it takes of the budget.
     pub cost: usize,
 
@@ -177,7 +162,7 @@ impl Connection {
             generation,
             tuple: *tuple,
             remote: tuple.remote().ip(),
-            phase: Phase::SynSent,
+            phase: TcpState::SynSent,
             cost: 0,
             isn,
             una: isn,
@@ -231,7 +216,7 @@ impl Connection {
         if handshake.sent < now {
             self.trip.measure(now - handshake.sent);
         }
-        self.phase = Phase::Established;
+        self.phase = TcpState::Established;
     }
 
     /// Takes down what the peer's SYN says (RFC 9293, 3.7.1; RFC 7323; RFC 2018).
@@ -281,12 +266,12 @@ impl Connection {
 
     /// Whether both SYNs are acknowledged and the connection is not over.
     pub fn is_open(&self) -> bool {
-        !matches!(self.phase, Phase::SynSent | Phase::SynReceived | Phase::TimeWait | Phase::Closed)
+        !matches!(self.phase, TcpState::SynSent | TcpState::SynReceived | TcpState::TimeWait | TcpState::Closed)
     }
 
     /// It is over; what was received can still be read.
     pub fn close(&mut self) {
-        self.phase = Phase::Closed;
+        self.phase = TcpState::Closed;
         self.timer = None;
         self.reorder_at = None;
         self.owed = Owed { told: self.owed.told, ..Owed::default() };
@@ -298,15 +283,16 @@ impl Connection {
 
     pub fn state(&self) -> State {
         match self.phase {
-            Phase::SynSent | Phase::SynReceived => State::Connecting,
-            Phase::TimeWait => State::TimeWait { next: self.next, expected: self.expected },
-            Phase::Closed => State::Closed,
+            TcpState::SynSent | TcpState::SynReceived => State::Connecting,
+            TcpState::TimeWait => State::TimeWait { next: self.next, expected: self.expected },
+            TcpState::Closed => State::Closed,
             _ => State::Open,
         }
     }
 
     pub fn readiness(&self) -> Readiness {
-        let fin = self.shut && matches!(self.state(), State::Connecting | State::Open) && self.phase != Phase::FinWait2;
+        let fin =
+            self.shut && matches!(self.state(), State::Connecting | State::Open) && self.phase != TcpState::FinWait2;
         Readiness {
             readable: self.receive.length(),
             finished: self.finished,
@@ -316,7 +302,7 @@ impl Connection {
     }
 
     fn can_write(&self) -> bool {
-        !self.shut && matches!(self.phase, Phase::Established | Phase::CloseWait)
+        !self.shut && matches!(self.phase, TcpState::Established | TcpState::CloseWait)
     }
 
     pub fn expected(&self) -> Expected {

@@ -1,8 +1,9 @@
 //! Data that arrives: into the receive buffer, in order or behind a gap, and the end of the peer's stream.
 
 use super::arrival::Arrival;
-use super::connection::{Connection, Link, Phase};
+use super::connection::{Connection, Link};
 use super::sequence::{Range, before, distance, earlier, later};
+use crate::net::TcpState;
 use crate::time::{Duration, Instant};
 
 /// How long an acknowledgement may wait for data to go with it (RFC 9293, 3.8.6.3, allows half a second).
@@ -12,7 +13,7 @@ impl Connection {
     /// The data and the FIN of an acceptable segment.
     pub fn deliver(&mut self, now: Instant, arrival: &Arrival<'_>, link: &Link) {
         let segment = arrival.segment;
-        let takes_data = matches!(self.phase, Phase::Established | Phase::FinWait1 | Phase::FinWait2);
+        let takes_data = matches!(self.phase, TcpState::Established | TcpState::FinWait1 | TcpState::FinWait2);
         if segment.span() == 0 || !takes_data {
             // After the peer's end nothing can follow but repetitions.
             self.owed.now |= segment.span() > 0;
@@ -88,10 +89,10 @@ impl Connection {
         self.edge = later(self.edge, self.expected);
         self.owed.now = true;
         self.phase = match self.phase {
-            Phase::Established => Phase::CloseWait,
+            TcpState::Established => TcpState::CloseWait,
             // Had our FIN been acknowledged, it would be the next state.
-            Phase::FinWait1 => Phase::Closing,
-            Phase::FinWait2 => Phase::TimeWait,
+            TcpState::FinWait1 => TcpState::Closing,
+            TcpState::FinWait2 => TcpState::TimeWait,
             phase => phase,
         };
     }

@@ -3,65 +3,21 @@
 mod link;
 mod scripts;
 
-use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use super::*;
-use crate::net::direct::ip::{Blocked, Route, TxMeta};
+use crate::net::direct::tcp::kept::Kept;
 use crate::packet::{Gso, PacketMut};
-use crate::page::{HeapPool, PagePool};
 
 const KEY: Keyed = Keyed::new([1, 2]);
 const ID: ConnId = ConnId { index: 3, generation: 5 };
 const MS: Duration = Duration::from_millis(1);
 
-/// Keeps what is sent.
-struct Kept {
-    pool: Rc<dyn PagePool>,
-    packets: Vec<PacketMut>,
-    blocked: Option<Blocked>,
-}
-
 impl Kept {
-    fn new() -> Kept {
-        Kept { pool: HeapPool::with_pages(4000), packets: Vec::new(), blocked: None }
-    }
-
     /// The packets that were sent since the last call, cut as a device would cut them.
-    fn take(&mut self) -> Vec<Vec<u8>> {
+    fn cut_packets(&mut self) -> Vec<Vec<u8>> {
         core::mem::take(&mut self.packets).into_iter().flat_map(|packet| cut(&packet)).collect()
-    }
-}
-
-impl IpOut for Kept {
-    fn route(&self, destination: IpAddr) -> Option<Route> {
-        Some(Route { source: destination, next_hop: destination, mtu: 1500 })
-    }
-
-    fn ready(&self, _: &Route) -> Result<(), Blocked> {
-        self.blocked.map_or(Ok(()), Err)
-    }
-
-    fn has_room(&self) -> bool {
-        true
-    }
-
-    fn alloc(&mut self) -> Option<PacketMut> {
-        PacketMut::new(&self.pool)
-    }
-
-    fn has_pages(&self) -> bool {
-        self.pool.available() > 18
-    }
-
-    fn copy(&mut self, bytes: &[u8]) -> Option<PacketMut> {
-        PacketMut::copy_of(&self.pool, bytes)
-    }
-
-    fn send(&mut self, _: &Route, mut packet: PacketMut, meta: TxMeta) {
-        packet.set_gso(meta.segment.map_or(Gso::None, |mss| Gso::Ipv4 { mss: mss.get() }));
-        self.packets.push(packet);
     }
 }
 

@@ -1,7 +1,8 @@
 //! What happens when time passes: the timers of RFC 6298, RFC 8985 and RFC 9293, and giving up.
 
 use super::arrival::give_up;
-use super::connection::{Connection, Link, Phase};
+use super::connection::{Connection, Link};
+use crate::net::TcpState;
 use crate::net::direct::tcp::segment::Bare;
 use crate::time::{Duration, Instant};
 
@@ -112,7 +113,7 @@ impl Connection {
     /// When the peer is given up.
     fn patience_ends(&self) -> Option<Instant> {
         let waiting = self.waiting.map(|since| match self.phase {
-            Phase::SynSent | Phase::SynReceived => since + CONNECT_TIMEOUT,
+            TcpState::SynSent | TcpState::SynReceived => since + CONNECT_TIMEOUT,
             _ => since + USER_TIMEOUT,
         });
         let lingering = self.lingering.map(|(since, most)| since.max(self.heard) + most);
@@ -121,7 +122,7 @@ impl Connection {
 
     /// When to run next, if nothing comes before.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.phase == Phase::Closed {
+        if self.phase == TcpState::Closed {
             return None;
         }
         let timer = self.timer.map(|(at, _)| at);

@@ -2,10 +2,11 @@
 
 use alloc::vec::Vec;
 
-use super::connection::{Connection, Link, Phase};
+use super::connection::{Connection, Link};
 use super::emit::Header;
 use super::options::Written;
 use super::sequence::{Range, distance};
+use crate::net::TcpState;
 use crate::net::direct::ip::{IpOut, Route};
 use crate::net::direct::ipv4;
 use crate::net::direct::tcp::machine::{OutOfMemory, Progress};
@@ -57,7 +58,7 @@ impl Connection {
                 break;
             }
         }
-        if self.timer.is_none() && self.phase != Phase::Closed {
+        if self.timer.is_none() && self.phase != TcpState::Closed {
             self.arm(now, link);
         }
         self.waiting = if self.is_waiting() { self.waiting.or(Some(now)) } else { None };
@@ -68,8 +69,8 @@ impl Connection {
     /// What to send next. `long` says whether there are pages for a packet that the device cuts.
     fn choose(&mut self, now: Instant, link: &Link, long: bool) -> Option<Segment> {
         match self.phase {
-            Phase::Closed => return None,
-            Phase::SynSent | Phase::SynReceived => {
+            TcpState::Closed => return None,
+            TcpState::SynSent | TcpState::SynReceived => {
                 let is_lost = self.flight.next_lost(1).is_some();
                 if self.flight.is_empty() && self.next == self.isn {
                     return Some(Segment::Syn { repeated: false });
@@ -93,7 +94,7 @@ impl Connection {
     }
 
     fn ack(&self) -> Option<Segment> {
-        (self.owed.now && self.phase != Phase::SynSent).then_some(Segment::Ack)
+        (self.owed.now && self.phase != TcpState::SynSent).then_some(Segment::Ack)
     }
 
     /// After a pause nothing is known of how much fits the way (RFC 5681, 4.1).
@@ -230,7 +231,7 @@ impl Connection {
                 self.due.small = false;
                 self.sent_at = now;
                 if fin {
-                    self.phase = if self.phase == Phase::CloseWait { Phase::LastAck } else { Phase::FinWait1 };
+                    self.phase = if self.phase == TcpState::CloseWait { TcpState::LastAck } else { TcpState::FinWait1 };
                 }
                 self.arm_after_new(now, link);
             }
@@ -251,7 +252,7 @@ impl Connection {
         out: &mut dyn IpOut,
         scratch: &mut Vec<u8>,
     ) -> Result<(), OutOfMemory> {
-        let is_answer = self.phase == Phase::SynReceived;
+        let is_answer = self.phase == TcpState::SynReceived;
         let shift = if !is_answer || self.shift > 0 { Some(link.shift) } else { None };
         let offer = SynOptions { mss: Some(link.mss), window_shift: shift, sack: self.sack };
         let mut options = Written::syn(&offer);

@@ -1,64 +1,22 @@
-use alloc::rc::Rc;
 use core::net::SocketAddr;
 
 use super::*;
 use crate::net::direct::hash::Keyed;
-use crate::net::direct::ip::{Blocked, Route, TxMeta};
+use crate::net::direct::ip::Blocked;
 use crate::net::direct::ipv4::Ipv4;
+use crate::net::direct::tcp::kept::Kept;
 use crate::net::direct::tcp::segment::SynOptions;
 use crate::packet::{Gso, PacketMut};
-use crate::page::{HeapPool, PagePool};
-
-/// Keeps what is sent.
-struct Kept {
-    pool: Rc<dyn PagePool>,
-    packets: Vec<PacketMut>,
-    blocked: Option<Blocked>,
-}
+use crate::page::HeapPool;
 
 impl Kept {
-    fn new() -> Kept {
-        Kept { pool: HeapPool::with_pages(100), packets: Vec::new(), blocked: None }
-    }
-
     /// The headers of what was sent since the last call.
-    fn take(&mut self) -> Vec<Segment> {
+    fn segments(&mut self) -> Vec<Segment> {
         let segment = |packet: PacketMut| {
             let packet = Ipv4::parse(packet.head()).expect("a sound packet");
             Segment::parse(&KEY, packet.source.into(), packet.destination.into(), packet.payload()).expect("a segment")
         };
         core::mem::take(&mut self.packets).into_iter().map(segment).collect()
-    }
-}
-
-impl IpOut for Kept {
-    fn route(&self, destination: IpAddr) -> Option<Route> {
-        Some(Route { source: tuple().local().ip(), next_hop: destination, mtu: 1500 })
-    }
-
-    fn ready(&self, _: &Route) -> Result<(), Blocked> {
-        self.blocked.map_or(Ok(()), Err)
-    }
-
-    fn has_room(&self) -> bool {
-        true
-    }
-
-    fn alloc(&mut self) -> Option<PacketMut> {
-        PacketMut::new(&self.pool)
-    }
-
-    fn has_pages(&self) -> bool {
-        self.pool.available() > 18
-    }
-
-    fn copy(&mut self, bytes: &[u8]) -> Option<PacketMut> {
-        PacketMut::copy_of(&self.pool, bytes)
-    }
-
-    fn send(&mut self, _: &Route, mut packet: PacketMut, meta: TxMeta) {
-        packet.set_gso(meta.segment.map_or(Gso::None, |mss| Gso::Ipv4 { mss: mss.get() }));
-        self.packets.push(packet);
     }
 }
 
@@ -77,10 +35,10 @@ const ID: ConnId = ConnId { index: 3, generation: 5 };
 #[test]
 fn connections_take_the_position_they_are_given() {
     for isn in [0, 1, 0x1234_5678, 0x7fff_ffff, 0x8000_0000, u32::MAX].map(Seq) {
-        let (mut machine, mut out) = (machine(), Kept::new());
+        let (mut machine, mut out) = (machine(), Kept::new(100));
         machine.connect(Instant::ZERO, ID, &tuple(), isn).expect("there is memory");
         machine.run(Instant::ZERO, ID, &mut out);
-        let sent = out.take();
+        let sent = out.segments();
         assert!(matches!(sent.as_slice(), [syn] if syn.syn && syn.seq == isn), "{isn:?}: {sent:?}");
         machine.free(ID);
 
@@ -99,25 +57,25 @@ fn connections_take_the_position_they_are_given() {
 
 #[test]
 fn a_blocked_connection_says_so_and_sends_later() {
-    let (mut machine, mut out) = (machine(), Kept::new());
+    let (mut machine, mut out) = (machine(), Kept::new(100));
     machine.connect(Instant::ZERO, ID, &tuple(), Seq(1)).expect("there is memory");
     out.blocked = Some(Blocked::Device);
     let progress = machine.run(Instant::ZERO, ID, &mut out);
     assert_eq!((progress.blocked, progress.deadline), (Some(Blocked::Device), None));
-    assert!(out.take().is_empty());
+    assert!(out.segments().is_empty());
     out.blocked = None;
     let progress = machine.run(Instant::ZERO, ID, &mut out);
     assert_eq!(progress.blocked, None);
-    assert_eq!(out.take().len(), 1);
+    assert_eq!(out.segments().len(), 1);
     // It waits to send the SYN again.
     let again = progress.deadline.expect("a timer runs");
     machine.run(again, ID, &mut out);
-    assert_eq!(out.take().len(), 1);
+    assert_eq!(out.segments().len(), 1);
 }
 
 #[test]
 fn without_pages_it_tries_again_soon() {
-    let (mut machine, mut out) = (machine(), Kept::new());
+    let (mut machine, mut out) = (machine(), Kept::new(100));
     out.pool = HeapPool::with_pages(0);
     machine.connect(Instant::ZERO, ID, &tuple(), Seq(1)).expect("there is memory");
     let progress = machine.run(Instant::ZERO, ID, &mut out);
@@ -160,7 +118,7 @@ fn the_budget_holds() {
 fn windows_are_shifted_as_peers_were_told() {
     for (receive, budget) in [(1000, 10_000), (8192, 100_000), (8192, 1 << 30), (65_536, 200_000), (1 << 20, 1 << 30)] {
         let buffers = Buffers { receive, send: 1000, budget };
-        let (mut machine, mut out) = (SmolSets::new(tuple().local().ip(), 24, 1500, 0, buffers), Kept::new());
+        let (mut machine, mut out) = (SmolSets::new(tuple().local().ip(), 24, 1500, 0, buffers), Kept::new(100));
         let told = machine.window_shift();
         assert_eq!(told, shift(32 * receive), "{receive}");
         for window_shift in [Some(7), None] {
@@ -179,7 +137,7 @@ fn windows_are_shifted_as_peers_were_told() {
             hear(&mut machine, &mut out, Seq(78), Seq(101), &[1; 900]);
             machine.run(Instant::ZERO, ID, &mut out);
             machine.run(Instant::ZERO + ACK_DELAY, ID, &mut out);
-            let answers = out.take();
+            let answers = out.segments();
             if let Some(answer) = answers.first() {
                 // What the peer believes is what is checked later, and no more than there is room for.
                 let believed = i64::from(answer.window) << if window_shift.is_some() { told } else { 0 };
@@ -213,13 +171,13 @@ fn hear(machine: &mut SmolSets, out: &mut Kept, seq: Seq, ack: Seq, data: &[u8])
 /// A machine whose device cuts packets, with an open connection to a peer that takes segments of `mss` bytes.
 fn cutting(mss: u16) -> (SmolSets, Kept) {
     let buffers = Buffers { receive: 8192, send: 8192, budget: 1 << 30 };
-    let (mut machine, mut out) = (SmolSets::new(tuple().local().ip(), 24, 1500, 65_521, buffers), Kept::new());
+    let (mut machine, mut out) = (SmolSets::new(tuple().local().ip(), 24, 1500, 65_521, buffers), Kept::new(100));
     let options = SynOptions { mss: Some(mss), window_shift: Some(7), sack: true };
     let handshake =
         Handshake { tuple: tuple(), isn: Seq(100), peer_isn: Seq(77), options, window: 60_000, sent: Instant::ZERO };
     machine.establish(Instant::ZERO, ID, &handshake).expect("there is memory");
     hear(&mut machine, &mut out, Seq(78), Seq(101), &[]);
-    out.take();
+    out.segments();
     (machine, out)
 }
 
@@ -271,29 +229,29 @@ fn what_came_in_one_packet_of_many_segments_is_acknowledged_at_once() {
     // The peer is to learn that there is more room than our SYN said.
     hear(&mut machine, &mut out, Seq(78), Seq(101), &[1; 10]);
     machine.run(Instant::ZERO, ID, &mut out);
-    assert_eq!(out.take().len(), 1);
+    assert_eq!(out.segments().len(), 1);
     hear(&mut machine, &mut out, Seq(88), Seq(101), &[1; 1450]);
     let progress = machine.run(Instant::ZERO, ID, &mut out);
-    assert_eq!((progress.deadline, out.take().len()), (Some(Instant::ZERO + ACK_DELAY), 0), "one segment waits");
+    assert_eq!((progress.deadline, out.segments().len()), (Some(Instant::ZERO + ACK_DELAY), 0), "one segment waits");
     hear(&mut machine, &mut out, Seq(78 + 1460), Seq(101), &[1; 1000]);
     machine.run(Instant::ZERO, ID, &mut out);
-    assert!(matches!(out.take().as_slice(), [ack] if ack.ack == Some(Seq(78 + 2460))), "two do not");
+    assert!(matches!(out.segments().as_slice(), [ack] if ack.ack == Some(Seq(78 + 2460))), "two do not");
     hear(&mut machine, &mut out, Seq(78 + 2460), Seq(101), &[1; 30_000]);
     machine.run(Instant::ZERO, ID, &mut out);
-    assert!(matches!(out.take().as_slice(), [ack] if ack.ack == Some(Seq(78 + 32_460))), "nor does a long packet");
+    assert!(matches!(out.segments().as_slice(), [ack] if ack.ack == Some(Seq(78 + 32_460))), "nor does a long packet");
     hear(&mut machine, &mut out, Seq(78 + 32_460), Seq(101), &[1; 10]);
     assert!(machine.write(ID, b"an answer") > 0);
     machine.run(Instant::ZERO, ID, &mut out);
-    assert!(matches!(out.take().as_slice(), [both] if both.ack == Some(Seq(78 + 32_470)) && both.length == 9));
+    assert!(matches!(out.segments().as_slice(), [both] if both.ack == Some(Seq(78 + 32_470)) && both.length == 9));
     hear(&mut machine, &mut out, Seq(78 + 32_470), Seq(110), &[1; 10]);
     assert!(machine.run(Instant::ZERO, ID, &mut out).deadline.is_some_and(|at| at <= Instant::ZERO + ACK_DELAY));
     machine.run(Instant::ZERO + ACK_DELAY, ID, &mut out);
-    assert_eq!(out.take().len(), 1, "nobody waits for longer than that");
+    assert_eq!(out.segments().len(), 1, "nobody waits for longer than that");
 }
 
 #[test]
 fn a_loss_halves_what_may_be_under_way() {
-    let (mut machine, mut out) = (machine(), Kept::new());
+    let (mut machine, mut out) = (machine(), Kept::new(100));
     let handshake = Handshake {
         tuple: tuple(),
         isn: Seq(100),
@@ -309,18 +267,18 @@ fn a_loss_halves_what_may_be_under_way() {
     assert_eq!(machine.write(ID, &[1; 30_000]), 14_600);
     assert_eq!(machine.write(ID, &[1; 30_000]), 0);
     machine.run(Instant::ZERO, ID, &mut out);
-    assert_eq!(out.take().len(), 10);
+    assert_eq!(out.segments().len(), 10);
     // One more for each that arrives.
     hear(&mut machine, &mut out, Seq(101 + 2920));
     assert_eq!(machine.write(ID, &[1; 30_000]), 5840);
     machine.run(Instant::ZERO, ID, &mut out);
-    assert_eq!(out.take().len(), 4);
+    assert_eq!(out.segments().len(), 4);
     // The next one is lost: three later ones say so.
     for _ in 0..3 {
         hear(&mut machine, &mut out, Seq(101 + 2920));
     }
     machine.run(Instant::ZERO, ID, &mut out);
-    assert!(out.take().iter().any(|segment| segment.seq == Seq(101 + 2920)));
+    assert!(out.segments().iter().any(|segment| segment.seq == Seq(101 + 2920)));
     // 12 segments were under way: 6 may be from now on, and two more for all that has arrived since.
     hear(&mut machine, &mut out, Seq(101 + 14_600 + 5840));
     assert_eq!(machine.write(ID, &[1; 30_000]), 8 * 1460);

@@ -50,7 +50,7 @@ impl Side {
     fn new(machine: Box<dyn TcpMachine>, tuple: FourTuple, to_write: Vec<u8>) -> Side {
         Side {
             machine,
-            out: Kept::new(),
+            out: Kept::new(4000),
             tuple,
             to_write,
             written: 0,
@@ -110,7 +110,7 @@ impl Pair {
 
     fn collect(&mut self) {
         for from in 0..2 {
-            for packet in self.sides[from].out.take() {
+            for packet in self.sides[from].out.cut_packets() {
                 let copies = 1 + u32::from(self.random.below(1000) < self.trouble.duplication);
                 for _ in 0..copies {
                     if self.random.below(1000) < self.trouble.loss {
@@ -193,7 +193,7 @@ fn accepted(machines: [Box<dyn TcpMachine>; 2], lengths: [usize; 2], trouble: Tr
     let (isn, peer_isn) = (Seq(u32::MAX - 5000), Seq(seed as u32));
     client.machine.connect(Instant::ZERO, ID, &client.tuple, peer_isn).expect("there is memory");
     client.act(Instant::ZERO);
-    let packets = client.out.take();
+    let packets = client.out.cut_packets();
     let [packet] = &packets[..] else { panic!("one SYN") };
     let syn = parse(&client.tuple, packet);
     assert!(syn.syn && syn.ack.is_none() && syn.seq == peer_isn);
@@ -209,7 +209,7 @@ fn accepted(machines: [Box<dyn TcpMachine>; 2], lengths: [usize; 2], trouble: Tr
     };
     answer.send(&server.tuple, &mut server.out);
     let then = Instant::ZERO + MS;
-    for packet in server.out.take() {
+    for packet in server.out.cut_packets() {
         client.hear(then, &packet);
     }
     client.act(then);

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::*;
+use crate::net::direct::ip::Blocked;
 use crate::net::direct::tcp::own::emit::Header;
 use crate::net::direct::tcp::own::options::{Timestamp, Written};
 use crate::net::direct::tcp::own::sequence::Range;
@@ -24,7 +25,7 @@ impl Script {
         // Just enough that buffers are not larger than they must be.
         let buffers = Buffers { receive, send: 100_000, budget: receive + 101_024 };
         let machine = OwnTcp::new(1500, 0, buffers, Algorithm::NewReno, KEY);
-        Script { machine, out: Kept::new(), now: Instant::ZERO, deadline: None, left: Vec::new() }
+        Script { machine, out: Kept::new(4000), now: Instant::ZERO, deadline: None, left: Vec::new() }
     }
 
     /// An open connection whose peer has offered these options.
@@ -49,7 +50,7 @@ impl Script {
         let progress = self.machine.run(self.now, ID, &mut self.out);
         self.deadline = progress.deadline;
         let now = (self.now - Instant::ZERO).as_millis();
-        for packet in self.out.take() {
+        for packet in self.out.cut_packets() {
             self.left.push(format!("{now} {}", describe(&packet)));
         }
     }
@@ -157,12 +158,12 @@ fn peers(text: &str) -> Vec<u8> {
         }
     }
     header.options.sacks(blocks.into_iter());
-    let mut kept = Kept::new();
+    let mut kept = Kept::new(4000);
     let route = kept.route(tuple().local().ip()).expect("all are reached");
     let data = alloc::vec![9; length];
     let reversed = tuple().reversed();
     header.send(&reversed, [&data, &[]], 9000, &route, &mut kept, &mut Vec::new()).expect("there are pages");
-    let mut packet = kept.take().remove(0);
+    let mut packet = kept.cut_packets().remove(0);
     packet[33] |= if rst { 4 } else { 0 };
     packet
 }
