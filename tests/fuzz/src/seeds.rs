@@ -424,6 +424,9 @@ fn names() -> Vec<Vec<u8>> {
     }
     seeds.push(vec![b'x'; 64]);
     seeds.push([[b'x'; 63]; 4].join(&b'.'));
+    // An alias that nobody would write, and a name that its own domain makes too long.
+    seeds.push(message(0x8180, 1, [1, 0, 0], &[alias(b"\x02\xFF.\0")]));
+    seeds.push([[b'x'; 63]; 2].join(&b'.'));
     seeds
 }
 
