@@ -18,6 +18,13 @@
 //! ```
 //!
 //! One thread runs everything. Code between two `await`s is not interrupted by other tasks, so it must not compute for long.
+//!
+//! # Features
+//!
+//! - `own-tcp`: networks of one's own ([`net::Network::direct`]) speak TCP by mirage's own machine instead of smoltcp's. Nothing else
+//!   changes. `mirage-rt = { features = ["own-tcp"] }` in an application's Cargo.toml chooses it, or `--features mirage-rt/own-tcp` for one build.
+//! - `edge-nal`: the traits of edge-nal on networks, for libraries that are written to them.
+//! - `test-utils`: a runtime with virtual time and an in-memory switch, for tests on a host. Uses std.
 
 #![no_std]
 #![deny(unsafe_code)]

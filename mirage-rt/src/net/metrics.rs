@@ -56,8 +56,8 @@ pub(super) struct TcpNow {
     pub(super) half_open: usize,
     pub(super) open: usize,
     pub(super) time_wait: usize,
-    /// What was sent again, when the machine knows it.
-    pub(super) retransmitted: Option<u64>,
+    /// Segments that were sent again.
+    pub(super) retransmitted: u64,
 }
 
 impl Snapshot {
@@ -277,7 +277,7 @@ impl Page<'_> {
             "Segments sent; those the device cuts count once.",
             |network| network.interface.segments_sent,
         )?;
-        self.one(Kind::Counter, "mirage_tcp_retransmissions_total", "Segments sent again.", |network| {
+        self.counter("mirage_tcp_retransmissions_total", "Segments sent again.", |network| {
             network.tcp_now.retransmitted
         })?;
         self.labelled(

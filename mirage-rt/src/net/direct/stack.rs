@@ -15,12 +15,9 @@ use super::ipv4::{self, Ipv4};
 use super::limit::Limit;
 use super::link::LinkState;
 use super::tcp::Tcp;
-#[cfg(test)]
-use super::tcp::either::Either as Machine;
+use super::tcp::choice::{Lengths, Machine, machine};
 use super::tcp::machine::Buffers;
 use super::tcp::segment::Segment;
-#[cfg(not(test))]
-use super::tcp::smol::SmolSets as Machine;
 use super::udp::Udp;
 use super::wakers::WakerSlot;
 use crate::keys::Cidr;
@@ -63,7 +60,8 @@ impl Stack {
         let own = IpAddr::V4(address.address());
         let buffers =
             Buffers { receive: config.receive_buffer, send: config.send_buffer, budget: config.connection_memory };
-        let machine = Machine::new(own, address.prefix(), ip.mtu(), ip.most(), buffers);
+        let lengths = Lengths { mtu: ip.mtu(), most: ip.most() };
+        let machine = machine(own, address.prefix(), &lengths, buffers, secrets.isn);
         Stack {
             key,
             tcp: Tcp::new(machine, own, ip.mtu(), key, secrets.isn),

@@ -4,14 +4,12 @@ extern crate std;
 
 use alloc::boxed::Box;
 use core::cell::Cell;
-use core::net::IpAddr;
 
-use super::machine::{Buffers, ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
-use super::own::{Algorithm, OwnTcp};
+use super::machine::{ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
+use super::own::OwnTcp;
 use super::segment::{FourTuple, Segment, Seq};
 use super::smol::SmolSets;
 use crate::net::TcpInfo;
-use crate::net::direct::hash::Keyed;
 use crate::net::direct::ip::IpOut;
 use crate::time::{Duration, Instant};
 
@@ -24,6 +22,10 @@ pub fn choose_own(own: bool) {
     OWN.set(own);
 }
 
+pub fn is_own_chosen() -> bool {
+    OWN.get()
+}
+
 /// One of the two.
 pub enum Either {
     Smol(Box<SmolSets>),
@@ -31,14 +33,6 @@ pub enum Either {
 }
 
 impl Either {
-    pub fn new(address: IpAddr, prefix: u8, mtu: usize, most: usize, buffers: Buffers) -> Either {
-        if OWN.get() {
-            Either::Own(OwnTcp::new(mtu, most, buffers, Algorithm::Cubic, Keyed::new([3, 4])))
-        } else {
-            Either::Smol(Box::new(SmolSets::new(address, prefix, mtu, most, buffers)))
-        }
-    }
-
     fn get(&self) -> &dyn TcpMachine {
         match self {
             Either::Smol(machine) => &**machine,
@@ -131,7 +125,7 @@ impl TcpMachine for Either {
         self.get().info(now, id)
     }
 
-    fn retransmitted(&self) -> Option<u64> {
+    fn retransmitted(&self) -> u64 {
         self.get().retransmitted()
     }
 }

@@ -6,8 +6,8 @@
 //! gives out, and touches only the one it is asked about. Applications see none of its types.
 
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
+use crate::net::TcpInfo;
 use crate::net::direct::ip::{Blocked, IpOut};
-use crate::net::{TcpInfo, TcpState};
 use crate::time::{Duration, Instant};
 
 /// A connection: a place in a table, and which of the connections that had this place.
@@ -134,23 +134,11 @@ pub trait TcpMachine {
     /// What can be done with `id`.
     fn readiness(&self, id: ConnId) -> Readiness;
 
-    /// How `id` is doing at `now`. A machine that does not say more tells what everybody can see.
-    fn info(&self, now: Instant, id: ConnId) -> TcpInfo {
-        let _ = now;
-        let state = match self.state(id) {
-            State::Connecting => TcpState::SynSent,
-            State::Open => TcpState::Established,
-            State::TimeWait { .. } => TcpState::TimeWait,
-            State::Closed => TcpState::Closed,
-        };
-        let ready = self.readiness(id);
-        TcpInfo::new(state, ready.readable, ready.unacknowledged)
-    }
+    /// How `id` is doing at `now`.
+    fn info(&self, now: Instant, id: ConnId) -> TcpInfo;
 
-    /// How many segments of all connections were sent again so far, when it is known.
-    fn retransmitted(&self) -> Option<u64> {
-        None
-    }
+    /// How many segments of all connections were sent again so far.
+    fn retransmitted(&self) -> u64;
 
     /// What `id`'s peer may send.
     fn expected(&self, id: ConnId) -> Expected;

@@ -4,6 +4,7 @@
 //! is not about an open connection is done here: listeners, half-open connections, TIME_WAIT, resets. Connections with
 //! something to do stand in a queue, those with something to do later in a heap; nothing walks over all connections.
 
+pub mod choice;
 mod cookies;
 mod demux;
 #[cfg(test)]
@@ -13,9 +14,10 @@ mod isn;
 #[cfg(test)]
 mod kept;
 pub mod machine;
-#[cfg(test)]
+#[cfg(any(test, feature = "own-tcp"))]
 pub mod own;
 pub mod segment;
+#[cfg(any(test, not(feature = "own-tcp")))]
 pub mod smol;
 mod sockets;
 mod time_wait;

@@ -71,6 +71,7 @@ impl FourTuple {
     }
 
     /// As the other side sees it; the hash is not right then.
+    #[cfg(any(test, not(feature = "own-tcp")))]
     pub fn reversed(&self) -> FourTuple {
         FourTuple { hash: 0, ports: self.ports.rotate_left(16), remote: self.local, local: self.remote }
     }
@@ -179,6 +180,7 @@ pub enum Control {
     #[default]
     None,
     Syn,
+    #[cfg(any(test, not(feature = "own-tcp")))]
     Fin,
     Rst,
 }
@@ -198,6 +200,7 @@ impl Bare {
             control: match self.control {
                 Control::None => TcpControl::None,
                 Control::Syn => TcpControl::Syn,
+                #[cfg(any(test, not(feature = "own-tcp")))]
                 Control::Fin => TcpControl::Fin,
                 Control::Rst => TcpControl::Rst,
             },

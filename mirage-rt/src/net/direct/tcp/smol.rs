@@ -5,6 +5,7 @@
 
 mod adapter;
 mod connection;
+mod seed;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -18,7 +19,6 @@ use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 use adapter::{Adapter, Swallow};
 use connection::{Connection, Sent, Shown};
 
-use super::isn;
 use super::machine::{Buffers, ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
 use super::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use crate::net::direct::ip::{IpOut, Route};
@@ -224,7 +224,7 @@ impl TcpMachine for SmolSets {
         let socket = parts.set.get_mut::<Socket<'_>>(parts.handle);
         let own_shift = shift(socket.recv_capacity());
         socket.listen(endpoint(handshake.tuple.local())?).map_err(|_| OutOfMemory)?;
-        let mut interface = interface(self.address, 32, self.longest, isn::seed(handshake.isn));
+        let mut interface = interface(self.address, 32, self.longest, seed::seed(handshake.isn));
         let reversed = handshake.tuple.reversed();
         let syn = Bare {
             control: Control::Syn,
@@ -257,7 +257,7 @@ impl TcpMachine for SmolSets {
 
     fn connect(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<(), OutOfMemory> {
         let mut parts = self.socket()?;
-        let mut interface = interface(self.address, 32, self.longest, isn::seed(isn));
+        let mut interface = interface(self.address, 32, self.longest, seed::seed(isn));
         let socket = parts.set.get_mut::<Socket<'_>>(parts.handle);
         let own_shift = shift(socket.recv_capacity());
         socket
@@ -347,8 +347,8 @@ impl TcpMachine for SmolSets {
         self.get(id).map_or(TcpInfo::new(TcpState::Closed, 0, 0), |connection| connection.info(now))
     }
 
-    fn retransmitted(&self) -> Option<u64> {
-        Some(self.retransmitted)
+    fn retransmitted(&self) -> u64 {
+        self.retransmitted
     }
 
     fn readiness(&self, id: ConnId) -> Readiness {

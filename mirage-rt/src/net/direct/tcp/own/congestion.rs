@@ -13,6 +13,7 @@ const MOST: u32 = 1 << 30;
 /// How the window grows when losses have told how large it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
+    #[cfg_attr(not(test), expect(dead_code, reason = "for tests, which compare the two"))]
     /// A segment for each round trip; half of it after a loss (RFC 5681, RFC 6582).
     NewReno,
     /// By the time since the last loss; 0.7 of it after one (RFC 9438).
@@ -53,6 +54,11 @@ impl Congestion {
     /// Bytes that may be under way.
     pub fn window(&self) -> u32 {
         self.window
+    }
+
+    /// Up to where the window doubles with each round trip, once a loss has told.
+    pub fn threshold(&self) -> Option<u32> {
+        (self.threshold < MOST).then_some(self.threshold)
     }
 
     /// Whether the window still doubles with each round trip.

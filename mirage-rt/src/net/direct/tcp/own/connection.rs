@@ -11,9 +11,9 @@ use super::ring::Ring;
 use super::rtt::RoundTrip;
 use super::sequence::{Range, distance, later};
 use super::timers::Timer;
-use crate::net::TcpState;
 use crate::net::direct::tcp::machine::{Expected, Handshake, Readiness, State};
 use crate::net::direct::tcp::segment::{FourTuple, Seq, SynOptions};
+use crate::net::{TcpInfo, TcpState};
 use crate::time::{Duration, Instant};
 
 /// What all connections of an interface have in common.
@@ -128,6 +128,8 @@ pub struct Connection {
     pub heard: Instant,
     pub waiting: Option<Instant>,
     pub sent_at: Instant,
+    /// Segments that were sent again.
+    pub retransmissions: u64,
     /// Nobody reads or writes it: since when, and for how long it may be silent.
     pub lingering: Option<(Instant, Duration)>,
 }
@@ -200,6 +202,7 @@ impl Connection {
             heard: now,
             waiting: None,
             sent_at: now,
+            retransmissions: 0,
             lingering: None,
         }
     }
@@ -298,6 +301,24 @@ impl Connection {
             finished: self.finished,
             writable: self.can_write() && self.send.room() > 0,
             unacknowledged: self.send.length() + usize::from(fin) + usize::from(self.state() == State::Connecting),
+        }
+    }
+
+    /// How it is doing.
+    pub fn info(&self, now: Instant, link: &Link) -> TcpInfo {
+        let ready = self.readiness();
+        TcpInfo {
+            in_flight: Some(self.flight.total() as usize),
+            segment_size: Some(self.segment(link)),
+            congestion_window: Some(self.congestion.window() as usize),
+            slow_start_threshold: self.congestion.threshold().map(|threshold| threshold as usize),
+            send_window: Some(self.window as usize),
+            receive_window: Some(distance(self.expected, self.edge) as usize),
+            round_trip: self.trip.smoothed(),
+            retransmission_timeout: Some(self.trip.timeout()),
+            retransmissions: Some(self.retransmissions),
+            silence: Some(now - self.heard),
+            ..TcpInfo::new(self.phase, ready.readable, ready.unacknowledged)
         }
     }
 

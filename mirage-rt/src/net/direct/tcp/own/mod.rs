@@ -1,5 +1,5 @@
-//! A TCP machine of our own, behind the [seam](super::machine). It is not used by any image yet: tests run the stack with it
-//! beside the one of smoltcp.
+//! A TCP machine of our own, behind the [seam](super::machine): that of builds with the feature `own-tcp`, and of tests, which
+//! run the stack with it and with the one of smoltcp.
 //!
 //! A [connection] is state and nothing else; what is done to it stands in a file of its own for each subject:
 //!
@@ -66,6 +66,7 @@ use crate::net::direct::hash::Keyed;
 use crate::net::direct::ip::IpOut;
 use crate::net::direct::ipv4;
 use crate::net::direct::limit::Limit;
+use crate::net::{TcpInfo, TcpState};
 use crate::time::{Duration, Instant};
 
 /// Buffers are so many times as large while most of the budget is free: the fewer connections, the faster each.
@@ -85,6 +86,8 @@ pub struct OwnTcp {
     /// For the offsets of timestamps.
     key: Keyed,
     challenges: Limit,
+    /// Segments of all connections that were sent again.
+    retransmitted: u64,
     /// For packets of several pages.
     scratch: Vec<u8>,
 }
@@ -102,6 +105,7 @@ impl OwnTcp {
             memory: 0,
             key,
             challenges: Limit::per_second(100),
+            retransmitted: 0,
             scratch: Vec::new(),
         }
     }
@@ -197,7 +201,10 @@ impl TcpMachine for OwnTcp {
         let nothing = Progress { deadline: None, blocked: None };
         let Some(connection) = find(&mut self.connections, id) else { return nothing };
         let Some(route) = out.route(connection.remote) else { return nothing };
-        connection.run(now, &self.link, &route, out, &mut self.scratch)
+        let before = connection.retransmissions;
+        let progress = connection.run(now, &self.link, &route, out, &mut self.scratch);
+        self.retransmitted += connection.retransmissions - before;
+        progress
     }
 
     fn state(&self, id: ConnId) -> State {
@@ -207,6 +214,14 @@ impl TcpMachine for OwnTcp {
     fn readiness(&self, id: ConnId) -> Readiness {
         let nothing = Readiness { readable: 0, finished: false, writable: false, unacknowledged: 0 };
         self.get(id).map_or(nothing, Connection::readiness)
+    }
+
+    fn info(&self, now: Instant, id: ConnId) -> TcpInfo {
+        self.get(id).map_or(TcpInfo::new(TcpState::Closed, 0, 0), |connection| connection.info(now, &self.link))
+    }
+
+    fn retransmitted(&self) -> u64 {
+        self.retransmitted
     }
 
     fn expected(&self, id: ConnId) -> Expected {

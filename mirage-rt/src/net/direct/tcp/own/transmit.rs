@@ -236,6 +236,7 @@ impl Connection {
                 self.arm_after_new(now, link);
             }
             Segment::Repeat(range) => {
+                self.retransmissions += 1;
                 self.due.first = false;
                 self.flight.repeat(range, now);
             }
@@ -271,6 +272,7 @@ impl Connection {
         header.send(&self.tuple, [&[], &[]], 0, route, out, scratch)?;
         let range = Range::new(self.isn, 1);
         if repeated {
+            self.retransmissions += 1;
             self.flight.repeat(range, now);
         } else {
             self.flight.push(range, now);

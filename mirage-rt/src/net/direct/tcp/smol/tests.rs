@@ -31,7 +31,7 @@ fn machine() -> SmolSets {
 const KEY: Keyed = Keyed::new([1, 2]);
 const ID: ConnId = ConnId { index: 3, generation: 5 };
 
-/// If this fails, smoltcp draws its numbers in another way than `isn::seed` believes.
+/// If this fails, smoltcp draws its numbers in another way than `seed::seed` believes.
 #[test]
 fn connections_take_the_position_they_are_given() {
     for isn in [0, 1, 0x1234_5678, 0x7fff_ffff, 0x8000_0000, u32::MAX].map(Seq) {

@@ -224,6 +224,9 @@ fn the_timeout_doubles() {
     let mut script = Script::without_sack();
     script.writes(10).sends(&["0 1:11 ack 1"]);
     script.until(15_000).sends(&["1000 1:11 ack 1", "3000 1:11 ack 1", "7000 1:11 ack 1", "15000 1:11 ack 1"]);
+    let info = script.machine.info(script.now, ID);
+    assert_eq!((info.retransmissions, info.in_flight, info.silence), (Some(4), Some(10), Some(15_000 * MS)));
+    assert_eq!(script.machine.retransmitted(), 4);
     // After two minutes of silence the peer is given up.
     script.until(119_999).is(State::Open);
     script.left.clear();
