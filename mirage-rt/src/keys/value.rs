@@ -77,6 +77,11 @@ impl Cidr {
         if prefix > 32 { Err(CidrError::Prefix) } else { Ok(Cidr { address, prefix }) }
     }
 
+    /// As [`new`](Cidr::new), for a prefix that is known to be right.
+    pub(crate) const fn of(address: Ipv4Addr, prefix: u8) -> Cidr {
+        Cidr { address, prefix }
+    }
+
     /// The address.
     pub fn address(self) -> Ipv4Addr {
         self.address

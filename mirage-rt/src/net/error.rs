@@ -129,6 +129,8 @@ pub enum ConnectError {
     OutOfMemory,
     /// The network device was given up.
     Down,
+    /// The address on this side is not the network's any more.
+    AddressGone,
     /// The host refused.
     Host(HostError),
 }
@@ -144,6 +146,7 @@ impl fmt::Display for ConnectError {
             ConnectError::NoPort => f.write_str("all local ports are in use: close some connections"),
             ConnectError::OutOfMemory => f.write_str(OUT_OF_MEMORY),
             ConnectError::Down => f.write_str(DOWN),
+            ConnectError::AddressGone => f.write_str(ADDRESS_GONE),
             ConnectError::Host(error) => write!(f, "the host did not make the connection: {error}"),
         }
     }
@@ -163,6 +166,8 @@ pub enum ReadError {
     Aborted,
     /// The network device was given up.
     Down,
+    /// The address on this side is not the network's any more.
+    AddressGone,
     /// The host reports an error.
     Host(HostError),
 }
@@ -174,6 +179,7 @@ impl fmt::Display for ReadError {
             ReadError::TimedOut => f.write_str("the peer stopped answering"),
             ReadError::Aborted => f.write_str("the connection was aborted on this side"),
             ReadError::Down => f.write_str(DOWN),
+            ReadError::AddressGone => f.write_str(ADDRESS_GONE),
             ReadError::Host(error) => write!(f, "the host could not read: {error}"),
         }
     }
@@ -193,6 +199,8 @@ pub enum WriteError {
     Closed,
     /// The network device was given up.
     Down,
+    /// The address on this side is not the network's any more.
+    AddressGone,
     /// The host reports an error.
     Host(HostError),
 }
@@ -206,6 +214,7 @@ impl fmt::Display for WriteError {
                 f.write_str("the stream was shut down on this side: write before shutdown() or abort()")
             }
             WriteError::Down => f.write_str(DOWN),
+            WriteError::AddressGone => f.write_str(ADDRESS_GONE),
             WriteError::Host(error) => write!(f, "the host could not write: {error}"),
         }
     }
@@ -269,3 +278,4 @@ impl core::error::Error for ReceiveError {}
 const OUT_OF_MEMORY: &str =
     "no memory is left for another socket: close some, give the network a larger budget, or the machine more memory";
 const DOWN: &str = "the network device was given up; the log says why";
+const ADDRESS_GONE: &str = "the address on this side is gone: connect again";

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod addressing;
 pub mod capture;
 pub mod dhcp;
 mod direct;
@@ -34,13 +35,13 @@ mod tcp_info;
 mod udp;
 
 use alloc::rc::Rc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
 use core::net::{IpAddr, Ipv4Addr};
 
 pub use address::ListenAddr;
+pub use addressing::{Addressing, ConfigureError, StaticRoute};
 pub use error::{
     AcceptError, BindError, ConfigError, ConnectError, HostError, ReadError, ReceiveError, SendError, WriteError,
 };
@@ -83,7 +84,40 @@ impl Network {
         pool: Rc<dyn PagePool>,
         config: Config,
     ) -> Result<Network, ConfigError> {
-        Ok(Network { stack: Stack::Direct(Direct::start(device, pool, &config)?) })
+        let address = direct::check(config.ipv4, config.gateway)?;
+        Ok(Network { stack: Stack::Direct(Direct::start(device, pool, &config, address)?) })
+    }
+
+    /// As [`direct`](Network::direct), without an address: it can send to everybody on the link only, and hear what is sent to
+    /// everybody, until [`configure`](Network::configure) gives it one. `ipv4` and `gateway` of `config` are not used.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigError`].
+    ///
+    /// # Panics
+    ///
+    /// As [`direct`](Network::direct).
+    pub fn unaddressed<D: NetworkDevice + 'static>(
+        device: D,
+        pool: Rc<dyn PagePool>,
+        config: Config,
+    ) -> Result<Network, ConfigError> {
+        Ok(Network { stack: Stack::Direct(Direct::start(device, pool, &config, direct::NO_ADDRESS)?) })
+    }
+
+    /// Gives the network another address, or none, and other routes; it goes on meanwhile. Connections from an address that
+    /// is gone end with an error, and nothing that came from it leaves any more; listeners and sockets that are not bound to
+    /// an address go on with the new one. A listener or socket that is bound to the old address waits until it is back.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigureError`]; nothing has changed then.
+    pub fn configure(&self, addressing: Addressing) -> Result<(), ConfigureError> {
+        match &self.stack {
+            Stack::Direct(direct) => direct.configure(addressing),
+            Stack::Host(_) => Err(ConfigureError::Host),
+        }
     }
 
     /// A network on the host's own sockets.
@@ -141,8 +175,21 @@ impl Network {
     /// The addresses by which others reach this network, as far as they are known.
     pub fn addresses(&self) -> Vec<IpAddr> {
         match &self.stack {
-            Stack::Direct(direct) => vec![direct.address()],
+            Stack::Direct(direct) => direct.address().into_iter().collect(),
             Stack::Host(stack) => stack.addresses(),
+        }
+    }
+
+    /// Waits until the addresses are others than `since`, and returns them: none while a lease is looked for. Host sockets
+    /// never change.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing happens but waiting.
+    pub async fn addresses_changed(&self, since: &[IpAddr]) -> Vec<IpAddr> {
+        match &self.stack {
+            Stack::Direct(direct) => poll_fn(|context| direct.poll_addresses_changed(context, since)).await,
+            Stack::Host(_) => core::future::pending().await,
         }
     }
 }

@@ -125,7 +125,8 @@ impl Counters {
 }
 
 /// How connections end, as labels in the order of `tcp::End`.
-pub const TCP_ENDS: [&str; 6] = ["closed", "reset", "timed_out", "aborted", "unreachable", "interface_down"];
+pub const TCP_ENDS: [&str; 7] =
+    ["closed", "reset", "timed_out", "aborted", "unreachable", "interface_down", "address_gone"];
 
 /// What TCP counts.
 #[derive(Clone, Copy, Debug, Default)]

@@ -14,6 +14,7 @@ use super::hash::Keyed;
 use super::ipv4;
 use super::neighbours::{Due, Neighbours, Resolution};
 use crate::keys::Cidr;
+use crate::net::StaticRoute;
 use crate::packet::{Checksum, Gso, MAX_FRAGMENTS, MAX_HEAD, Packet, PacketMut};
 use crate::page::PagePool;
 use crate::time::Instant;
@@ -21,6 +22,9 @@ use crate::types::network::NetworkInfo;
 
 /// Frames that may wait for the device beyond what it has room for, so that answers are not lost in a burst.
 const OUT_RESERVE: usize = 64;
+
+/// Stands for the address of a host that has none: in no network, and the source of nothing but broadcasts.
+pub const NO_ADDRESS: Cidr = Cidr::of(Ipv4Addr::UNSPECIFIED, 32);
 
 /// The way to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +85,10 @@ pub struct Ip {
     mac: Mac,
     address: Cidr,
     gateway: Option<Ipv4Addr>,
+    routes: Vec<StaticRoute>,
+    /// The most bytes of a packet that the configuration allows.
+    mtu_limit: u16,
+    device_mtu: u16,
     mtu: usize,
     most: usize,
     checksum_offload: bool,
@@ -99,6 +107,9 @@ impl Ip {
             mac: info.mac,
             address,
             gateway,
+            routes: Vec::new(),
+            mtu_limit: u16::MAX,
+            device_mtu: 0,
             mtu: 0,
             most: 0,
             checksum_offload: false,
@@ -117,10 +128,33 @@ impl Ip {
     /// The device is a new one, or has a new backend.
     pub fn set_device(&mut self, info: &NetworkInfo) {
         self.mac = info.mac;
-        self.mtu = usize::from(info.mtu).min(MAX_HEAD);
+        self.device_mtu = info.mtu;
+        self.set_mtu_limit(self.mtu_limit);
         self.checksum_offload = info.checksum_ipv4;
         // A device that cuts packets completes their checksums.
         self.most = if info.checksum_ipv4 { (info.gso_ipv4 as usize).saturating_sub(ethernet::HEADER) } else { 0 };
+    }
+
+    /// The MTU as others may see it: the least of what the device and the configuration allow.
+    pub fn link_mtu(&self) -> u16 {
+        self.device_mtu.min(self.mtu_limit)
+    }
+
+    fn set_mtu_limit(&mut self, limit: u16) {
+        self.mtu_limit = limit;
+        self.mtu = usize::from(self.link_mtu()).min(MAX_HEAD);
+    }
+
+    /// Another configuration. What was to leave from an address that is gone is dropped.
+    pub fn configure(&mut self, address: Cidr, gateway: Option<Ipv4Addr>, routes: Vec<StaticRoute>, mtu_limit: u16) {
+        let before = core::mem::replace(&mut self.address, address);
+        (self.gateway, self.routes) = (gateway, routes);
+        self.set_mtu_limit(mtu_limit);
+        if before.address() != address.address() {
+            self.drop_frames();
+            self.neighbours.clear();
+            self.announce();
+        }
     }
 
     /// The most bytes of a packet that the device can cut into segments; 0 when it can't.
@@ -250,12 +284,20 @@ impl Ip {
 
     /// The neighbour that packets for `destination` go to.
     fn next_hop(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
-        if self.address.contains(destination) { Some(destination) } else { self.gateway }
+        if self.address.contains(destination) {
+            return Some(destination);
+        }
+        // The longest prefix is the best one.
+        let fitting = self.routes.iter().filter(|route| route.to.contains(destination));
+        let best = fitting.max_by_key(|route| route.to.prefix());
+        best.map(|route| route.via).or(self.gateway)
     }
 
     /// Tells everybody on the link which Ethernet address ours has now (RFC 5227, 3: an ARP announcement).
     pub fn announce(&mut self) {
-        self.ask(self.address.address());
+        if self.address != NO_ADDRESS {
+            self.ask(self.address.address());
+        }
     }
 
     fn ask(&mut self, address: Ipv4Addr) {

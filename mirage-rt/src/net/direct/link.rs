@@ -31,17 +31,27 @@ impl LinkState {
     fn set(&mut self, link: Link) {
         if link != self.link {
             self.link = Link { changes: link.changes + 1, ..link };
-            self.watchers.drain(..).for_each(Waker::wake);
+            self.wake();
         }
+    }
+
+    /// Wakes those who watch: the link has changed, or what stands above it.
+    pub fn wake(&mut self) {
+        self.watchers.drain(..).for_each(Waker::wake);
     }
 
     pub fn poll_changed(&mut self, context: &mut Context<'_>, since: Link) -> Poll<Link> {
         if self.link.changes != since.changes {
             return Poll::Ready(self.link);
         }
+        self.watch(context);
+        Poll::Pending
+    }
+
+    /// The task is to be woken by [`wake`](LinkState::wake).
+    pub fn watch(&mut self, context: &mut Context<'_>) {
         if !self.watchers.iter().any(|watcher| watcher.will_wake(context.waker())) {
             self.watchers.push(context.waker().clone());
         }
-        Poll::Pending
     }
 }

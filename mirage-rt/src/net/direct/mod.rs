@@ -5,6 +5,7 @@
 //! Handles call the stack directly and wake the driver when there is something to be sent, so that what several tasks
 //! write in one round of the runtime leaves with one notification.
 
+mod configure;
 pub mod counters;
 mod driver;
 pub(super) mod ethernet;
@@ -34,6 +35,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use core::task::{Context, Poll};
 
 pub use handles::{Connection, Listener, Socket};
+pub use ip::NO_ADDRESS;
 
 use super::address::ListenAddr;
 use super::error::{BindError, ConfigError, ConnectError};
@@ -53,7 +55,6 @@ const LEAST_MTU: u16 = 576;
 /// What the driver and the handles share.
 pub struct Shared {
     stack: RefCell<Stack>,
-    address: Cidr,
     mac: [u8; 6],
 }
 
@@ -64,14 +65,15 @@ pub struct Direct {
 }
 
 impl Direct {
-    /// Starts a stack on `device`, with a task of its own on the current runtime.
+    /// Starts a stack on `device`, with a task of its own on the current runtime. `address` is a host's, or
+    /// [`ip::NO_ADDRESS`].
     pub fn start<D: NetworkDevice + 'static>(
         device: D,
         pool: Rc<dyn PagePool>,
         config: &Config,
+        address: Cidr,
     ) -> Result<Direct, ConfigError> {
         let info = device.info();
-        let address = check(config)?;
         if !ethernet::is_unicast(info.mac) {
             return Err(ConfigError::Mac(info.mac));
         }
@@ -81,7 +83,7 @@ impl Direct {
         let runtime = Runtime::current();
         let secrets = secrets(&runtime)?;
         let stack = Stack::new(&info, address, config, pool, &secrets);
-        let shared = Rc::new(Shared { stack: RefCell::new(stack), address, mac: info.mac });
+        let shared = Rc::new(Shared { stack: RefCell::new(stack), mac: info.mac });
         // The task ends by itself; nobody waits for it.
         drop(runtime.spawn(driver::drive(device, Rc::clone(&shared))));
         Ok(Direct { shared })
@@ -104,8 +106,9 @@ impl Direct {
         self.shared.stack.borrow().snapshot()
     }
 
-    pub fn address(&self) -> IpAddr {
-        IpAddr::V4(self.shared.address.address())
+    /// The address, if there is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.shared.stack.borrow().address()
     }
 
     pub fn tcp_bind(&self, local: ListenAddr, backlog: usize) -> Result<Listener, BindError> {
@@ -138,14 +141,14 @@ impl Drop for Direct {
     }
 }
 
-/// Whether a host can have the configured address and gateway.
-fn check(config: &Config) -> Result<Cidr, ConfigError> {
-    let network = config.ipv4.ok_or(ConfigError::NoAddress)?;
+/// Whether a host can have this address and gateway.
+pub fn check(network: Option<Cidr>, gateway: Option<Ipv4Addr>) -> Result<Cidr, ConfigError> {
+    let network = network.ok_or(ConfigError::NoAddress)?;
     let address = network.address();
     if !is_host(network, address) {
         return Err(ConfigError::NotAHost(address));
     }
-    match config.gateway {
+    match gateway {
         Some(gateway) if gateway == address || !network.contains(gateway) || !is_host(network, gateway) => {
             Err(ConfigError::Gateway { gateway, address })
         }

@@ -83,6 +83,12 @@ impl Neighbours {
         }
     }
 
+    /// Forgets all neighbours, and drops what waits for them.
+    pub fn clear(&mut self) {
+        self.dropped += self.held as u64;
+        *self = Neighbours { dropped: self.dropped, ..Neighbours::new(self.key) };
+    }
+
     /// How many neighbours are in the table.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -89,7 +89,13 @@ impl Stack {
     pub fn set_device(&mut self, info: &NetworkInfo) {
         self.ip.set_device(info);
         self.tcp.set_device(self.ip.mtu(), self.ip.most());
-        self.link.set_up(info.mtu);
+        self.link.set_up(self.ip.link_mtu());
+    }
+
+    /// The address, if there is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        let own = self.ip.address();
+        (!own.is_unspecified()).then_some(IpAddr::V4(own))
     }
 
     /// A frame came in.
@@ -143,7 +149,8 @@ impl Stack {
     }
 
     fn receive_ipv4(&mut self, now: Instant, packet: &Ipv4<'_>, mac: Mac, checksum: Checksum) -> Option<Echo> {
-        let ours = packet.destination == self.ip.address();
+        // While there is no address, nothing is ours.
+        let ours = packet.destination == self.ip.address() && !packet.destination.is_unspecified();
         if !self.ip.is_source(packet.source) || !(ours || self.ip.is_broadcast(packet.destination)) {
             return self.refuse(ReceiveDrop::IpAddress);
         }

@@ -118,6 +118,11 @@ impl Udp {
         }
     }
 
+    /// The interface has another address from now on. Sockets go on, but for those that are bound to the old one.
+    pub fn set_address(&mut self, address: IpAddr) {
+        self.address = address;
+    }
+
     /// Binds a socket.
     pub fn bind(&mut self, local: ListenAddr) -> Result<usize, BindError> {
         if let Some(address) = local.address.filter(|address| *address != self.address) {
@@ -233,6 +238,10 @@ impl Udp {
         let Some(socket) = self.sockets.get_mut(index).and_then(Option::as_mut) else {
             return Poll::Ready(Err(SendError::Down));
         };
+        // It is bound to an address that is gone.
+        if socket.local.address.is_some_and(|address| address != route.source) {
+            return Poll::Ready(Err(SendError::Unreachable(remote)));
+        }
         let most = route.mtu.saturating_sub(ipv4::HEADER + UDP_HEADER_LEN);
         if bytes.len() > most {
             return Poll::Ready(Err(SendError::TooLong { most }));

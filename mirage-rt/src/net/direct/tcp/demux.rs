@@ -263,13 +263,18 @@ impl<M: TcpMachine> Tcp<M> {
     /// The device was given up: everything ends.
     pub fn down(&mut self) {
         self.down = true;
-        for index in 0..self.slots.len() as u32 {
-            if self.slots[index as usize].holder != Holder::None {
-                self.end(index, End::Down);
-            }
-        }
+        self.end_all(End::Down);
         for listener in self.listeners.iter_mut().flatten() {
             listener.acceptor.wake();
+        }
+    }
+
+    /// All connections are over.
+    pub(super) fn end_all(&mut self, end: End) {
+        for index in 0..self.slots.len() as u32 {
+            if self.slots[index as usize].holder != Holder::None {
+                self.end(index, end);
+            }
         }
     }
 

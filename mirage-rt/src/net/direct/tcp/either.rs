@@ -61,6 +61,10 @@ impl TcpMachine for Either {
         self.get_mut().set_device(mtu, most);
     }
 
+    fn set_address(&mut self, address: IpAddr, prefix: u8) {
+        self.get_mut().set_address(address, prefix);
+    }
+
     fn has_room(&self) -> bool {
         self.get().has_room()
     }

@@ -61,6 +61,11 @@ impl HalfOpen {
         HalfOpen { index: Index::default(), entries: Vec::new(), hand: 0, tick: Instant::ZERO }
     }
 
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        *self = HalfOpen::new();
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.index.len()

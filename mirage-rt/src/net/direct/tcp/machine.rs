@@ -5,6 +5,8 @@
 //! something to send, wakers. A machine keeps the state of the connections behind [`ConnId`]s that the demultiplexer
 //! gives out, and touches only the one it is asked about. Applications see none of its types.
 
+use core::net::IpAddr;
+
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
 use crate::net::TcpInfo;
 use crate::net::direct::ip::{Blocked, IpOut};
@@ -110,6 +112,11 @@ pub trait TcpMachine {
     /// Packets have at most `mtu` bytes from now on, those of open connections too. The device cuts packets of up to `most`
     /// bytes; with 0 it cuts none.
     fn set_device(&mut self, mtu: usize, most: usize);
+
+    /// Connections that are made from now on have this address, in a network with a prefix of this length.
+    fn set_address(&mut self, address: IpAddr, prefix: u8) {
+        let _ = (address, prefix);
+    }
 
     /// Whether there is memory for another connection.
     fn has_room(&self) -> bool;

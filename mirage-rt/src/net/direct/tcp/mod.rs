@@ -75,6 +75,7 @@ enum End {
     Aborted,
     Unreachable,
     Down,
+    AddressGone,
 }
 
 struct Slot {
@@ -159,6 +160,19 @@ impl<M: TcpMachine> Tcp<M> {
     pub fn set_device(&mut self, mtu: usize, most: usize) {
         self.mss = mss(mtu);
         self.machine.set_device(mtu, most);
+    }
+
+    /// The interface has another address from now on, or another prefix. Connections of another address end.
+    pub fn set_address(&mut self, address: IpAddr, prefix: u8) {
+        self.machine.set_address(address, prefix);
+        if core::mem::replace(&mut self.address, address) == address {
+            return;
+        }
+        self.half_open.clear();
+        for (_, index) in self.blocked.drain(..) {
+            self.slots[index as usize].blocked = false;
+        }
+        self.end_all(End::AddressGone);
     }
 
     /// How many connections are half open.

@@ -213,6 +213,11 @@ impl TcpMachine for SmolSets {
         }
     }
 
+    fn set_address(&mut self, address: IpAddr, prefix: u8) {
+        (self.address, self.prefix) = (address, prefix);
+        self.interface = interface(address, prefix, self.longest, 0);
+    }
+
     fn has_room(&self) -> bool {
         self.memory + self.cost(1) <= self.buffers.budget
     }

@@ -141,6 +141,7 @@ impl<M: TcpMachine> Tcp<M> {
         match slot.end {
             Some(End::Reset) => Poll::Ready(Err(ConnectError::Refused(peer))),
             Some(End::Down) => Poll::Ready(Err(ConnectError::Down)),
+            Some(End::AddressGone) => Poll::Ready(Err(ConnectError::AddressGone)),
             Some(End::Unreachable) => Poll::Ready(Err(ConnectError::Unreachable(peer))),
             Some(End::TimedOut) => Poll::Ready(Err(ConnectError::TimedOut(peer))),
             Some(End::Done | End::Aborted) => Poll::Ready(Ok(())),
@@ -208,6 +209,7 @@ impl<M: TcpMachine> Tcp<M> {
             Some(End::TimedOut) => Poll::Ready(Err(ReadError::TimedOut)),
             Some(End::Aborted) => Poll::Ready(Err(ReadError::Aborted)),
             Some(End::Down) => Poll::Ready(Err(ReadError::Down)),
+            Some(End::AddressGone) => Poll::Ready(Err(ReadError::AddressGone)),
             None if finished => Poll::Ready(Ok(())),
             None => {
                 slot.reader.register(context.waker());
@@ -237,6 +239,7 @@ impl<M: TcpMachine> Tcp<M> {
             Some(End::Reset | End::Unreachable) => return Poll::Ready(Err(WriteError::Reset)),
             Some(End::TimedOut) => return Poll::Ready(Err(WriteError::TimedOut)),
             Some(End::Down) => return Poll::Ready(Err(WriteError::Down)),
+            Some(End::AddressGone) => return Poll::Ready(Err(WriteError::AddressGone)),
             Some(End::Done | End::Aborted) => return Poll::Ready(Err(WriteError::Closed)),
             None if slot.shut => return Poll::Ready(Err(WriteError::Closed)),
             None => {}
@@ -259,6 +262,7 @@ impl<M: TcpMachine> Tcp<M> {
             Some(End::TimedOut) => return Err(WriteError::TimedOut),
             Some(End::Aborted) => return Err(WriteError::Closed),
             Some(End::Down) => return Err(WriteError::Down),
+            Some(End::AddressGone) => return Err(WriteError::AddressGone),
         }
         if slot.end.is_none() && !slot.shut {
             slot.shut = true;
@@ -280,6 +284,7 @@ impl<M: TcpMachine> Tcp<M> {
             Some(End::TimedOut) => Poll::Ready(Err(WriteError::TimedOut)),
             Some(End::Aborted) => Poll::Ready(Err(WriteError::Closed)),
             Some(End::Down) => Poll::Ready(Err(WriteError::Down)),
+            Some(End::AddressGone) => Poll::Ready(Err(WriteError::AddressGone)),
             None if waiting => {
                 slot.writer.register(context.waker());
                 Poll::Pending

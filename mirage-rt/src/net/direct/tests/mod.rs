@@ -4,6 +4,7 @@
 mod bad_input;
 mod bulk;
 mod close;
+mod configure;
 mod flat;
 mod hosts;
 mod loss;

@@ -190,7 +190,8 @@ impl Raw {
 
 /// A stack as host 1 whose inside can be looked at.
 pub(super) fn stack(switch: &Switch) -> (Direct, Network) {
-    let direct = Direct::start(switch.port(), switch.pool(), &config(1)).expect("the configuration is good");
+    let direct = Direct::start(switch.port(), switch.pool(), &config(1), Cidr::of(ip(1), 24))
+        .expect("the configuration is good");
     let network = Network { stack: crate::net::Stack::Direct(direct.clone()) };
     (direct, network)
 }

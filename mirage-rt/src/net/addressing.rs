@@ -1,0 +1,85 @@
+//! How a network of our own is reached, and what it reaches: what may change while a program runs.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::Ipv4Addr;
+
+use super::error::ConfigError;
+use crate::keys::Cidr;
+
+/// A way to hosts behind a router other than the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticRoute {
+    /// The network behind it. Of several that fit, the one with the longest prefix is taken.
+    pub to: Cidr,
+    /// The router, in the network's own prefix.
+    pub via: Ipv4Addr,
+}
+
+/// The addresses and routes of a network on a device of its own; see [`Network::configure`](super::Network::configure).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Addressing {
+    /// The address, with the length of its network's prefix; `None` for a network that has none.
+    pub ipv4: Option<Cidr>,
+    /// The gateway to everything that no route leads to.
+    pub gateway: Option<Ipv4Addr>,
+    /// Further routes, no more than [`MOST_ROUTES`](Addressing::MOST_ROUTES).
+    pub routes: Vec<StaticRoute>,
+    /// The most bytes of an IP packet, 576 at least; what the device allows when it is less, or when this is `None`.
+    pub mtu: Option<u16>,
+}
+
+impl Addressing {
+    /// Routes at most: they are looked through for each packet that leaves the network.
+    pub const MOST_ROUTES: usize = 16;
+
+    /// An address and a gateway, nothing else.
+    pub fn new(ipv4: Option<Cidr>, gateway: Option<Ipv4Addr>) -> Addressing {
+        Addressing { ipv4, gateway, ..Addressing::default() }
+    }
+}
+
+/// A network was not configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigureError {
+    /// The address or the gateway is of no use.
+    Config(ConfigError),
+    /// The router of a route is not in the address's network, or is the address itself.
+    Route {
+        /// The route.
+        route: StaticRoute,
+        /// The network's own address.
+        address: Ipv4Addr,
+    },
+    /// There is a gateway or a route, but no address.
+    NoAddress,
+    /// There are more than [`Addressing::MOST_ROUTES`].
+    TooManyRoutes,
+    /// The network is the host's sockets.
+    Host,
+}
+
+impl fmt::Display for ConfigureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigureError::Config(error) => error.fmt(f),
+            ConfigureError::Route { route: StaticRoute { to, via }, address } => write!(
+                f,
+                "the router {via} of the route to {to} cannot be reached from {address}: name one of the same network"
+            ),
+            ConfigureError::NoAddress => {
+                f.write_str("a network without an address has no use for a gateway or routes: give it an address, too")
+            }
+            ConfigureError::TooManyRoutes => {
+                write!(f, "there are too many routes: give {} at most", Addressing::MOST_ROUTES)
+            }
+            ConfigureError::Host => {
+                f.write_str("the host's sockets have the host's addresses and routes: change them there")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ConfigureError {}
