@@ -4,6 +4,7 @@ extern crate std;
 
 use alloc::boxed::Box;
 use core::cell::Cell;
+use core::net::IpAddr;
 
 use super::machine::{ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
 use super::own::OwnTcp;
