@@ -9,46 +9,15 @@ use crate::monitor::Monitor;
 use crate::protocol::{DomainState, Kind, take_u32, take_u64};
 use crate::qemu::Qemu;
 use std::env;
-use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a command in dom0 may take unless the caller says otherwise.
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
-/// Machines that a process shares, at most.
-const SHARED_MACHINES: usize = 2;
-
-/// Which of the shared machines a thread uses, for as long as it runs.
-struct Place(usize);
-
-/// How many threads use each of the shared machines.
-static USERS: Mutex<[u32; SHARED_MACHINES]> = Mutex::new([0; SHARED_MACHINES]);
-
-thread_local! {
-    static PLACE: Place = Place::take();
-}
-
-impl Place {
-    fn take() -> Self {
-        let machines = thread::available_parallelism().map_or(1, usize::from).min(SHARED_MACHINES);
-        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (0..machines).min_by_key(|place| users[*place]).unwrap_or(0);
-        users[place] += 1;
-        Self(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        USERS.lock().unwrap_or_else(PoisonError::into_inner)[self.0] -= 1;
-    }
-}
-
 /// The command that copies a file to or from the share: in large pieces, each of which is a message to QEMU. cp's have 4 KiB.
 fn copy(from: &str, to: &str) -> String {
     format!("dd if={from} of={to} bs=256k 2>/dev/null || cp {from} {to}")
@@ -212,44 +181,6 @@ impl Lab {
             machine,
         };
         Ok(Self { inner: Arc::new(inner) })
-    }
-
-    /// A machine that the threads of this process share, started at the first call. There are as many as the host has
-    /// processors, two at most: each keeps one busy. A thread gets the one that the fewest others have, always the same.
-    ///
-    /// # Errors
-    ///
-    /// As [`start`](Self::start); each machine is tried once, every call gives the same error.
-    pub fn shared() -> Result<&'static Self, &'static StartError> {
-        static SHARED: [OnceLock<Result<Lab, StartError>>; SHARED_MACHINES] =
-            [const { OnceLock::new() }; SHARED_MACHINES];
-        let place = PLACE.with(|place| place.0);
-        SHARED[place].get_or_init(Self::start).as_ref()
-    }
-
-    /// A shared machine for a test; `None` says that this host can't have one and the test is to be skipped.
-    ///
-    /// # Panics
-    ///
-    /// If the lab should work here and does not, or if it can't work here and `CI` is `true`.
-    pub fn shared_or_skip() -> Option<&'static Self> {
-        or_skip(Self::shared())
-    }
-
-    /// Whether this host can have a lab: fetches and builds what it is made of, and starts nothing. For tests that start
-    /// programs which start labs. `false` says that the test is to be skipped.
-    ///
-    /// # Panics
-    ///
-    /// As [`shared_or_skip`](Self::shared_or_skip).
-    pub fn available_or_skip() -> bool {
-        static AVAILABLE: OnceLock<Result<(), StartError>> = OnceLock::new();
-        let available = AVAILABLE.get_or_init(|| {
-            let cache = Cache::open()?;
-            Images::get(&cache)?;
-            Ok(Qemu::available(&cache)?)
-        });
-        or_skip(available.as_ref()).is_some()
     }
 
     /// A domain to be made of a kernel image.
@@ -437,23 +368,6 @@ impl Lab {
     /// A number that is given once.
     pub(crate) fn number(&self) -> u32 {
         self.inner.domains.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-/// What there is; or nothing, with one loud line, if this host can't have it.
-#[allow(clippy::panic, reason = "a test is to fail")]
-fn or_skip<T>(started: Result<T, &StartError>) -> Option<T> {
-    static SAID: OnceLock<()> = OnceLock::new();
-    match started {
-        Ok(value) => Some(value),
-        Err(error) if error.is_unsupported_host() && env::var_os("CI").is_none_or(|ci| ci != "true") => {
-            SAID.get_or_init(|| {
-                // Past the test harness, which keeps what passing tests print.
-                let _ = writeln!(io::stderr(), "SKIPPED: NO TEST RUNS ON XEN HERE: {error}");
-            });
-            None
-        }
-        Err(error) => panic!("the lab does not start: {error}"),
     }
 }
 

@@ -35,6 +35,7 @@ mod protocol;
 mod qemu;
 pub mod runner;
 mod sample;
+mod shared;
 mod traffic;
 
 pub use console::{Console, ConsoleError, Line};
@@ -43,4 +44,5 @@ pub use error::{CommandError, CreateError, ForwardError, SetupError, StartError}
 pub use lab::{Dom0Time, Finished, Lab, LabOptions};
 pub use protocol::TrafficReport;
 pub use sample::Sample;
+pub use shared::Alone;
 pub use traffic::{Service, Traffic};

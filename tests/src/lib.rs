@@ -8,8 +8,10 @@
 pub mod images;
 pub mod soak;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The name of the target that images are built for.
 pub const XEN: &str = "x86_64-unknown-xen";
@@ -63,14 +65,24 @@ pub fn build(arguments: &[&str]) {
     assert!(!errors.contains("warning"), "cargo build {arguments:?} warns:\n{errors}");
 }
 
-/// Builds the release image of `package` under the target's own name and returns its path.
+/// Builds the release image of `package` under the target's own name and returns its path. A process builds it once.
 pub fn image(package: &str) -> PathBuf {
-    build(&["--release", "-p", package, "--target", XEN]);
+    once(&["--release", "-p", package, "--target", XEN]);
     target().join(XEN).join("release").join(package)
 }
 
-/// Builds the release image of `package` by its feature, on the host's triple, and returns its path.
+/// Builds the release image of `package` by its feature, on the host's triple, and returns its path. A process builds it once.
 pub fn image_by_feature(package: &str) -> PathBuf {
-    build(&["--release", "-p", package, "--features", "xen"]);
+    once(&["--release", "-p", package, "--features", "xen"]);
     target().join("release").join(package)
+}
+
+/// Runs `cargo build` with `arguments` unless this process has done so.
+fn once(arguments: &[&str]) {
+    static BUILT: Mutex<BTreeMap<String, Arc<OnceLock<()>>>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let done = Arc::clone(built.entry(arguments.join(" ")).or_default());
+    // Tests whose image is there do not wait for the one that is being built.
+    drop(built);
+    done.get_or_init(|| build(arguments));
 }

@@ -1,13 +1,12 @@
-//! The disk frontend against Linux's xen-blkback, on a real Xen. All tests of this file share two boots of the lab.
+//! The disk frontend against Linux's xen-blkback, on a real Xen.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use mirage_lab::{Access, Domain, DomainBuilder, Lab};
 use mirage_tests::image;
 
-#[path = "../guests/disk/src/pattern.rs"]
+#[path = "../../guests/disk/src/pattern.rs"]
 #[allow(dead_code)]
 mod pattern;
 
@@ -16,8 +15,7 @@ const MIB: u64 = 1 << 20;
 
 /// A domain of the guest that works on a disk, without the disk.
 fn guest(lab: &Lab, words: &str) -> DomainBuilder {
-    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    lab.domain(IMAGE.get_or_init(|| image("disk"))).memory(64).cmdline(words)
+    lab.domain(image("disk")).memory(64).cmdline(words)
 }
 
 /// A file of the host that is removed when this is dropped.

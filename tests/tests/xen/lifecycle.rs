@@ -1,24 +1,13 @@
-//! Domains that are saved, restored, moved and asked for things while they work, on the real Xen. All tests of this file share
-//! two boots of the lab.
+//! Domains that are saved, restored, moved and asked for things while they work, on the real Xen.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mirage_lab::{Console, Domain, Lab, StopReason};
 use mirage_tests::{image, root};
 
 const LONG: Duration = Duration::from_secs(120);
-
-/// The image of `package`, built once.
-fn built(package: &'static str) -> PathBuf {
-    static IMAGES: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
-    let mut images = IMAGES.lock().unwrap_or_else(PoisonError::into_inner);
-    images.entry(package).or_insert_with(|| image(package)).clone()
-}
 
 /// A port of this machine that nobody uses.
 fn free_port() -> u16 {
@@ -30,7 +19,7 @@ fn free_port() -> u16 {
 fn echo(lab: &Lab, last: u8) -> (Domain, u16) {
     let address = Ipv4Addr::new(10, 0, 2, last);
     let domain =
-        lab.domain(built("echo-server")).memory(16).vif().cmdline(&format!("--ipv4 {address}/24 --log debug")).start();
+        lab.domain(image("echo-server")).memory(16).vif().cmdline(&format!("--ipv4 {address}/24 --log debug")).start();
     let domain = domain.expect("the domain starts");
     domain.console().wait_for("echoing on", LONG).expect("the server comes up");
     let port = free_port();
@@ -75,7 +64,7 @@ impl Client {
 #[test]
 fn connections_survive_saves_and_migrations() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let (mut domain, port) = echo(lab, 60);
+    let (mut domain, port) = echo(lab, 70);
     let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(port)).collect();
     clients.iter_mut().for_each(Client::exchange);
     for round in 0..3 {
@@ -149,9 +138,9 @@ impl Browser {
 #[test]
 fn a_site_goes_on_after_a_save_a_checkpoint_and_a_save_in_vain() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let address = Ipv4Addr::new(10, 0, 2, 61);
+    let address = Ipv4Addr::new(10, 0, 2, 71);
     let words = format!("--ipv4 {address}/24");
-    let domain = lab.domain(built("static-site")).memory(16).vif().cmdline(&words).start();
+    let domain = lab.domain(image("static-site")).memory(16).vif().cmdline(&words).start();
     let mut domain = domain.expect("the domain starts");
     domain.console().wait_for("serving on", LONG).expect("the site comes up");
     let port = free_port();
@@ -225,7 +214,7 @@ fn wall_clock(lab: &Lab) -> Duration {
 #[test]
 fn clocks_stand_still_or_are_corrected_and_no_two_copies_are_alike() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let mut domain = lab.domain(built("life")).memory(8).start().expect("the domain starts");
+    let mut domain = lab.domain(image("life")).memory(8).start().expect("the domain starts");
     let mut console = domain.console();
     let first = Tick::next(&mut console);
     // A copy is saved and this one goes on; later two more go on from the same file.
@@ -271,8 +260,8 @@ fn clocks_stand_still_or_are_corrected_and_no_two_copies_are_alike() {
 #[test]
 fn a_stuck_domain_ends_by_its_watchdog_and_one_that_works_does_not() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let mut working = lab.domain(built("life")).memory(8).start().expect("the domain starts");
-    let stuck = lab.domain(built("life")).memory(8).cmdline("--how stuck").start().expect("the domain starts");
+    let mut working = lab.domain(image("life")).memory(8).start().expect("the domain starts");
+    let stuck = lab.domain(image("life")).memory(8).cmdline("--how stuck").start().expect("the domain starts");
     let report = stuck.exit(LONG).expect("the domain ends");
     assert_eq!(report.reason, StopReason::Watchdog, "{}", report.console);
     assert!(report.console.contains("stuck"), "{}", report.console);
@@ -298,7 +287,7 @@ fn keys_for_the_system_are_obeyed() {
         ("o", "mirage: exit 0", Some(StopReason::Poweroff)),
         ("c", "asks for a crash", Some(StopReason::Crash)),
     ] {
-        let domain = lab.domain(built("faults")).cmdline("--how wait").start().expect("the domain starts");
+        let domain = lab.domain(image("faults")).cmdline("--how wait").start().expect("the domain starts");
         let mut console = domain.console();
         console.wait_for("waiting", LONG).expect("it runs");
         lab.dom0_checked(&format!("xl sysrq {} {key}", domain.name())).expect("xl sysrq");
@@ -312,7 +301,7 @@ fn keys_for_the_system_are_obeyed() {
 #[test]
 fn the_toolstack_knows_what_can_be_asked_for() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let domain = lab.domain(built("faults")).cmdline("--how wait").start().expect("the domain starts");
+    let domain = lab.domain(image("faults")).cmdline("--how wait").start().expect("the domain starts");
     domain.console().wait_for("waiting", LONG).expect("it runs");
     for feature in ["poweroff", "reboot", "suspend"] {
         assert_eq!(domain.store_read(&format!("control/feature-{feature}")).expect("it is there"), "1", "{feature}");
@@ -322,7 +311,7 @@ fn the_toolstack_knows_what_can_be_asked_for() {
 #[test]
 fn xenstored_agrees_with_every_request() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let domain = lab.domain(built("store")).memory(8).start().expect("the domain starts");
+    let domain = lab.domain(image("store")).memory(8).start().expect("the domain starts");
     let mut console = domain.console();
     console.wait_for("waiting", LONG).expect("it runs");
     // More than a message of 4 KiB holds. A guest may not make so large a node.

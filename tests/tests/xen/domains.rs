@@ -1,9 +1,7 @@
-//! The examples as domains on a real Xen with a real dom0. All tests of this file share two boots of the lab.
+//! The examples as domains on a real Xen with a real dom0.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use mirage_lab::{Domain, ExitReport, Lab, StopReason};
@@ -11,29 +9,16 @@ use mirage_tests::{image, image_by_feature, root};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// The image of `package`, built once.
-fn built(package: &'static str) -> PathBuf {
-    static HELLO: OnceLock<PathBuf> = OnceLock::new();
-    static SITE: OnceLock<PathBuf> = OnceLock::new();
-    static FAULTS: OnceLock<PathBuf> = OnceLock::new();
-    let cell = match package {
-        "hello" => &HELLO,
-        "static-site" => &SITE,
-        _ => &FAULTS,
-    };
-    cell.get_or_init(|| image(package)).clone()
-}
-
 /// Runs `package` to its end in a domain without devices.
-fn ends(lab: &Lab, package: &'static str, memory: u32, words: &str) -> ExitReport {
-    let domain = lab.domain(built(package)).memory(memory).cmdline(words).start().expect("the domain starts");
+fn ends(lab: &Lab, package: &str, memory: u32, words: &str) -> ExitReport {
+    let domain = lab.domain(image(package)).memory(memory).cmdline(words).start().expect("the domain starts");
     domain.exit(LONG).expect("the domain ends")
 }
 
 /// A running static-site at `address`.
 fn site(lab: &Lab, memory: u32, address: Ipv4Addr) -> Domain {
     let words = format!("--ipv4 {address}/24 --ipv4-gateway 10.0.2.2");
-    let domain = lab.domain(built("static-site")).memory(memory).vif().cmdline(&words).start();
+    let domain = lab.domain(image("static-site")).memory(memory).vif().cmdline(&words).start();
     let domain = domain.expect("the domain starts");
     domain.console().wait_for("serving on", LONG).expect("the site comes up");
     domain
@@ -112,7 +97,7 @@ fn a_network_without_a_vif_is_one_message_and_exit_code_1() {
 #[test]
 fn a_network_without_an_address_is_one_message_and_exit_code_1() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let domain = lab.domain(built("static-site")).memory(16).vif().start().expect("the domain starts");
+    let domain = lab.domain(image("static-site")).memory(16).vif().start().expect("the domain starts");
     let report = domain.exit(LONG).expect("the domain ends");
     assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(1)), "{}", report.console);
     assert!(report.console.contains("--ipv4"), "{}", report.console);
@@ -121,7 +106,7 @@ fn a_network_without_an_address_is_one_message_and_exit_code_1() {
 #[test]
 fn a_backend_that_never_connects_is_one_message_and_exit_code_1() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let domain = lab.domain(built("static-site")).memory(16).cmdline("--ipv4 10.0.2.41/24").paused();
+    let domain = lab.domain(image("static-site")).memory(16).cmdline("--ipv4 10.0.2.41/24").paused();
     let domain = domain.start().expect("the domain starts");
     let backend = format!("/local/domain/0/backend/vif/{}/0", domain.number());
     let nodes = [("backend", backend.as_str()), ("backend-id", "0"), ("state", "1"), ("handle", "0")];
@@ -172,7 +157,7 @@ fn the_site_serves_32_connections_in_8_mib() {
 #[test]
 fn xl_reboot_asks_for_a_reboot() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let domain = lab.domain(built("faults")).cmdline("--how wait").start().expect("the domain starts");
+    let domain = lab.domain(image("faults")).cmdline("--how wait").start().expect("the domain starts");
     domain.console().wait_for("waiting", LONG).expect("it runs");
     domain.reboot().expect("xl reboot");
     let report = domain.exit(LONG).expect("the domain ends");
@@ -221,9 +206,9 @@ fn eight_sites_run_beside_each_other() {
 
 #[test]
 fn requests_under_way_survive_reconnections_of_the_network() {
-    let Some(lab) = Lab::shared_or_skip() else { return };
+    let Some(lab) = Lab::alone_or_skip() else { return };
     let address = Ipv4Addr::new(10, 0, 2, 45);
-    let domain = site(lab, 8, address);
+    let domain = site(&lab, 8, address);
     // Linux's bridge floods frames for an interface that is down, and QEMU's user network answers what reaches it with resets.
     // The backend begins to close each time, as one does whose driver is unloaded.
     let script = format!(

@@ -1,7 +1,6 @@
 //! Crashes on a real Xen: what the toolstack does about them, and what can be read of a domain's memory.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use mirage_lab::{Domain, DomainBuilder, Lab, StopReason};
@@ -12,13 +11,8 @@ use xmas_elf::sections::SectionData;
 const LONG: Duration = Duration::from_secs(60);
 const VERY_LONG: Duration = Duration::from_secs(3600);
 
-fn faults() -> &'static Path {
-    static FAULTS: OnceLock<PathBuf> = OnceLock::new();
-    FAULTS.get_or_init(|| image("faults"))
-}
-
 fn waiting(lab: &Lab) -> DomainBuilder {
-    lab.domain(faults()).memory(8).cmdline("--how wait")
+    lab.domain(image("faults")).memory(8).cmdline("--how wait")
 }
 
 fn start(builder: DomainBuilder) -> Domain {
@@ -29,7 +23,7 @@ fn start(builder: DomainBuilder) -> Domain {
 
 /// The build id in the image's note.
 fn build_id() -> Vec<u8> {
-    let bytes = std::fs::read(faults()).expect("the image is there");
+    let bytes = std::fs::read(image("faults")).expect("the image is there");
     let elf = ElfFile::new(&bytes).expect("it is an ELF file");
     let section = elf.find_section_by_name(".note.gnu.build-id").expect("it has a build id");
     match section.get_data(&elf).expect("it is a note") {

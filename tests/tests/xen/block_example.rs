@@ -1,21 +1,15 @@
-//! The example block on a real Xen, with real disks behind Linux's blkback. All tests of this file share two boots of the lab.
+//! The example block on a real Xen, with real disks behind Linux's blkback.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use mirage_lab::{Access, Domain, Lab, StopReason};
 use mirage_tests::image;
 
 const LONG: Duration = Duration::from_secs(60);
-
-fn built() -> PathBuf {
-    static BLOCK: OnceLock<PathBuf> = OnceLock::new();
-    BLOCK.get_or_init(|| image("block")).clone()
-}
 
 /// A file of the host for a disk, removed with this value.
 struct Disk(PathBuf);
@@ -46,7 +40,7 @@ impl Running {
     fn start(lab: &Lab, last: u8, disk: &Disk, access: Access) -> Running {
         let address = Ipv4Addr::new(10, 0, 2, last);
         let words = format!("--ipv4 {address}/24 --ipv4-gateway 10.0.2.2");
-        let builder = lab.domain(built()).memory(16).vif().disk("xvda", &disk.0, access).cmdline(&words);
+        let builder = lab.domain(image("block")).memory(16).vif().disk("xvda", &disk.0, access).cmdline(&words);
         let domain = builder.start().expect("the domain starts");
         domain.console().wait_for("serving the disk on", LONG).expect("the example comes up");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
@@ -134,7 +128,7 @@ fn a_read_only_disk_says_so() {
 #[test]
 fn a_domain_without_the_disk_is_one_message_and_exit_code_1() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let domain = lab.domain(built()).memory(16).vif().cmdline("--ipv4 10.0.2.125/24").start();
+    let domain = lab.domain(image("block")).memory(16).vif().cmdline("--ipv4 10.0.2.125/24").start();
     let report = domain.expect("the domain starts").exit(LONG).expect("the domain ends");
     assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(1)), "{}", report.console);
     assert!(report.console.contains("disk data: it needs the virtual disk xvda"), "{}", report.console);

@@ -12,7 +12,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_first_console_is_read_and_nothing_waits_for_who_reads_it() {
-    let Some(lab) = Lab::shared_or_skip() else { return };
+    let Some(lab) = Lab::alone_or_skip() else { return };
     let domain = lab.domain(image("first-console")).memory(8).start().expect("the domain starts");
     let mut console = domain.console();
     console.wait_for("ready", LONG).expect("the program runs");

@@ -1,4 +1,4 @@
-//! Devices that come and go while a domain runs, by `xl` on a real Xen. All tests of this file share two boots of the lab.
+//! Devices that come and go while a domain runs, by `xl` on a real Xen.
 
 use std::fs::File;
 use std::path::PathBuf;

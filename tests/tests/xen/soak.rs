@@ -1,30 +1,13 @@
 //! The sections of the soak in their short form. Each has a machine for itself, because it counts what is left over.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use mirage_lab::Lab;
 use mirage_tests::image;
 use mirage_tests::soak::{Length, SECTIONS, Soak};
 
-/// A machine that nobody else uses meanwhile.
-fn machine() -> MutexGuard<'static, Option<Lab>> {
-    static MACHINES: [Mutex<Option<Lab>>; 2] = [const { Mutex::new(None) }; 2];
-    let free = MACHINES.iter().find_map(|machine| machine.try_lock().ok());
-    let mut machine = free.unwrap_or_else(|| MACHINES[0].lock().unwrap_or_else(PoisonError::into_inner));
-    if machine.is_none() {
-        *machine = Some(Lab::start().expect("the lab starts"));
-    }
-    machine
-}
-
 fn run(name: &str) {
-    if !Lab::available_or_skip() {
-        return;
-    }
+    let Some(lab) = Lab::alone_or_skip() else { return };
     let (echo, block) = (image("echo-server"), image("block"));
-    let machine = machine();
-    let lab = machine.as_ref().expect("it was started");
-    let soak = Soak { lab, length: Length::SHORT, echo, block };
+    let soak = Soak { lab: &lab, length: Length::SHORT, echo, block };
     let section = SECTIONS.iter().find(|section| section.name == name).expect("there is such a section");
     match section.run(&soak) {
         Ok(found) => println!("{}: {found}", section.what),

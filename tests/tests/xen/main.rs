@@ -1,0 +1,16 @@
+//! Domains on a real Xen with a real dom0. One program for all of them: they share two boots of the lab, and both are busy until
+//! the last test.
+//!
+//! A test that needs its machine for itself takes it by `Lab::alone_or_skip`. The others run beside each other, so each uses
+//! addresses of its own: 10.0.2.40 to 59 are those of `domains`, 60 to 69 of `soak`, 70 to 79 of `lifecycle`, 120 to 129 of
+//! `block_example`, 130 to 139 of `hotplug`.
+
+mod block_example;
+mod blocks;
+mod consoles;
+mod crash;
+mod domains;
+mod hotplug;
+mod lifecycle;
+mod machine;
+mod soak;
