@@ -1,5 +1,5 @@
-//! Domains on a real Xen with a real dom0. One program for all of them: they share two boots of the lab, and both are busy until
-//! the last test.
+//! The whole product: what a newcomer types, finished images, and domains on a real Xen with a real dom0. One program for all of
+//! it, so that two boots of the lab are enough for all tests, and the processors have something to do until the last of them.
 //!
 //! A test that needs its machine for itself takes it by `Lab::alone_or_skip`. The others run beside each other, so each uses
 //! addresses of its own: 10.0.2.40 to 59 are those of `domains`, 60 to 69 of `soak`, 70 to 79 of `lifecycle`, 120 to 129 of
@@ -10,7 +10,13 @@ mod blocks;
 mod consoles;
 mod crash;
 mod domains;
+mod features;
 mod hotplug;
+mod image;
 mod lifecycle;
 mod machine;
+mod newcomer;
+mod runner;
+mod scripts;
 mod soak;
+mod template;

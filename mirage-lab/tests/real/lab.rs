@@ -1,15 +1,59 @@
-//! The lab itself, on a real Xen: two boots for all of it, with a guest in C that depends on none of our other crates.
+//! The lab itself.
 
-mod guest;
-
-use guest::Guest;
-use mirage_lab::{Access, CommandError, CreateError, ForwardError, Lab, Sample, StopReason};
+use crate::guest::{self, Guest};
+use mirage_lab::{Access, CommandError, CreateError, Domain, ForwardError, Lab, Sample, StopReason};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// The peer of benchmarks. One test and among the first, because Linux takes half a minute to boot here.
+#[test]
+fn a_linux_peer_runs_scripts_loads_its_disk_serves_and_comes_back_from_a_file() -> Outcome {
+    let Some(lab) = Lab::shared_or_skip() else { return Ok(()) };
+    let address = Ipv4Addr::new(10, 0, 2, 91);
+    let mut peer = lab.linux(address).memory(160).blank_disk("xvda", 16).start()?;
+    let error = lab.linux_run(address, "echo of Linux; exit 7", LIMIT).expect_err("its status is not 0");
+    assert!(matches!(&error, CommandError::Status { status: 7, said, .. } if said == "of Linux"), "{error}");
+    linux_loads_its_disk(lab, address, &peer)?;
+
+    let server = SocketAddrV4::new(address, 80);
+    lab.first_answer(server, "/", LIMIT)?;
+    let printed = lab.dom0_checked(&format!("ab -q -k -c4 -n100 http://{server}/"))?;
+    assert!(printed.contains("Failed requests:        0"), "{printed}");
+    let number = peer.number();
+    peer.save()?;
+    assert!(lab.first_answer(server, "/", Duration::from_millis(200)).is_err(), "it is gone");
+    peer.restore()?;
+    assert_ne!(peer.number(), number);
+    lab.first_answer(server, "/", LIMIT)?;
+    Ok(())
+}
+
+/// The peer and dom0 count the same operations of a disk.
+fn linux_loads_its_disk(lab: &Lab, address: Ipv4Addr, peer: &Domain) -> Outcome {
+    // The kernel looks for partitions first.
+    lab.linux_run(address, "until disk-load /dev/xvda read 4096 1 1; do usleep 20000; done", LIMIT)?;
+    let statistics = format!("/sys/bus/xen-backend/devices/vbd-{}-51712/statistics", peer.number());
+    let counters = [format!("{statistics}/rd_sect"), format!("{statistics}/wr_sect")];
+    let counters = [counters[0].as_str(), counters[1].as_str()];
+    let before = lab.sample(&counters)?;
+    let printed =
+        lab.linux_run(address, "for how in randread write; do disk-load /dev/xvda $how 4096 8 1; done", LIMIT)?;
+    let after = lab.sample(&counters)?;
+    // Both ends count the same.
+    for (index, line) in printed.lines().enumerate() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ["operations", done, "nanoseconds", _, "errors", "0"] = words[..] else { return Err(line.into()) };
+        assert_eq!(done.parse::<u64>()? * 8, after.number(index) - before.number(index), "{printed}");
+    }
+    assert_eq!(printed.lines().count(), 2, "{printed}");
+    let cpu = |sample: &Sample| sample.cpu_ns(peer.number()).ok_or("it runs");
+    assert!(cpu(&after)? > cpu(&before)? && after.time > before.time);
+    Ok(())
+}
 
 #[test]
 fn dom0_runs_scripts() -> Outcome {
@@ -185,51 +229,6 @@ fn what_can_not_be_made_is_refused() -> Outcome {
     assert!(missing.is_err_and(|error| error.to_string().contains("/does/not/exist")));
     let no_image = lab.domain(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).start();
     assert!(matches!(no_image, Err(CreateError::Refused { said }) if !said.is_empty()));
-    Ok(())
-}
-
-#[test]
-fn the_linux_peer_serves_and_comes_back_from_a_file() -> Outcome {
-    let Some(lab) = Lab::shared_or_skip() else { return Ok(()) };
-    let server = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 90), 80);
-    let mut peer = lab.linux(*server.ip()).memory(160).start()?;
-    lab.first_answer(server, "/", LIMIT)?;
-    let printed = lab.dom0_checked(&format!("ab -q -k -c4 -n100 http://{server}/"))?;
-    assert!(printed.contains("Failed requests:        0"), "{printed}");
-    let number = peer.number();
-    peer.save()?;
-    assert!(lab.first_answer(server, "/", Duration::from_millis(200)).is_err(), "it is gone");
-    peer.restore()?;
-    assert_ne!(peer.number(), number);
-    lab.first_answer(server, "/", LIMIT)?;
-    Ok(())
-}
-
-#[test]
-fn the_linux_peer_runs_scripts_and_loads_its_disk() -> Outcome {
-    let Some(lab) = Lab::shared_or_skip() else { return Ok(()) };
-    let address = Ipv4Addr::new(10, 0, 2, 91);
-    let peer = lab.linux(address).memory(160).blank_disk("xvda", 16).start()?;
-    let error = lab.linux_run(address, "echo of Linux; exit 7", LIMIT).expect_err("its status is not 0");
-    assert!(matches!(&error, CommandError::Status { status: 7, said, .. } if said == "of Linux"), "{error}");
-    // The kernel looks for partitions first.
-    lab.linux_run(address, "until disk-load /dev/xvda read 4096 1 1; do usleep 20000; done", LIMIT)?;
-    let statistics = format!("/sys/bus/xen-backend/devices/vbd-{}-51712/statistics", peer.number());
-    let counters = [format!("{statistics}/rd_sect"), format!("{statistics}/wr_sect")];
-    let counters = [counters[0].as_str(), counters[1].as_str()];
-    let before = lab.sample(&counters)?;
-    let printed =
-        lab.linux_run(address, "for how in randread write; do disk-load /dev/xvda $how 4096 8 1; done", LIMIT)?;
-    let after = lab.sample(&counters)?;
-    // Both ends count the same.
-    for (index, line) in printed.lines().enumerate() {
-        let words: Vec<&str> = line.split(' ').collect();
-        let ["operations", done, "nanoseconds", _, "errors", "0"] = words[..] else { return Err(line.into()) };
-        assert_eq!(done.parse::<u64>()? * 8, after.number(index) - before.number(index), "{printed}");
-    }
-    assert_eq!(printed.lines().count(), 2, "{printed}");
-    let cpu = |sample: &Sample| sample.cpu_ns(peer.number()).ok_or("it runs");
-    assert!(cpu(&after)? > cpu(&before)? && after.time > before.time);
     Ok(())
 }
 

@@ -1,8 +1,6 @@
 //! The runner as a process: what it prints, how it ends, and that nothing of it stays.
 
-mod guest;
-
-use guest::Guest;
+use crate::guest::Guest;
 use mirage_lab::Lab;
 use std::fs;
 use std::io::{BufRead, BufReader};
