@@ -1,5 +1,5 @@
 //! SYN cookies (RFC 4987): while the table of half-open connections is full of young ones, a connection's state is kept in
-//! the position of our SYN, which the peer gives back.
+//! the position of our SYN, which the peer gives back. Its timestamp, when both sides use them, gives the rest back.
 
 use super::machine::Handshake;
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
@@ -59,6 +59,8 @@ impl Cookies {
             options: SynOptions { mss, ..SynOptions::default() },
             window: segment.window,
             sent: now,
+            repeated: false,
+            clock: None,
         })
     }
 

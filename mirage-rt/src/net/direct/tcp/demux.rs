@@ -6,6 +6,7 @@ use super::half_open::{Found, Offer, send_syn};
 use super::machine::{ConnId, Handshake, State, TcpMachine};
 use super::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use super::time_wait::Late;
+use super::timestamps::{self, Timestamp};
 use super::{End, Holder, LINGER, LINGER_MOST, Tcp};
 use crate::net::direct::ip::{Blocked, IpOut};
 use crate::net::direct::ipv4;
@@ -19,22 +20,23 @@ impl<M: TcpMachine> Tcp<M> {
         if let Some(index) = self.find(&segment.tuple) {
             return self.on_own_segment(now, index, packet, segment, out);
         }
-        if let Some(late) = self.time_wait.on_segment(now, segment) {
+        let options = if segment.syn { options(packet, segment) } else { SynOptions::default() };
+        if let Some(late) = self.time_wait.on_segment(now, segment, &options) {
             match late {
                 Late::Answer(answer) => answer.send(&segment.tuple, out),
                 Late::Ignore => {}
-                Late::Reopen(behind) => self.on_syn(now, packet, segment, Some(behind), out),
+                Late::Reopen(behind) => self.on_syn(now, &options, segment, Some(behind), out),
             }
             return;
         }
         let offer = self.offer();
-        match self.half_open.on_segment(now, segment, &offer, out) {
+        match self.half_open.on_segment(now, segment, &options, &offer, out) {
             Some(Found::Complete(handshake, listener)) => {
                 self.on_complete(now, &handshake, listener, packet, segment, out);
             }
             Some(Found::Wrong) => self.reset(now, segment, out),
             Some(Found::Ignore) => {}
-            None if segment.syn && segment.ack.is_none() => self.on_syn(now, packet, segment, None, out),
+            None if segment.syn && segment.ack.is_none() => self.on_syn(now, &options, segment, None, out),
             None => self.on_stray(now, packet, segment, out),
         }
     }
@@ -43,7 +45,14 @@ impl<M: TcpMachine> Tcp<M> {
     fn on_stray(&mut self, now: Instant, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
         let local = segment.tuple.local();
         match (self.cookies.check(now, segment), self.listening_at(local)) {
-            (Some(handshake), Some(listener)) => {
+            (Some(mut handshake), Some(listener)) => {
+                if let Some(stamp) = options(packet, segment).stamp
+                    && let Some(clock) = self.machine.clock(&segment.tuple)
+                {
+                    let mss = handshake.options.mss;
+                    handshake.options = SynOptions { mss, stamp: Some(stamp), ..timestamps::kept(stamp.echo) };
+                    handshake.clock = Some(clock);
+                }
                 self.on_complete(now, &handshake, listener, packet, segment, out);
             }
             _ => self.reset(now, segment, out),
@@ -89,13 +98,22 @@ impl<M: TcpMachine> Tcp<M> {
             self.counters.challenges += 1;
             let window = expected.end.since(expected.next).max(0) as u32 >> expected.shift;
             let window = u16::try_from(window).unwrap_or(u16::MAX);
-            Bare { seq: expected.sent, ack: Some(expected.next), window, ..Bare::default() }.send(&segment.tuple, out);
+            let stamp = self.machine.stamps(id).map(|stamps| stamps.at(now));
+            let challenge = Bare { seq: expected.sent, ack: Some(expected.next), window, stamp, ..Bare::default() };
+            challenge.send(&segment.tuple, out);
         }
         false
     }
 
     /// A SYN for no connection that there is; our own must come from behind `behind`.
-    fn on_syn(&mut self, now: Instant, packet: &[u8], segment: &Segment, behind: Option<Seq>, out: &mut dyn IpOut) {
+    fn on_syn(
+        &mut self,
+        now: Instant,
+        options: &SynOptions,
+        segment: &Segment,
+        behind: Option<Seq>,
+        out: &mut dyn IpOut,
+    ) {
         let Some(index) = self.listening_at(segment.tuple.local()) else { return self.reset(now, segment, out) };
         // The peer tries again; by then there may be room.
         let is_full = self.listener(index).is_none_or(|listener| listener.queue.len() >= listener.backlog);
@@ -108,17 +126,27 @@ impl<M: TcpMachine> Tcp<M> {
             Some(next) => next.add(1 << 16),
             None => self.isn.next(now, &segment.tuple),
         };
-        let payload = ipv4::Ipv4::parse(packet).map(|packet| packet.payload()).unwrap_or_default();
-        let options = segment.options(payload);
-        let handshake =
-            Handshake { tuple: segment.tuple, isn, peer_isn: segment.seq, options, window: segment.window, sent: now };
+        let clock = options.stamp.and_then(|_| self.machine.clock(&segment.tuple));
+        let handshake = Handshake {
+            tuple: segment.tuple,
+            isn,
+            peer_isn: segment.seq,
+            options: SynOptions { stamp: options.stamp.filter(|_| clock.is_some()), ..*options },
+            window: segment.window,
+            sent: now,
+            repeated: false,
+            clock,
+        };
         let offer = self.offer();
         if self.half_open.is_full() {
             self.counters.cookies += 1;
             let isn = self.cookies.make(now, &segment.tuple, segment.seq, options.mss);
-            // A cookie has no place for the other options.
-            let options = SynOptions { mss: options.mss, ..SynOptions::default() };
-            send_syn(&Handshake { isn, options, ..handshake }, &offer, out);
+            let stamp = handshake.stamp();
+            let stamp = stamp.map(|stamp| Timestamp { value: timestamps::keep(stamp.value, options), ..stamp });
+            // A cookie alone has no place for the other options.
+            let bare = SynOptions { mss: options.mss, ..SynOptions::default() };
+            let options = if stamp.is_some() { handshake.options } else { bare };
+            send_syn(&Handshake { isn, options, ..handshake }, stamp, &offer, out);
         } else {
             self.half_open.insert(&handshake, index, &offer, out);
         }
@@ -227,7 +255,7 @@ impl<M: TcpMachine> Tcp<M> {
         }
         if let State::TimeWait { next, expected } = self.machine.state(id) {
             let tuple = self.slots[index as usize].tuple;
-            self.time_wait.insert(now, tuple, next, expected);
+            self.time_wait.insert(now, tuple, next, expected, self.machine.stamps(id));
             self.end(index, End::Done);
         } else {
             self.settle(index, End::TimedOut, out);
@@ -346,4 +374,9 @@ impl<M: TcpMachine> Tcp<M> {
                 .send(&tuple, out);
         }
     }
+}
+
+/// The options of the header in an IP packet.
+fn options(packet: &[u8], segment: &Segment) -> SynOptions {
+    segment.options(ipv4::Ipv4::parse(packet).map(|packet| packet.payload()).unwrap_or_default())
 }

@@ -10,6 +10,7 @@ use super::machine::{ConnId, Expected, Handshake, OutOfMemory, Progress, Readine
 use super::own::OwnTcp;
 use super::segment::{FourTuple, Segment, Seq};
 use super::smol::SmolSets;
+use super::timestamps::Stamps;
 use crate::net::TcpInfo;
 use crate::net::direct::ip::IpOut;
 use crate::time::{Duration, Instant};
@@ -58,6 +59,10 @@ impl TcpMachine for Either {
         self.get().initial_window()
     }
 
+    fn clock(&self, tuple: &FourTuple) -> Option<u32> {
+        self.get().clock(tuple)
+    }
+
     fn set_device(&mut self, mtu: usize, most: usize) {
         self.get_mut().set_device(mtu, most);
     }
@@ -96,6 +101,10 @@ impl TcpMachine for Either {
 
     fn expected(&self, id: ConnId) -> Expected {
         self.get().expected(id)
+    }
+
+    fn stamps(&self, id: ConnId) -> Option<Stamps> {
+        self.get().stamps(id)
     }
 
     fn peek(&mut self, id: ConnId) -> &[u8] {

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::machine::Handshake;
 use super::segment::{Bare, Control, FourTuple, Segment, SynOptions};
+use super::timestamps::Timestamp;
 use crate::net::direct::hash::Index;
 use crate::net::direct::ip::IpOut;
 use crate::time::{Duration, Instant};
@@ -26,6 +27,15 @@ struct Entry {
     listener: u32,
     due: Instant,
     tries: u8,
+}
+
+impl Entry {
+    /// Sends our SYN once more.
+    fn repeat(&mut self, now: Instant, offer: &Offer, out: &mut dyn IpOut) {
+        self.handshake.sent = now;
+        self.handshake.repeated = true;
+        send_syn(&self.handshake, self.handshake.stamp(), offer, out);
+    }
 }
 
 /// The entries.
@@ -83,14 +93,23 @@ impl HalfOpen {
         if self.index.is_empty() {
             self.tick = now + TICK;
         }
-        send_syn(handshake, offer, out);
+        send_syn(handshake, handshake.stamp(), offer, out);
         let index = self.place();
         self.index.insert(handshake.tuple.hash(), index as u32);
         self.entries[index] = Some(Entry { handshake: *handshake, listener, due: now + FIRST_WAIT, tries: 1 });
     }
 
     /// A segment came; `None` when it belongs to no entry.
-    pub fn on_segment(&mut self, now: Instant, segment: &Segment, offer: &Offer, out: &mut dyn IpOut) -> Option<Found> {
+    ///
+    /// `options` are those of a SYN.
+    pub fn on_segment(
+        &mut self,
+        now: Instant,
+        segment: &Segment,
+        options: &SynOptions,
+        offer: &Offer,
+        out: &mut dyn IpOut,
+    ) -> Option<Found> {
         let index = self.find(&segment.tuple)?;
         let entry = self.entries.get_mut(index)?.as_mut()?;
         let expected = entry.handshake.peer_isn.add(1);
@@ -105,9 +124,11 @@ impl HalfOpen {
                 return Some(Found::Wrong);
             }
             if segment.seq == entry.handshake.peer_isn {
-                // The peer has not heard us.
-                entry.handshake.sent = now;
-                send_syn(&entry.handshake, offer, out);
+                // The peer has not heard us; by now its clock says something else.
+                if let (Some(known), Some(stamp)) = (&mut entry.handshake.options.stamp, options.stamp) {
+                    *known = stamp;
+                }
+                entry.repeat(now, offer, out);
                 return Some(Found::Ignore);
             }
             // Another attempt in the place of this one: as if this one had never been.
@@ -181,8 +202,7 @@ impl HalfOpen {
             }
             entry.due = now + FIRST_WAIT * (1 << entry.tries);
             entry.tries += 1;
-            entry.handshake.sent = now;
-            send_syn(&entry.handshake, offer, out);
+            entry.repeat(now, offer, out);
         }
     }
 
@@ -208,12 +228,13 @@ impl HalfOpen {
 }
 
 /// Sends our SYN.
-pub fn send_syn(handshake: &Handshake, offer: &Offer, out: &mut dyn IpOut) {
+pub fn send_syn(handshake: &Handshake, stamp: Option<Timestamp>, offer: &Offer, out: &mut dyn IpOut) {
     let options = SynOptions {
         mss: Some(offer.mss),
         // Only what the peer offered too.
         window_shift: handshake.options.window_shift.map(|_| offer.window_shift),
         sack: handshake.options.sack,
+        stamp: None,
     };
     Bare {
         control: Control::Syn,
@@ -221,6 +242,7 @@ pub fn send_syn(handshake: &Handshake, offer: &Offer, out: &mut dyn IpOut) {
         ack: Some(handshake.peer_isn.add(1)),
         window: offer.window,
         options,
+        stamp,
     }
     .send(&handshake.tuple, out);
 }

@@ -8,6 +8,7 @@
 use core::net::IpAddr;
 
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
+use super::timestamps::{Stamps, Timestamp};
 use crate::net::TcpInfo;
 use crate::net::direct::ip::{Blocked, IpOut};
 use crate::time::{Duration, Instant};
@@ -39,8 +40,20 @@ pub struct Handshake {
     pub options: SynOptions,
     /// The window of the peer's SYN.
     pub window: u16,
-    /// When our SYN left, for the first measure of the round trip.
+    /// When our SYN left last, for the first measure of the round trip.
     pub sent: Instant,
+    /// It has left more than once.
+    pub repeated: bool,
+    /// Both sides use timestamps, and our clock starts here.
+    pub clock: Option<u32>,
+}
+
+impl Handshake {
+    /// The timestamp of our SYN.
+    pub fn stamp(&self) -> Option<Timestamp> {
+        let stamps = Stamps { offset: self.clock?, recent: self.options.stamp?.value };
+        Some(stamps.at(self.sent))
+    }
 }
 
 /// There is no memory for another connection.
@@ -109,6 +122,10 @@ pub trait TcpMachine {
     /// The window that a new connection offers, before it is shifted.
     fn initial_window(&self) -> u16;
 
+    /// Where the clock of the timestamps starts for a connection between these two; `None` when the machine speaks no
+    /// timestamps, which nobody must offer for it then.
+    fn clock(&self, tuple: &FourTuple) -> Option<u32>;
+
     /// Packets have at most `mtu` bytes from now on, those of open connections too. The device cuts packets of up to `most`
     /// bytes; with 0 it cuts none.
     fn set_device(&mut self, mtu: usize, most: usize);
@@ -149,6 +166,9 @@ pub trait TcpMachine {
 
     /// What `id`'s peer may send.
     fn expected(&self, id: ConnId) -> Expected;
+
+    /// The timestamps of `id`, if its sides use them.
+    fn stamps(&self, id: ConnId) -> Option<Stamps>;
 
     /// The bytes that can be read at once: the first ones, as far as they are contiguous.
     fn peek(&mut self, id: ConnId) -> &[u8];

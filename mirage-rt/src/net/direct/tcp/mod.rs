@@ -21,6 +21,7 @@ pub mod segment;
 pub mod smol;
 mod sockets;
 mod time_wait;
+pub mod timestamps;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -3,8 +3,9 @@
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+use smoltcp::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
 
+use super::timestamps::Timestamp;
 use crate::net::direct::hash::Keyed;
 use crate::net::direct::ip::{IpOut, Route, TxMeta};
 use crate::net::direct::ipv4;
@@ -135,13 +136,7 @@ impl Segment {
                         break;
                     };
                     let Some(data) = options.get(2..length) else { break };
-                    match (kind, data) {
-                        (2, [high, low]) => found.mss = Some(u16::from_be_bytes([*high, *low])),
-                        // RFC 7323: no shift is larger than 14.
-                        (3, [shift]) => found.window_shift = Some((*shift).min(14)),
-                        (4, []) => found.sack = true,
-                        _ => {}
-                    }
+                    found.take(*kind, data);
                     options = options.get(length..).unwrap_or_default();
                 }
             }
@@ -161,6 +156,25 @@ pub struct SynOptions {
     pub mss: Option<u16>,
     pub window_shift: Option<u8>,
     pub sack: bool,
+    pub stamp: Option<Timestamp>,
+}
+
+impl SynOptions {
+    fn take(&mut self, kind: u8, data: &[u8]) {
+        match (kind, data) {
+            (2, [high, low]) => self.mss = Some(u16::from_be_bytes([*high, *low])),
+            // RFC 7323: no shift is larger than 14.
+            (3, [shift]) => self.window_shift = Some((*shift).min(14)),
+            (4, []) => self.sack = true,
+            (8, _) => {
+                if let ([value, echo], []) = data.as_chunks::<4>() {
+                    let [value, echo] = [value, echo].map(|bytes| u32::from_be_bytes(*bytes));
+                    self.stamp = Some(Timestamp { value, echo });
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A segment without data.
@@ -170,8 +184,9 @@ pub struct Bare {
     pub seq: Seq,
     pub ack: Option<Seq>,
     pub window: u16,
-    /// Sent with a SYN only.
+    /// Sent with a SYN only, without the timestamp.
     pub options: SynOptions,
+    pub stamp: Option<Timestamp>,
 }
 
 /// The flag of a segment without data.
@@ -211,7 +226,7 @@ impl Bare {
             max_seg_size: self.options.mss.filter(|_| syn),
             sack_permitted: self.options.sack && syn,
             sack_ranges: [None; 3],
-            timestamp: None,
+            timestamp: self.stamp.map(|stamp| TcpTimestampRepr::new(stamp.value, stamp.echo)),
             payload: &[],
         };
         let length = repr.buffer_len();
@@ -262,8 +277,9 @@ mod tests {
         let (local, remote) = (SocketAddr::from(([10, 0, 0, 1], 80)), SocketAddr::from(([10, 0, 0, 2], 4000)));
         let tuple = FourTuple::new(&key, local, remote);
         assert_eq!((tuple.local(), tuple.remote()), (local, remote));
-        let options = SynOptions { mss: Some(1460), window_shift: Some(3), sack: true };
-        let bare = Bare { control: Control::Syn, seq: Seq(7), ack: Some(Seq(9)), window: 500, options };
+        let options = SynOptions { mss: Some(1460), window_shift: Some(3), sack: true, stamp: None };
+        let stamp = Some(Timestamp { value: 70_000, echo: 80_000 });
+        let bare = Bare { control: Control::Syn, seq: Seq(7), ack: Some(Seq(9)), window: 500, options, stamp };
         let mut bytes = [0; BARE_MOST];
         let length = bare.emit(&tuple, &mut bytes).expect("an IPv4 tuple");
         let payload = &bytes[ipv4::HEADER..length];
@@ -271,7 +287,7 @@ mod tests {
         assert_eq!(segment.tuple, FourTuple::new(&key, remote, local));
         assert_eq!((segment.seq, segment.ack, segment.window), (Seq(7), Some(Seq(9)), 500));
         assert_eq!((segment.syn, segment.fin, segment.rst, segment.length), (true, false, false, 0));
-        assert_eq!(segment.options(payload), options);
+        assert_eq!(segment.options(payload), SynOptions { stamp, ..options });
     }
 
     #[test]

@@ -21,6 +21,7 @@ use connection::{Connection, Sent, Shown};
 
 use super::machine::{Buffers, ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
 use super::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq, SynOptions};
+use super::timestamps::Stamps;
 use crate::net::direct::ip::{IpOut, Route};
 use crate::net::direct::ipv4;
 use crate::net::{TcpInfo, TcpState};
@@ -189,6 +190,11 @@ impl TcpMachine for SmolSets {
         u16::try_from(self.buffers.receive).unwrap_or(u16::MAX)
     }
 
+    /// smoltcp echoes timestamps but has none to look at.
+    fn clock(&self, _: &FourTuple) -> Option<u32> {
+        None
+    }
+
     fn set_device(&mut self, mtu: usize, most: usize) {
         if (mtu, most) == (self.mtu, self.most) {
             return;
@@ -237,6 +243,7 @@ impl TcpMachine for SmolSets {
             ack: None,
             window: handshake.window,
             options: SynOptions { mss: handshake.options.mss.map(|mss| self.shown_mss(mss)), ..handshake.options },
+            stamp: None,
         };
         let mut packet = [0; BARE_MOST];
         let length = syn.emit(&reversed, &mut packet).ok_or(OutOfMemory)?;
@@ -375,6 +382,10 @@ impl TcpMachine for SmolSets {
         };
         let sent = &connection.sent;
         Expected { next: connection.expected(), end: sent.ack.add(sent.window), shift: sent.shift, sent: sent.end }
+    }
+
+    fn stamps(&self, _: ConnId) -> Option<Stamps> {
+        None
     }
 
     fn peek(&mut self, id: ConnId) -> &[u8] {

@@ -3,7 +3,8 @@
 
 use alloc::collections::VecDeque;
 
-use super::segment::{Bare, FourTuple, Segment, Seq};
+use super::segment::{Bare, FourTuple, Segment, Seq, SynOptions};
+use super::timestamps::{Stamps, Timestamp};
 use crate::net::direct::hash::Index;
 use crate::time::{Duration, Instant};
 
@@ -16,9 +17,19 @@ struct Entry {
     tuple: FourTuple,
     next: Seq,
     expected: Seq,
+    stamps: Option<Stamps>,
     expires: Instant,
     /// A new connection took its place.
     replaced: bool,
+}
+
+impl Entry {
+    /// Whether a SYN is newer than all of the old connection: by its position, or its timestamp (RFC 6191, 2).
+    fn is_followed_by(&self, segment: &Segment, options: &SynOptions) -> bool {
+        let is_later = |stamps: Stamps, stamp: Timestamp| Seq(stamp.value).since(Seq(stamps.recent)) > 0;
+        segment.seq.since(self.expected) > 0
+            || self.stamps.zip(options.stamp).is_some_and(|(stamps, stamp)| is_later(stamps, stamp))
+    }
 }
 
 /// The table.
@@ -58,7 +69,7 @@ impl TimeWait {
     }
 
     /// Adds a connection whose next positions are `next` (ours) and `expected` (the peer's).
-    pub fn insert(&mut self, now: Instant, tuple: FourTuple, next: Seq, expected: Seq) {
+    pub fn insert(&mut self, now: Instant, tuple: FourTuple, next: Seq, expected: Seq, stamps: Option<Stamps>) {
         self.expire(now);
         if self.entries.len() == MOST {
             self.pop();
@@ -68,25 +79,26 @@ impl TimeWait {
         }
         let number = self.first.wrapping_add(self.entries.len() as u32);
         self.index.insert(tuple.hash(), number);
-        self.entries.push_back(Entry { tuple, next, expected, expires: now + TIME, replaced: false });
+        self.entries.push_back(Entry { tuple, next, expected, stamps, expires: now + TIME, replaced: false });
     }
 
-    /// A segment came; `None` when it belongs to no entry.
-    pub fn on_segment(&mut self, now: Instant, segment: &Segment) -> Option<Late> {
+    /// A segment came; `None` when it belongs to no entry. `options` are those of a SYN.
+    pub fn on_segment(&mut self, now: Instant, segment: &Segment, options: &SynOptions) -> Option<Late> {
         self.expire(now);
         let number = self.find(&segment.tuple)?;
         let entry = self.entry(number)?;
         Some(if segment.rst {
             // RFC 1337: a reset must not end TIME_WAIT early.
             Late::Ignore
-        } else if segment.syn && segment.ack.is_none() && segment.seq.since(entry.expected) > 0 {
+        } else if segment.syn && segment.ack.is_none() && entry.is_followed_by(segment, options) {
             let next = entry.next;
             self.replace(number);
             Late::Reopen(next)
         } else if segment.span() == 0 {
             Late::Ignore
         } else {
-            Late::Answer(Bare { seq: entry.next, ack: Some(entry.expected), ..Bare::default() })
+            let stamp = entry.stamps.map(|stamps| stamps.at(now));
+            Late::Answer(Bare { seq: entry.next, ack: Some(entry.expected), stamp, ..Bare::default() })
         })
     }
 
@@ -138,15 +150,15 @@ mod tests {
         let local = SocketAddr::from(([10, 0, 0, 1], 80));
         let tuple = |port| FourTuple::new(&key, local, SocketAddr::from(([10, 0, 0, 2], port)));
         for port in 1..=3000 {
-            waiting.insert(Instant::ZERO, tuple(port), Seq(1), Seq(2));
+            waiting.insert(Instant::ZERO, tuple(port), Seq(1), Seq(2), None);
         }
         assert_eq!((waiting.index.len(), waiting.entries.len()), (MOST, MOST));
         // The same connection again and again.
         for _ in 0..3000 {
-            waiting.insert(Instant::ZERO, tuple(7), Seq(1), Seq(2));
+            waiting.insert(Instant::ZERO, tuple(7), Seq(1), Seq(2), None);
         }
         assert!(waiting.entries.len() <= MOST);
-        waiting.insert(Instant::ZERO + TIME, tuple(8), Seq(1), Seq(2));
+        waiting.insert(Instant::ZERO + TIME, tuple(8), Seq(1), Seq(2), None);
         assert_eq!((waiting.index.len(), waiting.entries.len()), (1, 1));
         assert!(waiting.contains(&tuple(8)) && !waiting.contains(&tuple(7)));
     }

@@ -2,11 +2,12 @@
 //! duplicates (PAWS).
 
 use super::connection::{Connection, Link};
-use super::options::{Options, Timestamp};
+use super::options::Options;
 use super::sequence::{Range, before, is_acceptable};
 use crate::net::TcpState;
 use crate::net::direct::limit::Limit;
 use crate::net::direct::tcp::segment::{Bare, Control, Segment, Seq, SynOptions};
+use crate::net::direct::tcp::timestamps::Timestamp;
 use crate::time::{Duration, Instant};
 
 /// A peer that repeats what says nothing new is answered so often: two sides that take each other's acknowledgements for
@@ -55,7 +56,11 @@ impl Connection {
             return None;
         }
         self.heard = now;
-        self.hear_syn(now, segment.seq, &arrival.syn, arrival.options.timestamp, link);
+        let was_repeated = self.flight.pieces().any(|piece| piece.repeated);
+        self.hear_syn(now, segment.seq, &arrival.syn, link);
+        if was_repeated {
+            self.has_lost_syn();
+        }
         // A window in a SYN is not shifted (RFC 7323, 2.2).
         self.window = u32::from(segment.window);
         self.most_window = self.window;

@@ -51,6 +51,11 @@ impl Congestion {
         Congestion { window: initial(mss), threshold: MOST, mss, growth, recover: None, timed_out: false }
     }
 
+    /// The SYN was lost: one segment (RFC 5681, 3.1).
+    pub fn start_small(&mut self) {
+        self.window = self.mss;
+    }
+
     /// Bytes that may be under way.
     pub fn window(&self) -> u32 {
         self.window

@@ -4,7 +4,6 @@ use core::net::IpAddr;
 
 use super::congestion::{Algorithm, Congestion};
 use super::flight::Flight;
-use super::options::Timestamp;
 use super::rack::{Probe, Rack};
 use super::reassembly::Reassembly;
 use super::ring::Ring;
@@ -13,6 +12,7 @@ use super::sequence::{Range, distance, later};
 use super::timers::Timer;
 use crate::net::direct::tcp::machine::{Expected, Handshake, Readiness, State};
 use crate::net::direct::tcp::segment::{FourTuple, Seq, SynOptions};
+use crate::net::direct::tcp::timestamps::{self, Stamps};
 use crate::net::{TcpInfo, TcpState};
 use crate::time::{Duration, Instant};
 
@@ -40,13 +40,13 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Our clock: milliseconds.
+    /// Our clock.
     pub fn value(&self, now: Instant) -> u32 {
-        self.offset.wrapping_add((now.as_nanos() / 1_000_000) as u32)
+        timestamps::clock(self.offset, now)
     }
 
-    pub fn stamp(&self, now: Instant) -> Timestamp {
-        Timestamp { value: self.value(now), echo: self.recent.map_or(0, |(value, _)| value) }
+    pub fn stamps(&self) -> Stamps {
+        Stamps { offset: self.offset, recent: self.recent.map_or(0, |(value, _)| value) }
     }
 }
 
@@ -157,7 +157,6 @@ impl Connection {
         tuple: &FourTuple,
         isn: Seq,
         buffers: [usize; 2],
-        offset: u32,
         link: &Link,
     ) -> Connection {
         Connection {
@@ -188,7 +187,7 @@ impl Connection {
             owed: Owed::default(),
             duplicate: None,
             sack: true,
-            clock: Some(Clock { offset, recent: None }),
+            clock: None,
             flight: Flight::default(),
             trip: RoundTrip::default(),
             rack: Rack::new(isn),
@@ -209,21 +208,30 @@ impl Connection {
 
     /// The demultiplexer has led a handshake to its end.
     pub fn establish(&mut self, now: Instant, handshake: &Handshake, link: &Link) {
-        self.hear_syn(now, handshake.peer_isn, &handshake.options, None, link);
+        self.clock = handshake.clock.map(|offset| Clock { offset, recent: None });
+        self.hear_syn(now, handshake.peer_isn, &handshake.options, link);
         self.told_by = (handshake.peer_isn, handshake.isn);
         self.window = u32::from(handshake.window);
         self.most_window = self.window;
         self.una = handshake.isn.add(1);
         self.next = self.una;
-        // A cookie does not know when its SYN left.
-        if handshake.sent < now {
+        if handshake.repeated {
+            self.has_lost_syn();
+        } else if handshake.sent < now {
+            // A cookie does not know when its SYN left.
             self.trip.measure(now - handshake.sent);
         }
         self.phase = TcpState::Established;
     }
 
+    /// Our SYN had to be repeated: the way is full, or longer than was believed (RFC 6298, 5.7; RFC 5681, 3.1).
+    pub fn has_lost_syn(&mut self) {
+        self.trip.be_careful();
+        self.congestion.start_small();
+    }
+
     /// Takes down what the peer's SYN says (RFC 9293, 3.7.1; RFC 7323; RFC 2018).
-    pub fn hear_syn(&mut self, now: Instant, isn: Seq, options: &SynOptions, stamp: Option<Timestamp>, link: &Link) {
+    pub fn hear_syn(&mut self, now: Instant, isn: Seq, options: &SynOptions, link: &Link) {
         self.expected = isn.add(1);
         self.owed.told = self.expected;
         self.edge = self.expected.add(u32::from(link.window));
@@ -234,7 +242,7 @@ impl Connection {
             self.shift = 0;
         }
         self.sack = options.sack;
-        match (&mut self.clock, stamp) {
+        match (&mut self.clock, options.stamp) {
             (Some(clock), Some(stamp)) => clock.recent = Some((stamp.value, now)),
             _ => self.clock = None,
         }
@@ -328,6 +336,10 @@ impl Connection {
 
     pub fn expected(&self) -> Expected {
         Expected { next: self.expected, end: self.edge, shift: self.shift, sent: self.next }
+    }
+
+    pub fn stamps(&self) -> Option<Stamps> {
+        self.clock.as_ref().map(Clock::stamps)
     }
 
     pub fn write(&mut self, bytes: &[u8]) -> usize {

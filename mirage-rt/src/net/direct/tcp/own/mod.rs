@@ -12,6 +12,7 @@
 //! | [acknowledge] | acknowledgements and windows | RFC 9293, 3.10.7.4; RFC 6582 |
 //! | [deliver] | data, the peer's FIN, delayed acknowledgements | RFC 9293, 3.8.6.3; RFC 5681, 4.2 |
 //! | [flight], [rack] | what is under way and what of it is lost | RFC 8985 |
+//! | [timestamps](super::timestamps) | clocks, for both machines; options in SYN cookies | RFC 7323; RFC 6191 |
 //! | [rtt], [timers] | the timeout, probes, giving up | RFC 6298; RFC 8985, 7; RFC 9293, 3.8.6.1 |
 //! | [congestion], [cubic] | how much may be under way | RFC 5681; RFC 6928; RFC 9438 |
 //! | [transmit] | what leaves, and in which order; silly windows, Nagle | RFC 9293, 3.7.4 and 3.8.6.2 |
@@ -22,8 +23,6 @@
 //!
 //! # What is not there yet
 //!
-//! - Timestamps on accepted connections: the SYN of the table of half-open connections, which both machines share, has
-//!   none. Connections that are opened from here have them.
 //! - A share of its own of the budget for what is under way: up to 48 KiB of pieces for a connection are not counted.
 //! - IPv6, ECN (RFC 3168), path MTU discovery and black-hole detection.
 //! - Buffers that grow and shrink with use within the budget: their limits are fixed when a connection is made.
@@ -57,11 +56,12 @@ use alloc::vec::Vec;
 
 use arrival::Arrival;
 pub use congestion::Algorithm;
-use connection::{Connection, Link};
+use connection::{Clock, Connection, Link};
 use options::Options;
 
 use super::machine::{Buffers, ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
+use super::timestamps::Stamps;
 use crate::net::direct::hash::Keyed;
 use crate::net::direct::ip::IpOut;
 use crate::net::direct::ipv4;
@@ -137,8 +137,8 @@ impl OwnTcp {
         let times = self.times()?;
         // No window is larger than a gigabyte (RFC 7323, 2.3), and no buffer need be.
         let limits = [self.buffers.receive, self.buffers.send].map(|limit| limit.saturating_mul(times).min(1 << 30));
-        let offset = tuple.hash_with(&self.key) as u32;
-        let mut connection = Connection::connecting(now, id.generation, tuple, isn, limits, offset, &self.link);
+        let mut connection = Connection::connecting(now, id.generation, tuple, isn, limits, &self.link);
+        connection.clock = self.clock(tuple).map(|offset| Clock { offset, recent: None });
         connection.cost = self.cost(times);
         Ok(connection)
     }
@@ -165,6 +165,10 @@ impl TcpMachine for OwnTcp {
 
     fn initial_window(&self) -> u16 {
         self.link.window
+    }
+
+    fn clock(&self, tuple: &FourTuple) -> Option<u32> {
+        Some(tuple.hash_with(&self.key) as u32)
     }
 
     fn set_device(&mut self, mtu: usize, most: usize) {
@@ -227,6 +231,10 @@ impl TcpMachine for OwnTcp {
     fn expected(&self, id: ConnId) -> Expected {
         let nothing = Expected { next: Seq(0), end: Seq(0), shift: 0, sent: Seq(0) };
         self.get(id).map_or(nothing, Connection::expected)
+    }
+
+    fn stamps(&self, id: ConnId) -> Option<Stamps> {
+        self.get(id).and_then(Connection::stamps)
     }
 
     fn peek(&mut self, id: ConnId) -> &[u8] {

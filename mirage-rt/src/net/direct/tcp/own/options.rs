@@ -2,6 +2,7 @@
 
 use super::sequence::{Range, before};
 use crate::net::direct::tcp::segment::{Seq, SynOptions};
+use crate::net::direct::tcp::timestamps::Timestamp;
 
 /// SACK blocks that a header has room for.
 const BLOCKS: usize = 4;
@@ -16,19 +17,16 @@ pub struct Options {
     count: usize,
 }
 
-/// RFC 7323, 3.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timestamp {
-    /// The sender's clock.
-    pub value: u32,
-    /// The latest that it has heard of the other's.
-    pub echo: u32,
-}
-
 impl Options {
     /// Reads the options of a header; what makes no sense ends them.
     pub fn parse(mut bytes: &[u8]) -> Options {
         let mut options = Options::default();
+        // Nearly all segments have these and no others (RFC 7323, appendix A).
+        if let [1, 1, 8, 10, v0, v1, v2, v3, e0, e1, e2, e3] = *bytes {
+            let [value, echo] = [[v0, v1, v2, v3], [e0, e1, e2, e3]].map(u32::from_be_bytes);
+            options.timestamp = Some(Timestamp { value, echo });
+            return options;
+        }
         while let Some((kind, rest)) = bytes.split_first() {
             match kind {
                 0 => break,
@@ -166,7 +164,7 @@ mod tests {
         let mut written = Written::none();
         written.sacks([].into_iter());
         assert_eq!(written.length(), 0);
-        let all = SynOptions { mss: Some(1460), window_shift: Some(7), sack: true };
+        let all = SynOptions { mss: Some(1460), window_shift: Some(7), sack: true, stamp: None };
         assert_eq!(Written::syn(&all).bytes(), [2, 4, 5, 180, 1, 3, 3, 7, 1, 1, 4, 2]);
     }
 

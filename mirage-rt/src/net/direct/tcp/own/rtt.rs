@@ -4,6 +4,8 @@ use crate::time::Duration;
 
 /// The timeout before anything was measured (RFC 6298, 2.1).
 const FIRST: Duration = Duration::from_secs(1);
+/// The same when the SYN had to be repeated (RFC 6298, 5.7).
+const CAREFUL: Duration = Duration::from_secs(3);
 /// The least timeout. RFC 6298, 2.4, recommends a second, which Linux and others have found to be far more than a tail loss
 /// need cost; it must be more than the time for which peers delay acknowledgements.
 pub const LEAST: Duration = Duration::from_millis(200);
@@ -18,6 +20,8 @@ pub struct RoundTrip {
     least: Option<Duration>,
     /// How often the timeout was doubled.
     doubled: u32,
+    /// The first timeout is the longer one.
+    careful: bool,
 }
 
 impl RoundTrip {
@@ -38,6 +42,12 @@ impl RoundTrip {
         self.least = Some(self.least.map_or(sample, |least| least.min(sample)));
     }
 
+    /// The SYN was lost, or the way is longer than the first timeout (RFC 6298, 5.7).
+    pub fn be_careful(&mut self) {
+        self.careful = true;
+        self.doubled = 0;
+    }
+
     /// The smoothed round-trip time.
     pub fn smoothed(&self) -> Option<Duration> {
         self.smoothed
@@ -50,7 +60,8 @@ impl RoundTrip {
 
     /// For how long to wait for an acknowledgement.
     pub fn timeout(&self) -> Duration {
-        let base = self.smoothed.map_or(FIRST, |smoothed| smoothed + 4 * self.variation);
+        let first = if self.careful { CAREFUL } else { FIRST };
+        let base = self.smoothed.map_or(first, |smoothed| smoothed + 4 * self.variation);
         (base.clamp(LEAST, MOST) * (1 << self.doubled.min(10))).min(MOST)
     }
 

@@ -1,6 +1,8 @@
 //! Two machines on a link in virtual time, and scripts of what arrives and what must leave.
 
+mod accepted;
 mod link;
+mod script;
 mod scripts;
 
 use alloc::vec::Vec;

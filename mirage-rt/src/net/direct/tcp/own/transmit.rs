@@ -210,7 +210,7 @@ impl Connection {
     fn stamp(&self, now: Instant) -> Written {
         let mut options = Written::none();
         if let Some(clock) = &self.clock {
-            options.timestamp(clock.stamp(now));
+            options.timestamp(clock.stamps().at(now));
         }
         options
     }
@@ -255,10 +255,10 @@ impl Connection {
     ) -> Result<(), OutOfMemory> {
         let is_answer = self.phase == TcpState::SynReceived;
         let shift = if !is_answer || self.shift > 0 { Some(link.shift) } else { None };
-        let offer = SynOptions { mss: Some(link.mss), window_shift: shift, sack: self.sack };
+        let offer = SynOptions { mss: Some(link.mss), window_shift: shift, sack: self.sack, stamp: None };
         let mut options = Written::syn(&offer);
         if let Some(clock) = &self.clock {
-            options.timestamp(clock.stamp(now));
+            options.timestamp(clock.stamps().at(now));
         }
         let header = Header {
             seq: self.isn,

@@ -49,6 +49,8 @@ fn connections_take_the_position_they_are_given() {
             options: Default::default(),
             window: 1000,
             sent: Instant::ZERO,
+            repeated: false,
+            clock: None,
         };
         machine.establish(Instant::ZERO, ID, &handshake).expect("there is memory");
         assert_eq!((machine.expected(ID).sent, machine.expected(ID).next), (isn.add(1), Seq(78)));
@@ -122,7 +124,7 @@ fn windows_are_shifted_as_peers_were_told() {
         let told = machine.window_shift();
         assert_eq!(told, shift(32 * receive), "{receive}");
         for window_shift in [Some(7), None] {
-            let options = SynOptions { mss: Some(1460), window_shift, sack: true };
+            let options = SynOptions { mss: Some(1460), window_shift, sack: true, stamp: None };
             let handshake = Handshake {
                 tuple: tuple(),
                 isn: Seq(100),
@@ -130,6 +132,8 @@ fn windows_are_shifted_as_peers_were_told() {
                 options,
                 window: 60_000,
                 sent: Instant::ZERO,
+                repeated: false,
+                clock: None,
             };
             machine.establish(Instant::ZERO, ID, &handshake).expect("there is memory");
             assert_eq!(machine.expected(ID).end.since(Seq(78)), i32::from(machine.initial_window()), "as in our SYN");
@@ -172,9 +176,17 @@ fn hear(machine: &mut SmolSets, out: &mut Kept, seq: Seq, ack: Seq, data: &[u8])
 fn cutting(mss: u16) -> (SmolSets, Kept) {
     let buffers = Buffers { receive: 8192, send: 8192, budget: 1 << 30 };
     let (mut machine, mut out) = (SmolSets::new(tuple().local().ip(), 24, 1500, 65_521, buffers), Kept::new(100));
-    let options = SynOptions { mss: Some(mss), window_shift: Some(7), sack: true };
-    let handshake =
-        Handshake { tuple: tuple(), isn: Seq(100), peer_isn: Seq(77), options, window: 60_000, sent: Instant::ZERO };
+    let options = SynOptions { mss: Some(mss), window_shift: Some(7), sack: true, stamp: None };
+    let handshake = Handshake {
+        tuple: tuple(),
+        isn: Seq(100),
+        peer_isn: Seq(77),
+        options,
+        window: 60_000,
+        sent: Instant::ZERO,
+        repeated: false,
+        clock: None,
+    };
     machine.establish(Instant::ZERO, ID, &handshake).expect("there is memory");
     hear(&mut machine, &mut out, Seq(78), Seq(101), &[]);
     out.segments();
@@ -259,6 +271,8 @@ fn a_loss_halves_what_may_be_under_way() {
         options: SynOptions { mss: Some(1460), ..SynOptions::default() },
         window: 60_000,
         sent: Instant::ZERO,
+        repeated: false,
+        clock: None,
     };
     machine.establish(Instant::ZERO, ID, &handshake).expect("there is memory");
     let hear = |machine: &mut SmolSets, out: &mut Kept, ack: Seq| hear(machine, out, Seq(78), ack, &[]);

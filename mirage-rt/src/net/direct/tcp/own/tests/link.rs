@@ -7,6 +7,7 @@ use alloc::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::net::direct::tcp::half_open::{Offer, send_syn};
 use crate::net::direct::tcp::smol::SmolSets;
 
 /// What the link does, in thousandths and in time.
@@ -197,17 +198,14 @@ fn accepted(machines: [Box<dyn TcpMachine>; 2], lengths: [usize; 2], trouble: Tr
     let [packet] = &packets[..] else { panic!("one SYN") };
     let syn = parse(&client.tuple, packet);
     assert!(syn.syn && syn.ack.is_none() && syn.seq == peer_isn);
-    let options = syn.options(&packet[20..]);
-    let handshake = Handshake { tuple: server.tuple, isn, peer_isn, options, window: syn.window, sent: Instant::ZERO };
-    let offer = SynOptions { mss: Some(1460), window_shift: Some(server.machine.window_shift()), sack: true };
-    let answer = crate::net::direct::tcp::segment::Bare {
-        control: crate::net::direct::tcp::segment::Control::Syn,
-        seq: isn,
-        ack: Some(peer_isn.add(1)),
-        window: server.machine.initial_window(),
-        options: offer,
-    };
-    answer.send(&server.tuple, &mut server.out);
+    let mut options = syn.options(&packet[20..]);
+    let clock = server.machine.clock(&server.tuple);
+    options.stamp = options.stamp.filter(|_| clock.is_some());
+    let (tuple, window, sent) = (server.tuple, syn.window, Instant::ZERO);
+    let handshake = Handshake { tuple, isn, peer_isn, options, window, sent, repeated: false, clock };
+    let machine = &server.machine;
+    let offer = Offer { mss: 1460, window: machine.initial_window(), window_shift: machine.window_shift() };
+    send_syn(&handshake, handshake.stamp(), &offer, &mut server.out);
     let then = Instant::ZERO + MS;
     for packet in server.out.cut_packets() {
         client.hear(then, &packet);

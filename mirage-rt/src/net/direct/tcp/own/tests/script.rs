@@ -1,0 +1,216 @@
+//! The words of scripts: what arrives, what must leave, and when. Positions count from 0 at each side's SYN; times are
+//! milliseconds.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::*;
+use crate::net::direct::tcp::own::emit::Header;
+use crate::net::direct::tcp::own::options::Written;
+use crate::net::direct::tcp::own::sequence::Range;
+use crate::net::direct::tcp::timestamps::Timestamp;
+
+pub const OURS: Seq = Seq(u32::MAX - 1500);
+pub const PEERS: Seq = Seq(0x7fff_f000);
+
+/// A machine with one connection.
+pub struct Script {
+    pub machine: OwnTcp,
+    pub out: Kept,
+    pub now: Instant,
+    pub deadline: Option<Instant>,
+    pub left: Vec<String>,
+    pub words: Words,
+}
+
+impl Script {
+    pub fn new(receive: usize) -> Script {
+        // Just enough that buffers are not larger than they must be.
+        let buffers = Buffers { receive, send: 100_000, budget: receive + 101_024 };
+        let machine = OwnTcp::new(1500, 0, buffers, Algorithm::NewReno, KEY);
+        Script {
+            machine,
+            out: Kept::new(4000),
+            now: Instant::ZERO,
+            deadline: None,
+            left: Vec::new(),
+            words: Words::new(),
+        }
+    }
+
+    /// An open connection whose peer has offered these options.
+    pub fn open(options: SynOptions, window: u16) -> Script {
+        let mut script = Script::new(60_000);
+        let handshake = Handshake {
+            tuple: tuple(),
+            isn: OURS,
+            peer_isn: PEERS,
+            options,
+            window,
+            sent: Instant::ZERO,
+            repeated: false,
+            clock: None,
+        };
+        script.machine.establish(Instant::ZERO, ID, &handshake).expect("there is memory");
+        script.hears(&format!("1:1 ack 1 win {window}"));
+        script.sends(&[]);
+        script
+    }
+
+    pub fn with_sack() -> Script {
+        Script::open(SynOptions { mss: Some(1000), window_shift: Some(0), sack: true, stamp: None }, 60_000)
+    }
+
+    pub fn without_sack() -> Script {
+        Script::open(SynOptions { mss: Some(1000), ..SynOptions::default() }, 60_000)
+    }
+
+    pub fn run(&mut self) {
+        let progress = self.machine.run(self.now, ID, &mut self.out);
+        self.deadline = progress.deadline;
+        let now = (self.now - Instant::ZERO).as_millis();
+        for packet in self.out.cut_packets() {
+            self.left.push(format!("{now} {}", self.words.describe(&packet)));
+        }
+    }
+
+    /// Lets time pass.
+    pub fn until(&mut self, milliseconds: u64) -> &mut Script {
+        let end = Instant::from_nanos(milliseconds * 1_000_000);
+        while let Some(deadline) = self.deadline.filter(|deadline| *deadline <= end) {
+            self.now = deadline;
+            self.run();
+        }
+        self.now = end;
+        self
+    }
+
+    pub fn hears(&mut self, text: &str) -> &mut Script {
+        let packet = self.words.peers(text);
+        let segment = parse(&tuple().reversed(), &packet);
+        self.machine.on_segment(self.now, ID, &packet, &segment, &mut self.out);
+        self.run();
+        self
+    }
+
+    pub fn writes(&mut self, length: usize) -> &mut Script {
+        assert_eq!(self.machine.write(ID, &alloc::vec![7; length]), length);
+        self.run();
+        self
+    }
+
+    pub fn reads(&mut self, length: usize) -> &mut Script {
+        assert_eq!(self.machine.read(ID, &mut alloc::vec![0; length]), length);
+        self.run();
+        self
+    }
+
+    pub fn shuts(&mut self) -> &mut Script {
+        self.machine.shutdown(ID);
+        self.run();
+        self
+    }
+
+    /// Exactly this has left since the last time.
+    pub fn sends(&mut self, expected: &[&str]) -> &mut Script {
+        assert_eq!(core::mem::take(&mut self.left), expected);
+        self
+    }
+
+    pub fn is(&mut self, state: State) -> &mut Script {
+        assert_eq!(self.machine.state(ID), state);
+        self
+    }
+}
+
+/// How packets are told in words.
+pub struct Words {
+    pub tuple: FourTuple,
+    /// The position of our SYN.
+    pub ours: Seq,
+    /// Where our clock starts, when timestamps are told.
+    pub clock: Option<u32>,
+}
+
+impl Words {
+    pub fn new() -> Words {
+        Words { tuple: tuple(), ours: OURS, clock: None }
+    }
+
+    /// Our packet in words.
+    pub fn describe(&self, packet: &[u8]) -> String {
+        let segment = parse(&self.tuple, packet);
+        let at = |seq: Seq| seq.0.wrapping_sub(self.ours.0);
+        let mut text = String::new();
+        for (flag, name) in [(segment.syn, "S "), (segment.fin, "F "), (segment.rst, "R ")] {
+            text += if flag { name } else { "" };
+        }
+        text += &format!("{}:{}", at(segment.seq), at(segment.seq.add(segment.span())));
+        if let Some(ack) = segment.ack {
+            text += &format!(" ack {}", ack.0.wrapping_sub(PEERS.0));
+        }
+        let header = 4 * usize::from(packet[32] >> 4);
+        let options = Options::parse(&packet[40..20 + header]);
+        for block in options.sacks() {
+            text += &format!(" sack {}:{}", block.start.0.wrapping_sub(PEERS.0), block.end.0.wrapping_sub(PEERS.0));
+        }
+        if let (Some(clock), Some(stamp)) = (self.clock, options.timestamp) {
+            text += &format!(" ts {}:{}", stamp.value.wrapping_sub(clock), stamp.echo);
+        }
+        text
+    }
+
+    /// A packet of the peer from words: `S`, `F`, `R`, `from:to`, `ack`, `win`, `sack from:to`, `ts value:echo`.
+    pub fn peers(&self, text: &str) -> Vec<u8> {
+        let mut header = Header {
+            seq: PEERS,
+            ack: None,
+            syn: false,
+            fin: false,
+            push: false,
+            window: 60_000,
+            options: Written::none(),
+        };
+        let (mut length, mut rst, mut blocks) = (0, false, Vec::new());
+        let number = |word: &str| word.parse::<u32>().expect("a number");
+        let pair = |word: &str| word.split_once(':').map(|(one, other)| (number(one), number(other))).expect("a pair");
+        let mut words = text.split_whitespace();
+        while let Some(word) = words.next() {
+            let mut next = || words.next().expect("another word");
+            match word {
+                "S" => header.syn = true,
+                "F" => header.fin = true,
+                "R" => rst = true,
+                "ack" => header.ack = Some(self.ours.add(number(next()))),
+                "win" => header.window = number(next()) as u16,
+                "sack" => {
+                    let (start, end) = pair(next());
+                    blocks.push(Range { start: self.ours.add(start), end: self.ours.add(end) });
+                }
+                "ts" => {
+                    let (value, echo) = pair(next());
+                    let echo = echo.wrapping_add(self.clock.unwrap_or(0));
+                    header.options.timestamp(Timestamp { value, echo });
+                }
+                "syn-options" => {
+                    header.options =
+                        Written::syn(&SynOptions { mss: Some(1000), window_shift: Some(2), sack: true, stamp: None });
+                }
+                range => {
+                    let (start, end) = pair(range);
+                    header.seq = PEERS.add(start);
+                    length = (end - start - u32::from(header.fin) - u32::from(header.syn)) as usize;
+                }
+            }
+        }
+        header.options.sacks(blocks.into_iter());
+        let mut kept = Kept::new(4000);
+        let route = kept.route(self.tuple.local().ip()).expect("all are reached");
+        let data = alloc::vec![9; length];
+        let reversed = self.tuple.reversed();
+        header.send(&reversed, [&data, &[]], 9000, &route, &mut kept, &mut Vec::new()).expect("there are pages");
+        let mut packet = kept.cut_packets().remove(0);
+        packet[33] |= if rst { 4 } else { 0 };
+        packet
+    }
+}
