@@ -59,10 +59,14 @@ fn check_symbols(path: &Path, elf: &ElfFile<'_>, table: SectionData<'_>) {
 
 #[test]
 fn images_are_closed_small_and_never_writable_and_executable() {
-    for (package, content, most) in
-        [("hello", None, 64), ("echo-server", None, 275), ("block", None, 365), ("static-site", Some("htdocs"), 300)]
-    {
-        for path in [image(package), image_by_feature(package)] {
+    // Without the target's name nobody shortens the paths in panics: they are this machine's.
+    for (package, content, most, most_by_feature) in [
+        ("hello", None, 64, 64),
+        ("echo-server", None, 275, 275),
+        ("block", None, 365, 365),
+        ("static-site", Some("htdocs"), 300, 302),
+    ] {
+        for (path, most) in [(image(package), most), (image_by_feature(package), most_by_feature)] {
             check(&path);
             let size = images::size(&path).expect("the image is ELF");
             let folder = content.map(|name| root().join("examples").join(package).join(name));

@@ -10,6 +10,9 @@ pub use super::own::OwnTcp as Machine;
 #[cfg(all(not(test), not(feature = "own-tcp")))]
 pub use super::smol::SmolSets as Machine;
 
+/// Whether the machine may speak timestamps (RFC 7323). smoltcp's has none to look at, and its images no code for them.
+pub const TIMESTAMPS: bool = cfg!(any(test, feature = "own-tcp"));
+
 /// The bytes of the longest packet, and of the longest that the device cuts into such; 0 when it cuts none.
 pub struct Lengths {
     pub mtu: usize,

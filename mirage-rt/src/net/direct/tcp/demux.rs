@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use super::choice::TIMESTAMPS;
 use super::half_open::{Found, Offer, send_syn};
 use super::machine::{ConnId, Handshake, State, TcpMachine};
 use super::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions};
@@ -20,12 +21,13 @@ impl<M: TcpMachine> Tcp<M> {
         if let Some(index) = self.find(&segment.tuple) {
             return self.on_own_segment(now, index, packet, segment, out);
         }
-        let options = if segment.syn { options(packet, segment) } else { SynOptions::default() };
+        let stamped = TIMESTAMPS && segment.syn;
+        let options = if stamped { options(packet, segment) } else { SynOptions::default() };
         if let Some(late) = self.time_wait.on_segment(now, segment, &options) {
             match late {
                 Late::Answer(answer) => answer.send(&segment.tuple, out),
                 Late::Ignore => {}
-                Late::Reopen(behind) => self.on_syn(now, &options, segment, Some(behind), out),
+                Late::Reopen(behind) => self.on_syn(now, packet, segment, Some(behind), out),
             }
             return;
         }
@@ -36,7 +38,7 @@ impl<M: TcpMachine> Tcp<M> {
             }
             Some(Found::Wrong) => self.reset(now, segment, out),
             Some(Found::Ignore) => {}
-            None if segment.syn && segment.ack.is_none() => self.on_syn(now, &options, segment, None, out),
+            None if segment.syn && segment.ack.is_none() => self.on_syn(now, packet, segment, None, out),
             None => self.on_stray(now, packet, segment, out),
         }
     }
@@ -46,7 +48,8 @@ impl<M: TcpMachine> Tcp<M> {
         let local = segment.tuple.local();
         match (self.cookies.check(now, segment), self.listening_at(local)) {
             (Some(mut handshake), Some(listener)) => {
-                if let Some(stamp) = options(packet, segment).stamp
+                if TIMESTAMPS
+                    && let Some(stamp) = options(packet, segment).stamp
                     && let Some(clock) = self.machine.clock(&segment.tuple)
                 {
                     let mss = handshake.options.mss;
@@ -106,14 +109,7 @@ impl<M: TcpMachine> Tcp<M> {
     }
 
     /// A SYN for no connection that there is; our own must come from behind `behind`.
-    fn on_syn(
-        &mut self,
-        now: Instant,
-        options: &SynOptions,
-        segment: &Segment,
-        behind: Option<Seq>,
-        out: &mut dyn IpOut,
-    ) {
+    fn on_syn(&mut self, now: Instant, packet: &[u8], segment: &Segment, behind: Option<Seq>, out: &mut dyn IpOut) {
         let Some(index) = self.listening_at(segment.tuple.local()) else { return self.reset(now, segment, out) };
         // The peer tries again; by then there may be room.
         let is_full = self.listener(index).is_none_or(|listener| listener.queue.len() >= listener.backlog);
@@ -126,12 +122,13 @@ impl<M: TcpMachine> Tcp<M> {
             Some(next) => next.add(1 << 16),
             None => self.isn.next(now, &segment.tuple),
         };
-        let clock = options.stamp.and_then(|_| self.machine.clock(&segment.tuple));
+        let options = options(packet, segment);
+        let clock = options.stamp.filter(|_| TIMESTAMPS).and_then(|_| self.machine.clock(&segment.tuple));
         let handshake = Handshake {
             tuple: segment.tuple,
             isn,
             peer_isn: segment.seq,
-            options: SynOptions { stamp: options.stamp.filter(|_| clock.is_some()), ..*options },
+            options: SynOptions { stamp: options.stamp.filter(|_| clock.is_some()), ..options },
             window: segment.window,
             sent: now,
             repeated: false,
@@ -142,7 +139,7 @@ impl<M: TcpMachine> Tcp<M> {
             self.counters.cookies += 1;
             let isn = self.cookies.make(now, &segment.tuple, segment.seq, options.mss);
             let stamp = handshake.stamp();
-            let stamp = stamp.map(|stamp| Timestamp { value: timestamps::keep(stamp.value, options), ..stamp });
+            let stamp = stamp.map(|stamp| Timestamp { value: timestamps::keep(stamp.value, &options), ..stamp });
             // A cookie alone has no place for the other options.
             let bare = SynOptions { mss: options.mss, ..SynOptions::default() };
             let options = if stamp.is_some() { handshake.options } else { bare };
