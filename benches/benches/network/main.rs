@@ -1,0 +1,57 @@
+//! The network stack beside others: in memory, where instructions are counted, and on the interfaces of this host.
+//!
+//! `cargo bench -p mirage-bench --bench network`, and `-- --quick` for one short round of each; `-- memory` for that part
+//! alone.
+
+mod build;
+mod callgrind;
+mod memory;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use mirage_bench::figures::Figure;
+use mirage_bench::words;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+/// The parts, and what runs each.
+const PARTS: [(&str, Part); 1] = [("memory", memory::all)];
+
+type Part = fn(&Bench) -> Result<Vec<Figure>>;
+
+/// What every part needs.
+struct Bench {
+    quick: bool,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(figures) => {
+            println!();
+            figures.iter().for_each(|figure| println!("{figure}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<Vec<Figure>> {
+    let words = words();
+    let bench = Bench { quick: words.iter().any(|word| word == "--quick") };
+    let chosen: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
+    if let Some(unknown) = chosen.iter().find(|name| !PARTS.iter().any(|(part, _)| part == *name)) {
+        let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
+        return Err(format!("there is no part {unknown}: {}", names.join(" ")).into());
+    }
+    let mut figures = Vec::new();
+    for (name, part) in PARTS {
+        if chosen.is_empty() || chosen.contains(&name) {
+            figures.extend(part(&bench)?);
+        }
+    }
+    Ok(figures)
+}

@@ -1,0 +1,87 @@
+//! The stack in memory: instructions and cache misses of an operation, bytes of a connection that waits.
+
+use std::path::{Path, PathBuf};
+
+use mirage_bench::figures::Figure;
+
+use crate::callgrind::{self, Counts, count};
+use crate::{Bench, Result, build};
+
+/// Bytes of the simulated last level of the cache: what a core has for itself on servers of today.
+const CACHE: usize = 1 << 20;
+
+/// The programs that are counted.
+struct Programs {
+    own: PathBuf,
+    smol: PathBuf,
+    plain: PathBuf,
+}
+
+/// All figures of this part.
+pub fn all(bench: &Bench) -> Result<Vec<Figure>> {
+    if !callgrind::is_there() {
+        println!("SKIPPED: the part `memory` counts with callgrind, and there is none: install valgrind");
+        return Ok(Vec::new());
+    }
+    let programs = Programs { own: build::stack(true), smol: build::stack(false), plain: build::smoltcp() };
+    let mut figures = echo(bench, &programs)?;
+    figures.extend(bulk(bench, &programs)?);
+    Ok(figures)
+}
+
+/// Requests and answers of 64 bytes on 10 of many connections.
+fn echo(bench: &Bench, programs: &Programs) -> Result<Vec<Figure>> {
+    println!(
+        "\n64-byte echo in memory, 10 active connections, instructions for each (task of the application included)"
+    );
+    println!("  {:34} {:>12} {:>12} {:>12}", "connections", 10, 1000, 10_000);
+    let rounds = if bench.quick { "20" } else { "100" };
+    let row = |name: &str, program: &Path, batch: &str, sums: &str| -> Result<[f64; 3]> {
+        let mut found = [0.0; 3];
+        for (connections, place) in ["10", "1000", "10000"].iter().zip(&mut found) {
+            *place = count(program, &["echo", connections, batch, rounds, sums, "0"], None)?.instructions;
+        }
+        let [ten, thousand, most] = found;
+        println!("  {name:34} {ten:12.0} {thousand:12.0} {most:12.0}");
+        Ok(found)
+    };
+    let own = row("own machine, 10 at a time", &programs.own, "10", "sums")?;
+    row("own machine, one at a time", &programs.own, "1", "sums")?;
+    row("own machine, 10, checksum offload", &programs.own, "10", "offload")?;
+    row("smoltcp's machine, 10 at a time", &programs.smol, "10", "sums")?;
+    row("plain smoltcp, 10 at a time", &programs.plain, "10", "sums")?;
+    row("plain smoltcp, one at a time", &programs.plain, "1", "sums")?;
+    let misses = |connections: &str| -> Result<Counts> {
+        count(&programs.own, &["echo", connections, "10", rounds, "sums", "0"], Some(CACHE))
+    };
+    let (few, many) = (misses("10")?.misses, misses("10000")?.misses);
+    println!("  misses of a last level of {CACHE} bytes: {few:.2} with 10 connections, {many:.2} with 10,000");
+    Ok(vec![
+        Figure::at_most("echo-instructions", Some(own[0]), 1100.0),
+        Figure::at_most("echo-10000-of-10", Some(own[2] / own[0]), 1.05),
+        // Misses of less than one in ten echoes are none.
+        Figure::at_most("echo-misses-10000-of-10", Some(many.max(0.1) / few.max(0.1)), 1.3),
+    ])
+}
+
+/// One connection with all that it can carry.
+fn bulk(bench: &Bench, programs: &Programs) -> Result<Vec<Figure>> {
+    let rounds = if bench.quick { "50" } else { "500" };
+    println!("\nbulk in memory, checksum offload, instructions for each 1460 bytes");
+    println!("  {:34} {:>12} {:>12} {:>12}", "", "own", "smoltcp's", "plain");
+    let row = |name: &str, words: [&str; 6], plain: bool| -> Result<f64> {
+        let of = |program: &Path| Ok::<f64, Box<dyn std::error::Error>>(count(program, &words, None)?.instructions);
+        let (own, smol) = (of(&programs.own)?, of(&programs.smol)?);
+        let plain = if plain { format!("{:.0}", of(&programs.plain)?) } else { "-".to_owned() };
+        println!("  {name:34} {own:12.0} {smol:12.0} {plain:>12}");
+        Ok(own)
+    };
+    let receive = row("receive, 16 frames at a time", ["receive", "1", "16", rounds, "offload", "0"], true)?;
+    row("receive, one frame at a time", ["receive", "1", "1", rounds, "offload", "0"], true)?;
+    row("send, acknowledged by two", ["send", "1", "2", rounds, "offload", "0"], true)?;
+    let send = row("send, cut by the device (TSO)", ["send", "1", "44", rounds, "offload", "65535"], false)?;
+    Ok(vec![
+        Figure::at_most("receive-instructions", Some(receive), 700.0),
+        Figure::at_most("send-tso-instructions", Some(send), 250.0),
+    ])
+}

@@ -1,0 +1,107 @@
+//! Our network stack on a device in memory.
+
+#![forbid(unsafe_code)]
+
+mod device;
+
+use mirage_rt::time::Duration;
+use std::rc::Rc;
+
+use device::{Device, Queues};
+use mirage_bench_wire::{Application, PORT, SEGMENT, SERVER, Server, Setting};
+use mirage_rt::keys::Cidr;
+use mirage_rt::net::{Config, Network, TcpStream};
+use mirage_rt::page::HeapPool;
+use mirage_rt::runtime::Runtime;
+use mirage_rt::testing::VirtualPlatform;
+
+/// Bytes that a task of an application has room for.
+const ROOM: usize = 64;
+/// The same where there is much to read or write at once.
+const LARGE_ROOM: usize = 16 << 10;
+
+/// A runtime with the stack and an application on it.
+pub struct Stack {
+    runtime: Runtime,
+    platform: Rc<VirtualPlatform>,
+    queues: Rc<Queues>,
+}
+
+impl Stack {
+    /// Starts the stack, and the application on it.
+    ///
+    /// # Panics
+    ///
+    /// When the stack does not start.
+    pub fn new(setting: Setting) -> Stack {
+        let platform = VirtualPlatform::new(1);
+        let runtime = Runtime::new(platform.clone());
+        let pool = HeapPool::with_pages(1 << 16);
+        let queues = Rc::new(Queues::new(pool.clone(), setting.offload));
+        let mut config = Config::new();
+        config.ipv4 = Cidr::new(SERVER, 16).ok();
+        if setting.application == Application::Echo {
+            // So that 10,000 connections are within the budget.
+            config.connection_memory = setting.connections * 8 * config.receive_buffer;
+        }
+        let device = Device::new(queues.clone(), &setting);
+        let application = setting.application;
+        {
+            let _entered = runtime.enter();
+            let network = Network::direct(device, pool, config).expect("the stack starts");
+            drop(runtime.spawn(async move {
+                let mut listener = network.tcp().bind_with_backlog(PORT, 128).await.expect("the port is free");
+                while let Ok((stream, _)) = listener.accept().await {
+                    // An application without end: its task is never waited for.
+                    drop(match application {
+                        Application::Echo => mirage_rt::spawn(echo(stream)),
+                        Application::Sink => mirage_rt::spawn(sink(stream)),
+                        Application::Source => mirage_rt::spawn(source(stream)),
+                    });
+                }
+            }));
+        }
+        let mut stack = Stack { runtime, platform, queues };
+        stack.work();
+        stack
+    }
+}
+
+impl Server for Stack {
+    fn deliver(&mut self, frame: &[u8]) {
+        self.queues.deliver(frame);
+    }
+
+    fn work(&mut self) {
+        while self.runtime.turn().busy {}
+    }
+
+    fn sent(&mut self, see: &mut dyn FnMut(&[u8])) {
+        self.queues.sent(see);
+    }
+
+    fn pass(&mut self, microseconds: u64) {
+        self.platform.advance(Duration::from_micros(microseconds));
+    }
+}
+
+async fn echo(stream: TcpStream) {
+    let mut buffer = [0; ROOM];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        if stream.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads without a copy.
+async fn sink(stream: TcpStream) {
+    while let Ok(length @ 1..) = stream.peek(<[u8]>::len).await {
+        stream.consume(length);
+    }
+}
+
+async fn source(stream: TcpStream) {
+    let bytes = vec![0x5a; LARGE_ROOM.next_multiple_of(SEGMENT)];
+    while stream.write_all(&bytes).await.is_ok() {}
+}

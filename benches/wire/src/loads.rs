@@ -1,0 +1,156 @@
+//! The loads. Each prints how many operations were counted.
+
+use crate::client::{Client, arp};
+use crate::frame::Received;
+use crate::{Application, SEGMENT, Server, Setting};
+
+/// Bytes of a request and its answer.
+const REQUEST: usize = 64;
+/// Rounds before counting begins.
+const WARM: usize = 20;
+/// The first port of the client's.
+const FIRST_PORT: u16 = 1024;
+/// Microseconds between two deliveries.
+const PAUSE: u64 = 100;
+
+/// Lets the server work. Callgrind collects here, and nowhere else.
+#[inline(never)]
+pub fn counted<S: Server>(server: &mut S) {
+    server.work();
+}
+
+/// Callgrind forgets what it has counted before this.
+#[inline(never)]
+pub fn begin() {
+    std::hint::black_box(());
+}
+
+/// The program that is counted: `LOAD CONNECTIONS BATCH ROUNDS offload|sums CUT`.
+///
+/// LOAD is `echo` (10 connections of all are active, so many of them at a time), `receive` or `send` (one connection).
+///
+/// # Panics
+///
+/// When the words are not as said above, or the server does not do what it should.
+pub fn program<S: Server>(make: impl FnOnce(Setting) -> S) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [load, connections, batch, rounds, sums, cut] = words.as_slice() else {
+        panic!("say: LOAD CONNECTIONS BATCH ROUNDS offload|sums CUT");
+    };
+    let number = |word: &String| word.parse::<usize>().expect("a number");
+    let (connections, batch, rounds) = (number(connections), number(batch), number(rounds));
+    let application = match load.as_str() {
+        "echo" => Application::Echo,
+        "receive" => Application::Sink,
+        "send" => Application::Source,
+        other => panic!("there is no load {other}"),
+    };
+    let setting = Setting { application, connections, offload: sums == "offload", cut: number(cut) };
+    let mut server = make(setting);
+    server.deliver(&arp());
+    counted(&mut server);
+    let operations = match application {
+        Application::Echo => echo(&mut server, &setting, batch, rounds),
+        Application::Sink => receive(&mut server, batch, rounds),
+        Application::Source => send(&mut server, &setting, batch, rounds),
+    };
+    println!("operations {operations}");
+}
+
+/// Opens all connections.
+pub(crate) fn open(server: &mut impl Server, connections: usize) -> Vec<Client> {
+    (0..connections)
+        .map(|number| {
+            server.pass(PAUSE);
+            Client::open(server, FIRST_PORT + number as u16)
+        })
+        .collect()
+}
+
+/// Ten connections, evenly spread over all, send requests and get them back, `batch` at a time.
+fn echo(server: &mut impl Server, setting: &Setting, batch: usize, rounds: usize) -> usize {
+    let clients = open(server, setting.connections).into_iter().enumerate();
+    let mut clients: Vec<Client> = clients.filter(|(number, _)| setting.is_active(*number)).map(|(_, it)| it).collect();
+    let request = [0x5a; REQUEST];
+    let mut operations = 0;
+    for round in 0..WARM + rounds {
+        if round == WARM {
+            begin();
+        }
+        for clients in clients.chunks_mut(batch) {
+            server.pass(PAUSE);
+            clients.iter_mut().for_each(|client| client.send(server, &request));
+            counted(server);
+            let mut answers = 0;
+            server.sent(&mut |frame| {
+                let Some(answer) = Received::parse(frame, !setting.offload) else { return };
+                if answer.data.is_empty() {
+                    return;
+                }
+                let client = clients.iter_mut().find(|client| client.port == answer.port).expect("one of these");
+                assert_eq!(
+                    (answer.data, answer.ack),
+                    (&request[..], client.next),
+                    "the request, and it is acknowledged"
+                );
+                client.take(&answer);
+                answers += 1;
+            });
+            assert_eq!(answers, clients.len(), "each request is answered");
+            operations += if round < WARM { 0 } else { answers };
+        }
+    }
+    operations
+}
+
+/// The server gets full segments, `batch` at a time.
+fn receive(server: &mut impl Server, batch: usize, rounds: usize) -> usize {
+    let mut client = open(server, 1)[0];
+    let data = [0x5a; SEGMENT];
+    for round in 0..WARM + rounds {
+        if round == WARM {
+            begin();
+        }
+        server.pass(PAUSE);
+        (0..batch).for_each(|_| client.send(server, &data));
+        counted(server);
+        let mut acknowledged = None;
+        server.sent(&mut |frame| acknowledged = Received::parse(frame, false).map(|segment| segment.ack));
+        if let Some(acknowledged) = acknowledged {
+            assert!(client.next.wrapping_sub(acknowledged) < 2 * SEGMENT as u32, "all but one segment is acknowledged");
+        }
+    }
+    batch * rounds
+}
+
+/// The server sends as much as the client's window allows; the client acknowledges every `batch` segments. How many full
+/// segments that were.
+fn send(server: &mut impl Server, setting: &Setting, batch: usize, rounds: usize) -> usize {
+    let mut client = open(server, 1)[0];
+    let mut bytes = 0;
+    for round in 0..WARM + rounds {
+        if round == WARM {
+            begin();
+            bytes = 0;
+        }
+        server.pass(PAUSE);
+        counted(server);
+        let mut since = 0;
+        let mut answers = Vec::new();
+        server.sent(&mut |frame| {
+            let Some(segment) = Received::parse(frame, !setting.offload) else { return };
+            client.take(&segment);
+            bytes += segment.data.len();
+            since += segment.data.len();
+            if since >= batch * SEGMENT {
+                since = 0;
+                answers.push(client.segment(&[]).frame());
+            }
+        });
+        if since > 0 {
+            answers.push(client.segment(&[]).frame());
+        }
+        answers.iter().for_each(|frame| server.deliver(frame));
+    }
+    bytes / SEGMENT
+}
