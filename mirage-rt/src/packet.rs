@@ -154,14 +154,29 @@ impl PacketMut {
     #[inline(never)]
     pub fn copy_of(pool: &Rc<dyn PagePool>, bytes: &[u8]) -> Option<PacketMut> {
         let mut packet = PacketMut::new(pool)?;
-        let (head, rest) = bytes.split_at(bytes.len().min(MAX_HEAD));
-        packet.resize_head(head.len()).copy_from_slice(head);
-        for part in rest.chunks(PAGE_SIZE) {
-            let mut page = Page::take(pool)?;
-            page[..part.len()].copy_from_slice(part);
-            packet.push_fragment(Fragment { page, start: 0, length: part.len() as u16 }).ok()?;
-        }
+        packet.append(pool, bytes)?;
         Some(packet)
+    }
+
+    /// Adds a copy of `bytes` at the end: into the room of the last page, then into further ones. `None` when the pool's
+    /// budget is used up or there would be more than [`MAX_FRAGMENTS`]; some of them may have been added then.
+    #[inline(never)]
+    pub fn append(&mut self, pool: &Rc<dyn PagePool>, mut bytes: &[u8]) -> Option<()> {
+        while !bytes.is_empty() {
+            let last = self.fragments.last_mut().unwrap_or(&mut self.head);
+            let at = usize::from(last.start) + usize::from(last.length);
+            let length = bytes.len().min(PAGE_SIZE - at);
+            if length == 0 {
+                let page = Page::take(pool)?;
+                self.push_fragment(Fragment { page, start: 0, length: 0 }).ok()?;
+                continue;
+            }
+            let (part, rest) = bytes.split_at(length);
+            last.page[at..at + length].copy_from_slice(part);
+            last.length += length as u16;
+            bytes = rest;
+        }
+        Some(())
     }
 
     /// A packet whose first bytes are `head`.
@@ -272,7 +287,8 @@ impl PacketMut {
 
     /// Bytes in head and fragments.
     pub fn len(&self) -> usize {
-        self.parts().map(<[u8]>::len).sum()
+        self.fragments.iter().map(|fragment| usize::from(fragment.length)).sum::<usize>()
+            + usize::from(self.head.length)
     }
 
     /// Whether the packet has no bytes.

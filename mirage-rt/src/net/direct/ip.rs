@@ -73,8 +73,8 @@ pub trait IpOut {
     /// Whether there are pages for a packet that the device is to cut.
     fn has_pages(&self) -> bool;
 
-    /// A packet with a copy of `bytes`, which may need several pages; `None` when there are too few.
-    fn copy(&mut self, bytes: &[u8]) -> Option<PacketMut>;
+    /// Adds a copy of `bytes` behind a packet, which may need several pages; `None` when there are too few.
+    fn append(&mut self, packet: &mut PacketMut, bytes: &[u8]) -> Option<()>;
 
     /// Sends a packet that starts with its IP header (without options).
     fn send(&mut self, route: &Route, packet: PacketMut, meta: TxMeta);
@@ -414,8 +414,8 @@ impl IpOut for Ip {
         self.pool.available() > MAX_FRAGMENTS
     }
 
-    fn copy(&mut self, bytes: &[u8]) -> Option<PacketMut> {
-        PacketMut::copy_of(&self.pool, bytes)
+    fn append(&mut self, packet: &mut PacketMut, bytes: &[u8]) -> Option<()> {
+        packet.append(&self.pool, bytes)
     }
 
     fn send(&mut self, route: &Route, mut packet: PacketMut, meta: TxMeta) {

@@ -2,7 +2,9 @@
 
 use core::net::Ipv4Addr;
 
-use smoltcp::wire::{IPV4_HEADER_LEN, IpProtocol, Ipv4Packet, checksum};
+use smoltcp::wire::{IPV4_HEADER_LEN, IpProtocol, Ipv4Packet};
+
+use super::checksum;
 
 /// Bytes of a header without options.
 pub const HEADER: usize = IPV4_HEADER_LEN;
@@ -26,18 +28,25 @@ pub struct Ipv4<'a> {
 impl<'a> Ipv4<'a> {
     /// Reads a packet; `None` when its header is not sound.
     pub fn parse(bytes: &'a [u8]) -> Option<Ipv4<'a>> {
-        let packet = Ipv4Packet::new_checked(bytes).ok()?;
-        let header_length = usize::from(packet.header_len());
-        if packet.version() != 4 || header_length < HEADER || !packet.verify_checksum() {
+        let fixed = bytes.first_chunk::<HEADER>()?;
+        let half = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
+        let address = |at: usize| Ipv4Addr::new(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]);
+        let (header_length, length) = (4 * usize::from(fixed[0] & 15), usize::from(half(2)));
+        if fixed[0] >> 4 != 4 || header_length < HEADER || length < header_length {
+            return None;
+        }
+        let packet = bytes.get(..length)?;
+        if packet.get(..header_length).map(checksum::data) != Some(!0) {
             return None;
         }
         Some(Ipv4 {
-            packet: bytes.get(..usize::from(packet.total_len()))?,
+            packet,
             header_length,
-            source: packet.src_addr(),
-            destination: packet.dst_addr(),
-            protocol: packet.next_header(),
-            fragment: packet.more_frags() || packet.frag_offset() != 0,
+            source: address(12),
+            destination: address(16),
+            protocol: IpProtocol::from(fixed[9]),
+            // More fragments, or an offset.
+            fragment: half(6) & 0x3fff != 0,
         })
     }
 
@@ -62,22 +71,13 @@ pub fn emit_header(
     protocol: IpProtocol,
     length: usize,
 ) {
-    let mut packet = Ipv4Packet::new_unchecked(&mut header[..]);
-    packet.set_version(4);
-    packet.set_header_len(HEADER as u8);
-    packet.set_dscp(0);
-    packet.set_ecn(0);
-    packet.set_total_len((HEADER + length) as u16);
-    packet.set_ident(0);
-    packet.clear_flags();
-    packet.set_more_frags(false);
-    packet.set_dont_frag(true);
-    packet.set_frag_offset(0);
-    packet.set_hop_limit(HOP_LIMIT);
-    packet.set_next_header(protocol);
-    packet.set_src_addr(source);
-    packet.set_dst_addr(destination);
-    packet.fill_checksum();
+    let [high, low] = ((HEADER + length) as u16).to_be_bytes();
+    // Version and length, service, total length, identification, flags, time to live, protocol, checksum.
+    header[..12].copy_from_slice(&[0x45, 0, high, low, 0, 0, 0x40, 0, HOP_LIMIT, protocol.into(), 0, 0]);
+    header[12..16].copy_from_slice(&source.octets());
+    header[16..].copy_from_slice(&destination.octets());
+    let sum = !checksum::data(header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// Where the checksum stands in a transport header.

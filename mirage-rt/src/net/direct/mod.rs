@@ -5,6 +5,7 @@
 //! Handles call the stack directly and wake the driver when there is something to be sent, so that what several tasks
 //! write in one round of the runtime leaves with one notification.
 
+mod checksum;
 mod configure;
 pub mod counters;
 mod driver;

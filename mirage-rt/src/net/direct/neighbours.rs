@@ -61,6 +61,8 @@ pub struct Neighbours {
     key: Keyed,
     index: Index,
     entries: Vec<Entry>,
+    /// The one that a packet came from last: often the next one goes there.
+    latest: usize,
     /// The next entry to be given up when there is no room.
     hand: usize,
     /// In the order of their due times, as they all wait equally long.
@@ -76,6 +78,7 @@ impl Neighbours {
             key,
             index: Index::default(),
             entries: Vec::new(),
+            latest: 0,
             hand: 0,
             questions: VecDeque::new(),
             held: 0,
@@ -160,6 +163,7 @@ impl Neighbours {
     /// A packet came from `address` by way of `mac`: if that is what the table says, it is so.
     pub fn confirm(&mut self, now: Instant, address: Ipv4Addr, mac: Mac) {
         if let Some(index) = self.find(address) {
+            self.latest = index;
             let entry = &mut self.entries[index];
             if entry.mac == Some(mac) {
                 entry.fresh_until = now + FRESH;
@@ -200,7 +204,16 @@ impl Neighbours {
         }
     }
 
+    #[inline(always)]
     fn find(&self, address: Ipv4Addr) -> Option<usize> {
+        match self.entries.get(self.latest) {
+            Some(latest) if latest.address == address => Some(self.latest),
+            _ => self.search(address),
+        }
+    }
+
+    #[inline(never)]
+    fn search(&self, address: Ipv4Addr) -> Option<usize> {
         let is_it = |index: u32| self.entries.get(index as usize).is_some_and(|entry| entry.address == address);
         self.index.find(self.key.hash(&address.octets()), is_it).map(|index| index as usize)
     }

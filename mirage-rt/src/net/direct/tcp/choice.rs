@@ -51,6 +51,6 @@ fn own(lengths: &Lengths, buffers: Buffers, secret: [u64; 2]) -> super::own::Own
 
     // Timestamps must not tell where sequence numbers come from.
     let secret = Keyed::new(secret);
-    let key = Keyed::new([secret.hash(b"timestamps"), secret.hash(b"timestamps, the other half")]);
+    let key = Keyed::new([secret.signed(b"timestamps"), secret.signed(b"timestamps, the other half")]);
     OwnTcp::new(lengths.mtu, lengths.most, buffers, Algorithm::Cubic, key)
 }

@@ -69,7 +69,7 @@ impl Cookies {
         bytes[..8].copy_from_slice(&tuple.hash_with(&self.key).to_le_bytes());
         bytes[8..12].copy_from_slice(&peer_isn.0.to_le_bytes());
         bytes[12..16].copy_from_slice(&period.to_le_bytes());
-        self.key.hash(&bytes) as u32
+        self.key.signed(&bytes) as u32
     }
 }
 

@@ -4,7 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::choice::TIMESTAMPS;
 use super::half_open::{Found, Offer, send_syn};
-use super::machine::{ConnId, Handshake, State, TcpMachine};
+use super::machine::{ConnId, Handshake, News, State, TcpMachine};
 use super::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use super::time_wait::Late;
 use super::timestamps::{self, Timestamp};
@@ -72,12 +72,31 @@ impl<M: TcpMachine> Tcp<M> {
     /// A segment of a connection that there is.
     fn on_own_segment(&mut self, now: Instant, index: u32, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
         let id = self.id(index);
+        if self.slots[index as usize].holder == Holder::Application
+            && let Some(news) = self.machine.predict(now, id, packet, segment)
+        {
+            return self.tell(index, news);
+        }
         if self.machine.state(id) != State::Connecting && !self.is_acceptable(now, id, segment, out) {
             return;
         }
         self.machine.on_segment(now, id, packet, segment, out);
         self.settle(index, if segment.rst { End::Reset } else { End::Done }, out);
         self.mark(index);
+    }
+
+    /// Something that was expected has come.
+    fn tell(&mut self, index: u32, news: News) {
+        let slot = &mut self.slots[index as usize];
+        if news.readable {
+            slot.reader.wake();
+        }
+        if news.writable {
+            slot.writer.wake();
+        }
+        if news.run {
+            self.mark(index);
+        }
     }
 
     /// The checks of RFC 5961: nobody who cannot see the connection shall end it or put data into it.
@@ -249,6 +268,9 @@ impl<M: TcpMachine> Tcp<M> {
         }
         if let Some(deadline) = progress.deadline {
             self.timers.set(index, deadline);
+        }
+        if progress.plain {
+            return true;
         }
         if let State::TimeWait { next, expected } = self.machine.state(id) {
             let tuple = self.slots[index as usize].tuple;

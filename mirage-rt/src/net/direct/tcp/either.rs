@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use core::cell::Cell;
 use core::net::IpAddr;
 
-use super::machine::{ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
+use super::machine::{ConnId, Expected, Handshake, News, OutOfMemory, Progress, Readiness, State, TcpMachine};
 use super::own::OwnTcp;
 use super::segment::{FourTuple, Segment, Seq};
 use super::smol::SmolSets;
@@ -85,6 +85,10 @@ impl TcpMachine for Either {
 
     fn on_segment(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
         self.get_mut().on_segment(now, id, packet, segment, out);
+    }
+
+    fn predict(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment) -> Option<News> {
+        self.get_mut().predict(now, id, packet, segment)
     }
 
     fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {

@@ -43,8 +43,8 @@ impl IpOut for Kept {
         self.pool.available() > 18
     }
 
-    fn copy(&mut self, bytes: &[u8]) -> Option<PacketMut> {
-        PacketMut::copy_of(&self.pool, bytes)
+    fn append(&mut self, packet: &mut PacketMut, bytes: &[u8]) -> Option<()> {
+        packet.append(&self.pool, bytes)
     }
 
     fn send(&mut self, _: &Route, mut packet: PacketMut, meta: TxMeta) {

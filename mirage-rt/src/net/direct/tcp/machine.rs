@@ -111,6 +111,19 @@ pub struct Progress {
     pub deadline: Option<Instant>,
     /// There is more to send, and why it could not be.
     pub blocked: Option<Blocked>,
+    /// Nothing has changed for the application, nor whether the connection is open.
+    pub plain: bool,
+}
+
+/// What a segment that was expected has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct News {
+    /// There is more to read.
+    pub readable: bool,
+    /// There is room to write that was not there before.
+    pub writable: bool,
+    /// [`TcpMachine::run`] has something to do.
+    pub run: bool,
 }
 
 /// Something that speaks TCP. All methods return at once; none calls the application. A connection that the machine does
@@ -144,6 +157,13 @@ pub trait TcpMachine {
 
     /// Makes the connection `id`, whose SYN with the position `isn` leaves with the next [`run`](TcpMachine::run).
     fn connect(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<(), OutOfMemory>;
+
+    /// As [`on_segment`](TcpMachine::on_segment), of a connection that an application has, for a segment that is just what was
+    /// expected: it needs no check and ends nothing. `None` when it is otherwise; then nothing has changed.
+    fn predict(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment) -> Option<News> {
+        let _ = (now, id, packet, segment);
+        None
+    }
 
     /// A segment of `id`'s peer: `packet` is the whole IP packet, its checksums are right. At most one answer leaves at
     /// once; what else there is to be sent waits for [`run`](TcpMachine::run).

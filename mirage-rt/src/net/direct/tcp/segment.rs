@@ -1,6 +1,6 @@
 //! TCP segments as the demultiplexer sees them, and those without data that it sends itself.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
@@ -44,7 +44,10 @@ impl FourTuple {
         };
         let ports = u32::from(local.port()) << 16 | u32::from(remote.port());
         let mut tuple = FourTuple { hash: 0, ports, remote: bits(remote), local: bits(local) };
-        tuple.hash = tuple.hash_with(key) as u32;
+        let halves = |bits: u128| [(bits >> 64) as u64, bits as u64];
+        let ([a, b], [c, d]) = (halves(tuple.remote), halves(tuple.local));
+        // What a peer can't choose may be mixed in the cheap way: it is one of our few addresses.
+        tuple.hash = key.hash_words([a, b, u64::from(ports) ^ c ^ d.rotate_left(32)]) as u32;
         tuple
     }
 
@@ -53,28 +56,39 @@ impl FourTuple {
         u64::from(self.hash)
     }
 
-    /// Its hash with another key.
+    /// Its hash with another key, for what others see.
     #[inline(never)]
     pub fn hash_with(&self, key: &Keyed) -> u64 {
         let mut bytes = [0; 36];
         bytes[..4].copy_from_slice(&self.ports.to_le_bytes());
         bytes[4..20].copy_from_slice(&self.remote.to_le_bytes());
         bytes[20..].copy_from_slice(&self.local.to_le_bytes());
-        key.hash(&bytes)
+        key.signed(&bytes)
     }
 
+    #[inline]
     pub fn local(&self) -> SocketAddr {
-        SocketAddr::new(Ipv6Addr::from_bits(self.local).to_canonical(), (self.ports >> 16) as u16)
+        SocketAddr::new(canonical(self.local), (self.ports >> 16) as u16)
     }
 
+    #[inline]
     pub fn remote(&self) -> SocketAddr {
-        SocketAddr::new(Ipv6Addr::from_bits(self.remote).to_canonical(), self.ports as u16)
+        SocketAddr::new(canonical(self.remote), self.ports as u16)
     }
 
     /// As the other side sees it; the hash is not right then.
     #[cfg(any(test, not(feature = "own-tcp")))]
     pub fn reversed(&self) -> FourTuple {
         FourTuple { hash: 0, ports: self.ports.rotate_left(16), remote: self.local, local: self.remote }
+    }
+}
+
+/// An address whose IPv4 form is that of IPv6, as it is meant.
+#[inline]
+fn canonical(bits: u128) -> IpAddr {
+    match bits >> 32 {
+        0xffff => IpAddr::V4(Ipv4Addr::from_bits(bits as u32)),
+        _ => IpAddr::V6(Ipv6Addr::from_bits(bits)),
     }
 }
 
@@ -97,26 +111,28 @@ pub struct Segment {
 impl Segment {
     /// Reads the header of `payload`, a packet from `source` to `destination`; `None` when it makes no sense.
     pub fn parse(key: &Keyed, source: IpAddr, destination: IpAddr, payload: &[u8]) -> Option<Segment> {
-        let packet = TcpPacket::new_checked(payload).ok()?;
-        let (source, destination) =
-            (SocketAddr::new(source, packet.src_port()), SocketAddr::new(destination, packet.dst_port()));
+        let fixed = payload.first_chunk::<20>()?;
+        let half = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
+        let word = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
+        let is_set = |flag: u8| fixed[13] & flag != 0;
+        let (source, destination) = (SocketAddr::new(source, half(0)), SocketAddr::new(destination, half(2)));
+        let (fin, syn, rst, ack) = (is_set(1), is_set(2), is_set(4), is_set(16));
         // Contradicting flags belong to no connection.
-        if source.port() == 0
-            || destination.port() == 0
-            || packet.syn() && (packet.fin() || packet.rst())
-            || packet.fin() && packet.rst()
-        {
+        if source.port() == 0 || destination.port() == 0 || syn && (fin || rst) || fin && rst {
             return None;
         }
-        let header = usize::from(packet.header_len());
+        let header = 4 * usize::from(fixed[12] >> 4);
+        if header < fixed.len() {
+            return None;
+        }
         Some(Segment {
             tuple: FourTuple::new(key, destination, source),
-            seq: Seq(packet.seq_number().0 as u32),
-            ack: packet.ack().then(|| Seq(packet.ack_number().0 as u32)),
-            syn: packet.syn(),
-            fin: packet.fin(),
-            rst: packet.rst(),
-            window: packet.window_len(),
+            seq: Seq(word(4)),
+            ack: ack.then(|| Seq(word(8))),
+            syn,
+            fin,
+            rst,
+            window: half(14),
             length: payload.len().checked_sub(header)? as u32,
             header,
         })

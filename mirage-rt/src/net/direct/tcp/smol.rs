@@ -310,7 +310,7 @@ impl TcpMachine for SmolSets {
     }
 
     fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {
-        let nothing = Progress { deadline: None, blocked: None };
+        let nothing = Progress { deadline: None, blocked: None, plain: false };
         let Some(connection) = find(&mut self.connections, id) else { return nothing };
         let Some(route) = out.route(connection.remote) else { return nothing };
         connection.set_timeout(now);
@@ -319,18 +319,18 @@ impl TcpMachine for SmolSets {
         let mut idle = false;
         loop {
             if let Some(until) = connection.waits_until(now) {
-                return Progress { deadline: Some(until), blocked: None };
+                return Progress { deadline: Some(until), blocked: None, plain: false };
             }
             let Some(at) = self.interface.poll_at(then, &connection.parts.set) else { return nothing };
             if at > then {
-                return Progress { deadline: Some(instant(at)), blocked: None };
+                return Progress { deadline: Some(instant(at)), blocked: None, plain: false };
             }
             // It wants to send and does not: there are no pages.
             if idle {
-                return Progress { deadline: Some(now + PAGE_WAIT), blocked: None };
+                return Progress { deadline: Some(now + PAGE_WAIT), blocked: None, plain: false };
             }
             if let Err(blocked) = out.ready(&route) {
-                return Progress { deadline: None, blocked: Some(blocked) };
+                return Progress { deadline: None, blocked: Some(blocked), plain: false };
             }
             let (sent, large) = (&mut connection.sent, &mut self.large[..]);
             let mut device = Adapter { receive: None, out, route: &route, sent, mtu, large, into_the_void: false };

@@ -5,7 +5,7 @@ use super::connection::{Connection, Link};
 use super::flight::Piece;
 use super::sequence::{Range, before, distance};
 use crate::net::TcpState;
-use crate::net::direct::tcp::segment::Seq;
+use crate::net::direct::tcp::segment::{Segment, Seq};
 use crate::time::{Duration, Instant};
 
 /// So many acknowledgements without news mean a loss, for peers without SACK (RFC 5681, 3.2).
@@ -20,7 +20,7 @@ impl Connection {
             return;
         }
         self.count_repeats(arrival, ack, is_same_window);
-        self.take_window(now, arrival, ack, window);
+        self.take_window(now, arrival.segment, ack, window);
         self.advance(now, ack, arrival, link);
     }
 
@@ -35,8 +35,8 @@ impl Connection {
     }
 
     /// SND.WL1 and SND.WL2 keep an older segment from bringing an older window back (RFC 9293, 3.10.7.4).
-    fn take_window(&mut self, now: Instant, arrival: &Arrival<'_>, ack: Seq, window: u32) {
-        let seq = arrival.segment.seq;
+    pub fn take_window(&mut self, now: Instant, segment: &Segment, ack: Seq, window: u32) {
+        let seq = segment.seq;
         let (by_seq, by_ack) = self.told_by;
         if before(by_seq, seq) || by_seq == seq && !before(ack, by_ack) {
             if self.window == 0 && window > 0 {
@@ -111,7 +111,7 @@ impl Connection {
             }
         }
         if let Some(at) = latest {
-            self.trip.measure(now - at);
+            self.trip.measure(at, now);
         }
         if is_duplicate {
             self.rack.duplicate(una, self.next);
@@ -120,10 +120,9 @@ impl Connection {
     }
 
     /// Takes away what has arrived.
-    fn take_away(&mut self, now: Instant, ack: Seq) {
+    pub fn take_away(&mut self, now: Instant, ack: Seq) {
         let bytes = (distance(self.data_start, ack) as usize).min(self.send.length());
         self.send.consume(bytes);
-        self.send.rest();
         self.data_start = self.data_start.add(bytes as u32);
         self.una = ack;
         self.trip.advance();
@@ -187,12 +186,11 @@ impl Connection {
         (offset, distance(range.start, end) as usize, before(data_end, range.end))
     }
 
-    /// How long the peer may take for an answer, by what was measured.
-    pub fn probe_wait(&self, link: &Link) -> Duration {
-        let Some(trip) = self.trip.smoothed() else { return self.trip.timeout() };
+    /// When the peer should have answered to what was sent until `since`, by what was measured.
+    pub fn probe_at(&self, since: Instant, link: &Link) -> Option<Instant> {
         // A single segment's acknowledgement may be delayed (RFC 8985, 7.2); others' a little, by peers as we are.
         let delay = if self.flight.total() as usize <= self.segment(link) { LONE_DELAY } else { DELAY };
-        2 * trip + delay
+        self.trip.probe_expiry(since, delay)
     }
 }
 

@@ -6,7 +6,7 @@ use super::congestion::{Algorithm, Congestion};
 use super::flight::Flight;
 use super::rack::{Probe, Rack};
 use super::reassembly::Reassembly;
-use super::ring::Ring;
+use super::ring::{Ring, Spare};
 use super::rtt::RoundTrip;
 use super::sequence::{Range, distance, later};
 use super::timers::Timer;
@@ -28,6 +28,8 @@ pub struct Link {
     /// The window that a SYN offers.
     pub window: u16,
     pub algorithm: Algorithm,
+    /// Whether [prediction](super::predict) is tried; only tests go without it, to compare.
+    pub prediction: bool,
 }
 
 /// The timestamps of a connection whose two sides use them (RFC 7323).
@@ -149,6 +151,12 @@ pub struct Due {
     pub first: bool,
 }
 
+impl Due {
+    pub fn is_any(&self) -> bool {
+        self.tail | self.window | self.small | self.syn | self.first
+    }
+}
+
 impl Connection {
     /// A connection whose SYN is still to be sent. The buffers hold `receive` and `send` bytes at most.
     pub fn connecting(
@@ -219,7 +227,7 @@ impl Connection {
             self.has_lost_syn();
         } else if handshake.sent < now {
             // A cookie does not know when its SYN left.
-            self.trip.measure(now - handshake.sent);
+            self.trip.measure(handshake.sent, now);
         }
         self.phase = TcpState::Established;
     }
@@ -360,8 +368,20 @@ impl Connection {
 
     pub fn consume(&mut self, length: usize) {
         self.receive.consume(length);
+    }
+
+    /// Whether nothing is under way and nothing has come for so long that there is no hurry.
+    #[inline]
+    pub fn is_quiet(&self, now: Instant) -> bool {
+        now.nanos_since(self.heard) >= QUIET && self.flight.is_empty() && self.unsent() == 0
+    }
+
+    /// Gives memory back that the buffers do not need now; unless `all` is set, a little stays.
+    #[inline]
+    pub fn rest_buffers(&mut self, all: bool, spare: &mut Spare) {
+        self.send.rest(all, spare);
         if self.held.is_empty() {
-            self.receive.rest();
+            self.receive.rest(all, spare);
         }
     }
 
@@ -396,6 +416,9 @@ impl Connection {
             && (is_low && gain >= self.least_gain(link) || is_much && gain > 0)
     }
 }
+
+/// Nanoseconds without a segment of the peer after which a connection counts as quiet: less than acknowledgements are delayed.
+const QUIET: u64 = 5_000_000;
 
 /// The least segment that a peer may ask for, in bytes: a smaller one would only be a burden (as Linux has it).
 const LEAST_MSS: u16 = 88;

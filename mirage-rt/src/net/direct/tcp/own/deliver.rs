@@ -98,7 +98,7 @@ impl Connection {
     }
 
     /// Decides when what has arrived is acknowledged: two full segments at once, less a little later (RFC 9293, 3.8.6.3).
-    fn owe(&mut self, now: Instant) {
+    pub fn owe(&mut self, now: Instant) {
         let owed = distance(self.owed.told, self.expected);
         if owed >= 2 * self.owed.segment.max(1) {
             self.owed.now = true;

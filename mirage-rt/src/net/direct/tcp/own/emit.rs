@@ -1,10 +1,9 @@
 //! Packets to be sent: an IP and a TCP header with what follows it.
 
-use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::num::NonZeroU16;
 
-use smoltcp::wire::{IpProtocol, TcpPacket, TcpSeqNumber};
+use smoltcp::wire::IpProtocol;
 
 use super::options::Written;
 use crate::net::direct::ip::{IpOut, Route, TxMeta};
@@ -29,35 +28,30 @@ pub struct Header {
 }
 
 impl Header {
-    /// Writes the headers in front of `data` in `packet`, which has the right length; the checksum is left out.
-    fn write(&self, tuple: &FourTuple, packet: &mut [u8], data: [&[u8]; 2]) -> Option<()> {
+    /// Writes the headers of a packet with `payload` bytes of data into `packet`, which has the right length; the checksum is
+    /// left out.
+    #[inline]
+    fn write(&self, tuple: &FourTuple, packet: &mut [u8], payload: usize) -> Option<()> {
         let (local, remote) = (tuple.local(), tuple.remote());
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (local.ip(), remote.ip()) else { return None };
         let (ip, segment) = packet.split_first_chunk_mut::<{ ipv4::HEADER }>()?;
-        ipv4::emit_header(ip, source, destination, IpProtocol::Tcp, segment.len());
+        ipv4::emit_header(ip, source, destination, IpProtocol::Tcp, segment.len() + payload);
         let (fixed, rest) = segment.split_first_chunk_mut::<HEADER>()?;
-        fixed.fill(0);
-        let mut header = TcpPacket::new_unchecked(&mut fixed[..]);
-        header.set_src_port(local.port());
-        header.set_dst_port(remote.port());
-        header.set_seq_number(TcpSeqNumber(self.seq.0 as i32));
-        header.set_ack_number(TcpSeqNumber(self.ack.unwrap_or_default().0 as i32));
-        header.set_header_len((HEADER + self.options.length()) as u8);
-        header.set_ack(self.ack.is_some());
-        header.set_syn(self.syn);
-        header.set_fin(self.fin);
-        header.set_psh(self.push);
-        header.set_window_len(self.window);
-        let (options, rest) = rest.split_at_mut_checked(self.options.length())?;
-        options.copy_from_slice(self.options.bytes());
-        let (first, second) = rest.split_at_mut_checked(data[0].len())?;
-        first.copy_from_slice(data[0]);
-        second.get_mut(..data[1].len())?.copy_from_slice(data[1]);
+        fixed[..2].copy_from_slice(&local.port().to_be_bytes());
+        fixed[2..4].copy_from_slice(&remote.port().to_be_bytes());
+        fixed[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
+        fixed[8..12].copy_from_slice(&self.ack.unwrap_or_default().0.to_be_bytes());
+        fixed[12] = ((HEADER + self.options.length()) as u8 / 4) << 4;
+        let flags = [(self.fin, 1), (self.syn, 2), (self.push, 8), (self.ack.is_some(), 16)];
+        fixed[13] = flags.into_iter().map(|(is_set, flag)| u8::from(is_set) * flag).sum();
+        fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
+        fixed[16..].fill(0);
+        rest.get_mut(..self.options.length())?.copy_from_slice(self.options.bytes());
         Some(())
     }
 
-    /// Sends the segment with `data`, which the device is to cut into parts of `size` bytes if it is longer. `scratch` is
-    /// used for what needs several pages. Fails when there are no pages.
+    /// Sends the segment with `data`, which the device is to cut into parts of `size` bytes if it is longer. Fails when there are
+    /// no pages.
     pub fn send(
         &self,
         tuple: &FourTuple,
@@ -65,22 +59,24 @@ impl Header {
         size: usize,
         route: &Route,
         out: &mut dyn IpOut,
-        scratch: &mut Vec<u8>,
     ) -> Result<(), OutOfMemory> {
         let payload = data[0].len() + data[1].len();
-        let length = ipv4::HEADER + HEADER + self.options.length() + payload;
+        let headers = ipv4::HEADER + HEADER + self.options.length();
         let segment = u16::try_from(size).ok().and_then(NonZeroU16::new).filter(|_| payload > size);
-        let packet = if length <= MAX_HEAD {
-            let mut packet = out.alloc().ok_or(OutOfMemory)?;
-            self.write(tuple, packet.resize_head(length), data).ok_or(OutOfMemory)?;
-            packet
+        let mut packet = out.alloc().ok_or(OutOfMemory)?;
+        if headers + payload <= MAX_HEAD {
+            let (place, rest) =
+                packet.resize_head(headers + payload).split_at_mut_checked(headers).ok_or(OutOfMemory)?;
+            self.write(tuple, place, payload).ok_or(OutOfMemory)?;
+            let (first, second) = rest.split_at_mut_checked(data[0].len()).ok_or(OutOfMemory)?;
+            first.copy_from_slice(data[0]);
+            second.copy_from_slice(data[1]);
         } else {
-            scratch.clear();
-            scratch.try_reserve(length).map_err(|_| OutOfMemory)?;
-            scratch.resize(length, 0);
-            self.write(tuple, scratch, data).ok_or(OutOfMemory)?;
-            out.copy(scratch).ok_or(OutOfMemory)?
-        };
+            self.write(tuple, packet.resize_head(headers), payload).ok_or(OutOfMemory)?;
+            for part in data {
+                out.append(&mut packet, part).ok_or(OutOfMemory)?;
+            }
+        }
         out.send(route, packet, TxMeta { fill_checksum: true, segment });
         Ok(())
     }

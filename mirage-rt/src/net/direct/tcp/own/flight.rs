@@ -66,6 +66,11 @@ impl Flight {
         self.sacked > 0 || self.repeated > 0
     }
 
+    /// Whether everything was sent once and nothing is known of any of it.
+    pub fn is_plain(&self) -> bool {
+        self.repeated == 0 && self.sacked | self.lost == 0
+    }
+
     pub fn pieces(&self) -> impl DoubleEndedIterator<Item = &Piece> {
         self.pieces.iter()
     }
@@ -85,6 +90,24 @@ impl Flight {
             return;
         }
         self.pieces.push_back(Piece { range, at, sacked: false, lost: false, repeated: false });
+    }
+
+    /// As [`acknowledge`](Flight::acknowledge), while it [is plain](Flight::is_plain): the last piece of which something has
+    /// arrived.
+    pub fn acknowledge_plain(&mut self, una: Seq) -> Option<Piece> {
+        let mut latest = None;
+        while let Some(first) = self.pieces.front_mut().filter(|first| before(first.range.start, una)) {
+            let is_whole = !before(una, first.range.end);
+            let end = if is_whole { first.range.end } else { una };
+            let arrived = Piece { range: Range { start: first.range.start, end }, ..*first };
+            self.total -= arrived.range.length();
+            first.range.start = end;
+            if is_whole {
+                self.pieces.pop_front();
+            }
+            latest = Some(arrived);
+        }
+        latest
     }
 
     /// All before `una` has arrived; each piece is shown to `arrived`, unless the peer had told of it before.

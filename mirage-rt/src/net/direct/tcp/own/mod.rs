@@ -9,6 +9,7 @@
 //! | [ring], [reassembly] | buffers, data out of order, SACK blocks | RFC 2018, RFC 2883 |
 //! | [options], [emit] | headers read and written | RFC 9293, 3.1; RFC 7323 |
 //! | [arrival] | which segments count; resets, challenges, PAWS | RFC 9293, 3.10.7; RFC 5961; RFC 7323, 5 |
+//! | [predict] | the usual segment, in one go | |
 //! | [acknowledge] | acknowledgements and windows | RFC 9293, 3.10.7.4; RFC 6582 |
 //! | [deliver] | data, the peer's FIN, delayed acknowledgements | RFC 9293, 3.8.6.3; RFC 5681, 4.2 |
 //! | [flight], [rack] | what is under way and what of it is lost | RFC 8985 |
@@ -40,6 +41,7 @@ mod deliver;
 mod emit;
 mod flight;
 mod options;
+mod predict;
 mod rack;
 mod reassembly;
 mod ring;
@@ -58,8 +60,9 @@ use arrival::Arrival;
 pub use congestion::Algorithm;
 use connection::{Clock, Connection, Link};
 use options::Options;
+use ring::Spare;
 
-use super::machine::{Buffers, ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
+use super::machine::{Buffers, ConnId, Expected, Handshake, News, OutOfMemory, Progress, Readiness, State, TcpMachine};
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
 use super::timestamps::Stamps;
 use crate::net::direct::hash::Keyed;
@@ -88,8 +91,8 @@ pub struct OwnTcp {
     challenges: Limit,
     /// Segments of all connections that were sent again.
     retransmitted: u64,
-    /// For packets of several pages.
-    scratch: Vec<u8>,
+    /// Memory for the buffers of connections.
+    spare: Spare,
 }
 
 impl OwnTcp {
@@ -99,14 +102,14 @@ impl OwnTcp {
         let shift = shift(GENEROUS[0] * buffers.receive);
         let window = u16::try_from(buffers.receive).unwrap_or(u16::MAX);
         OwnTcp {
-            link: Link { mss: mss(mtu), most, shift, window, algorithm },
+            link: Link { mss: mss(mtu), most, shift, window, algorithm, prediction: true },
             buffers,
             connections: Vec::new(),
             memory: 0,
             key,
             challenges: Limit::per_second(100),
             retransmitted: 0,
-            scratch: Vec::new(),
+            spare: Spare::new(buffers.budget / 4),
         }
     }
 
@@ -196,17 +199,35 @@ impl TcpMachine for OwnTcp {
         let syn = if segment.syn { segment.options(header) } else { SynOptions::default() };
         let options = Options::parse(header.get(20..).unwrap_or_default());
         let arrival = Arrival { segment, options, syn, data };
+        connection.receive.supply(data.len(), &mut self.spare);
         if let Some(reset) = connection.hear(now, &arrival, &self.link, &mut self.challenges) {
             reset.send(&segment.tuple, out);
         }
+        connection.rest_buffers(false, &mut self.spare);
+    }
+
+    fn predict(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment) -> Option<News> {
+        let connection = find(&mut self.connections, id)?;
+        let (header, data) = split(packet, segment)?;
+        connection.receive.supply(data.len(), &mut self.spare);
+        let news = connection.predict(now, segment, header, data, &self.link);
+        connection.rest_buffers(false, &mut self.spare);
+        news
     }
 
     fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {
-        let nothing = Progress { deadline: None, blocked: None };
+        let nothing = Progress { deadline: None, blocked: None, plain: false };
         let Some(connection) = find(&mut self.connections, id) else { return nothing };
         let Some(route) = out.route(connection.remote) else { return nothing };
+        // Nothing to do and nothing heard for a while: the time of a timer that is not needed any more.
+        if connection.is_quiet(now) {
+            connection.rest_buffers(true, &mut self.spare);
+        }
+        if let Some(progress) = connection.send_plain(now, &self.link, &route, out) {
+            return progress;
+        }
         let before = connection.retransmissions;
-        let progress = connection.run(now, &self.link, &route, out, &mut self.scratch);
+        let progress = connection.run(now, &self.link, &route, out);
         self.retransmitted += connection.retransmissions - before;
         progress
     }
@@ -245,17 +266,23 @@ impl TcpMachine for OwnTcp {
     }
 
     fn consume(&mut self, id: ConnId, length: usize) {
-        if let Some(connection) = self.get_mut(id) {
+        if let Some(connection) = find(&mut self.connections, id) {
             connection.consume(length);
+            connection.rest_buffers(false, &mut self.spare);
         }
     }
 
     fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> usize {
-        self.get_mut(id).map_or(0, |connection| connection.read(buffer))
+        let Some(connection) = find(&mut self.connections, id) else { return 0 };
+        let length = connection.read(buffer);
+        connection.rest_buffers(false, &mut self.spare);
+        length
     }
 
     fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize {
-        self.get_mut(id).map_or(0, |connection| connection.write(bytes))
+        let Some(connection) = find(&mut self.connections, id) else { return 0 };
+        connection.send.supply(bytes.len(), &mut self.spare);
+        connection.write(bytes)
     }
 
     fn shutdown(&mut self, id: ConnId) {

@@ -19,8 +19,8 @@ const DUPLICATES: u32 = 3;
 struct Latest {
     at: Instant,
     end: Seq,
-    /// How long it was under way.
-    took: Duration,
+    /// When that was known.
+    heard: Instant,
 }
 
 /// What RACK keeps.
@@ -58,13 +58,12 @@ impl Rack {
             self.reordered = true;
         }
         self.highest = later(self.highest, piece.range.end);
-        let took = now - piece.at;
-        if piece.repeated && (echoes_earlier || trip.least().is_some_and(|least| took < least)) {
+        if piece.repeated && (echoes_earlier || trip.least().is_some_and(|least| now - piece.at < least)) {
             return;
         }
         let is_later = |latest: &Latest| is_earlier(latest.at, latest.end, piece.at, piece.range.end);
         if self.latest.as_ref().is_none_or(is_later) {
-            self.latest = Some(Latest { at: piece.at, end: piece.range.end, took });
+            self.latest = Some(Latest { at: piece.at, end: piece.range.end, heard: now });
         }
     }
 
@@ -99,7 +98,7 @@ impl Rack {
         let Some(latest) = self.latest.filter(|_| flight.is_suspect()) else {
             return Detected { lost: false, again: None };
         };
-        let wait = latest.took + self.patience(trip, flight.sacked(), mss, recovering);
+        let wait = (latest.heard - latest.at) + self.patience(trip, flight.sacked(), mss, recovering);
         let mut again: Option<Instant> = None;
         let lost = flight.lose(|piece| {
             if !is_earlier(piece.at, piece.range.end, latest.at, latest.end) {
@@ -158,8 +157,6 @@ mod tests {
     use super::*;
     use crate::net::direct::tcp::own::sequence::Range;
 
-    const MS: Duration = Duration::from_millis(1);
-
     fn at(milliseconds: u64) -> Instant {
         Instant::from_nanos(milliseconds * 1_000_000)
     }
@@ -174,7 +171,7 @@ mod tests {
         for number in 0..10 {
             flight.push(range(number * 100, number * 100 + 100), at(u64::from(number)));
         }
-        trip.measure(20 * MS);
+        trip.measure(at(0), at(20));
         (Rack::new(Seq(0)), flight, trip)
     }
 

@@ -6,8 +6,47 @@ use crate::net::direct::tcp::machine::OutOfMemory;
 
 /// The least memory of a ring that has any, in bytes.
 const LEAST: usize = 2048;
-/// So much memory may stay with a ring without bytes.
-const IDLE: usize = 2048;
+/// Sizes of memory that is kept for the next ring: this many powers of two from the least.
+const SIZES: usize = 10;
+
+/// Memory without a ring. The rings of ten thousand connections of which ten have something to do share that of ten, and none
+/// of it has to be asked for, or cleared, each time.
+pub struct Spare {
+    sizes: [Vec<Vec<u8>>; SIZES],
+    kept: usize,
+    most: usize,
+}
+
+impl Spare {
+    /// Nothing yet, and never more than `most` bytes.
+    pub fn new(most: usize) -> Spare {
+        Spare { sizes: Default::default(), kept: 0, most }
+    }
+
+    /// The place for memory of `length` bytes, a power of two; `None` when it is not kept.
+    fn place(&mut self, length: usize) -> Option<&mut Vec<Vec<u8>>> {
+        let number = (length.trailing_zeros() as usize).checked_sub(LEAST.trailing_zeros() as usize)?;
+        self.sizes.get_mut(number)
+    }
+
+    fn take(&mut self, length: usize) -> Option<Vec<u8>> {
+        let memory = self.place(length)?.pop()?;
+        self.kept -= length;
+        Some(memory)
+    }
+
+    fn put(&mut self, memory: Vec<u8>) {
+        let (length, kept) = (memory.len(), self.kept + memory.len());
+        if length > 0
+            && kept <= self.most
+            && let Some(place) = self.place(length)
+            && place.try_reserve(1).is_ok()
+        {
+            place.push(memory);
+            self.kept = kept;
+        }
+    }
+}
 
 /// Bytes, the first of which can be taken away; further ones can be put behind the last, with a gap if need be.
 #[derive(Default)]
@@ -18,12 +57,15 @@ pub struct Ring {
     length: usize,
     /// How many bytes it may hold.
     limit: usize,
+    /// Up to where there were bytes since it was last at rest, and how much memory the times before that have needed.
+    peak: usize,
+    usual: usize,
 }
 
 impl Ring {
     /// An empty ring for at most `limit` bytes. It takes no memory yet.
     pub fn new(limit: usize) -> Ring {
-        Ring { bytes: Vec::new(), start: 0, length: 0, limit }
+        Ring { bytes: Vec::new(), start: 0, length: 0, limit, peak: 0, usual: LEAST }
     }
 
     pub fn limit(&self) -> usize {
@@ -54,12 +96,32 @@ impl Ring {
         [self.bytes.get(at..at + first).unwrap_or_default(), self.bytes.get(..length - first).unwrap_or_default()]
     }
 
+    /// Makes sure of memory for `length` more bytes behind the last, of `spare` if possible; as much as was usual of late.
+    /// Without memory there is an error when they come.
+    #[inline]
+    pub fn supply(&mut self, length: usize, spare: &mut Spare) {
+        let wanted = self.length.saturating_add(length.min(self.room()));
+        if wanted > self.bytes.len() {
+            let wanted = wanted.max(self.usual);
+            // No memory: `put` says so.
+            let _ = self.grow(wanted, Some(spare));
+        }
+    }
+
     /// Puts `data` behind the last byte, `offset` bytes from the first; it does not count until
     /// [`advance`](Ring::advance). Fails when there is no memory or it is beyond the limit.
     pub fn put(&mut self, offset: usize, data: &[u8]) -> Result<(), OutOfMemory> {
         let end = offset.checked_add(data.len()).filter(|end| *end <= self.limit).ok_or(OutOfMemory)?;
-        self.grow(end)?;
+        if end > self.bytes.len() {
+            self.grow(end, None)?;
+        }
+        self.peak = self.peak.max(end);
         let at = self.place(offset);
+        // Nearly always it is in one piece.
+        if let Some(place) = self.bytes.get_mut(at..at + data.len()) {
+            place.copy_from_slice(data);
+            return Ok(());
+        }
         let (first, second) = data.split_at(data.len().min(self.bytes.len().saturating_sub(at)));
         for (at, part) in [(at, first), (0, second)] {
             self.bytes.get_mut(at..at + part.len()).ok_or(OutOfMemory)?.copy_from_slice(part);
@@ -89,12 +151,16 @@ impl Ring {
         self.length -= length;
     }
 
-    /// Gives memory back that an empty ring does not need. Nothing may stand behind a gap.
-    pub fn rest(&mut self) {
-        if self.length == 0 {
+    /// Gives back memory that a ring without bytes does not need: unless `all` is set, a little stays for the next ones.
+    /// Nothing may stand behind a gap.
+    #[inline]
+    pub fn rest(&mut self, all: bool, spare: &mut Spare) {
+        if self.length == 0 && !self.bytes.is_empty() {
             self.start = 0;
-            if self.bytes.len() > IDLE {
-                self.bytes = Vec::new();
+            if all || self.bytes.len() > LEAST {
+                self.usual = self.peak.max(LEAST);
+                self.peak = 0;
+                spare.put(core::mem::take(&mut self.bytes));
             }
         }
     }
@@ -106,19 +172,28 @@ impl Ring {
     }
 
     /// Makes room for `length` bytes in all.
-    fn grow(&mut self, length: usize) -> Result<(), OutOfMemory> {
-        if length <= self.bytes.len() {
-            return Ok(());
-        }
+    #[inline(never)]
+    fn grow(&mut self, length: usize, mut spare: Option<&mut Spare>) -> Result<(), OutOfMemory> {
         let wanted = length.max(LEAST).checked_next_power_of_two().ok_or(OutOfMemory)?;
-        let mut larger = Vec::new();
-        larger.try_reserve_exact(wanted).map_err(|_| OutOfMemory)?;
+        let mut larger = match spare.as_mut().and_then(|spare| spare.take(wanted)) {
+            Some(memory) => memory,
+            None => {
+                let mut memory = Vec::new();
+                memory.try_reserve_exact(wanted).map_err(|_| OutOfMemory)?;
+                memory.resize(wanted, 0);
+                memory
+            }
+        };
         // All of it moves: bytes behind a gap do not count as length.
-        larger.extend_from_slice(self.bytes.get(self.start..).unwrap_or_default());
-        larger.extend_from_slice(self.bytes.get(..self.start).unwrap_or_default());
-        larger.resize(wanted, 0);
-        self.bytes = larger;
+        let (second, first) = self.bytes.split_at(self.start.min(self.bytes.len()));
+        for (at, part) in [(0, first), (first.len(), second)] {
+            larger.get_mut(at..at + part.len()).ok_or(OutOfMemory)?.copy_from_slice(part);
+        }
+        let old = core::mem::replace(&mut self.bytes, larger);
         self.start = 0;
+        if let Some(spare) = spare {
+            spare.put(old);
+        }
         Ok(())
     }
 }
@@ -127,6 +202,7 @@ impl Ring {
 mod tests {
     use super::*;
     use alloc::collections::VecDeque;
+    use alloc::vec;
     use proptest::prelude::*;
 
     #[test]
@@ -136,12 +212,40 @@ mod tests {
         assert_eq!(ring.write(&[1; 200_000]), 100_000);
         assert_eq!((ring.room(), ring.memory()), (0, 131_072));
         ring.consume(100_000);
-        ring.rest();
+        let mut spare = Spare::new(1 << 20);
+        ring.rest(true, &mut spare);
         assert_eq!(ring.memory(), 0);
         assert_eq!(ring.write(&[1; 10]), 10);
+        ring.rest(true, &mut spare);
+        assert_eq!(ring.memory(), 2048, "there are bytes");
         ring.consume(10);
-        ring.rest();
+        ring.rest(false, &mut spare);
         assert_eq!(ring.memory(), 2048, "a little stays");
+        ring.rest(true, &mut spare);
+        assert_eq!(ring.memory(), 0);
+    }
+
+    #[test]
+    fn rings_share_what_they_do_not_need() {
+        let mut spare = Spare::new(1 << 20);
+        for turn in 0..10 {
+            for length in [10, 5000, 300_000] {
+                let mut ring = Ring::new(1 << 20);
+                ring.supply(length, &mut spare);
+                let wanted = length.max(LEAST).next_power_of_two();
+                assert_eq!(ring.memory(), if turn == 0 { 0 } else { wanted }, "{length} in turn {turn}");
+                assert_eq!(ring.write(&vec![7; length]), length);
+                // More than was supplied goes as well.
+                assert_eq!((ring.write(&vec![8; length]), ring.length()), (length, 2 * length));
+                ring.consume(length);
+                assert_eq!(ring.get(0, length).concat(), vec![8; length]);
+                ring.consume(length);
+                ring.rest(true, &mut spare);
+                spare.put(vec![0; wanted]);
+            }
+        }
+        let kept = spare.sizes.iter().flatten().map(Vec::len).sum::<usize>();
+        assert!(kept == spare.kept && kept <= spare.most, "{kept}");
     }
 
     #[test]
@@ -166,7 +270,7 @@ mod tests {
 
         #[test]
         fn it_is_a_queue(steps in prop::collection::vec((0usize..5000, 0usize..5000), 1..50)) {
-            let (mut ring, mut model) = (Ring::new(10_000), VecDeque::new());
+            let (mut ring, mut model, mut spare) = (Ring::new(10_000), VecDeque::new(), Spare::new(1 << 20));
             let mut byte = 0u8;
             for (write, consume) in steps {
                 let data: Vec<u8> = (0..write).map(|_| { byte = byte.wrapping_add(7); byte }).collect();
@@ -175,7 +279,7 @@ mod tests {
                 model.extend(&data[..written]);
                 ring.consume(consume);
                 model.drain(..consume.min(model.len()));
-                ring.rest();
+                ring.rest(true, &mut spare);
                 let expected: Vec<u8> = model.iter().copied().collect();
                 prop_assert_eq!(ring.get(0, usize::MAX).concat(), expected);
             }

@@ -1,6 +1,6 @@
 //! The round-trip time and what follows from it: RFC 6298.
 
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// The timeout before anything was measured (RFC 6298, 2.1).
 const FIRST: Duration = Duration::from_secs(1);
@@ -12,67 +12,100 @@ pub const LEAST: Duration = Duration::from_millis(200);
 /// The longest one (RFC 6298, 2.5, allows no less than a minute).
 pub const MOST: Duration = Duration::from_secs(60);
 
-/// What was measured.
-#[derive(Clone, Copy, Debug, Default)]
+/// What was measured, in nanoseconds: a [`Duration`] costs a division at each step.
+#[derive(Clone, Copy, Debug)]
 pub struct RoundTrip {
-    smoothed: Option<Duration>,
-    variation: Duration,
-    least: Option<Duration>,
+    /// 0 when nothing was measured yet.
+    smoothed: u64,
+    variation: u64,
+    least: u64,
+    /// For how long to wait for an acknowledgement, by the others.
+    timeout: u64,
     /// How often the timeout was doubled.
     doubled: u32,
     /// The first timeout is the longer one.
     careful: bool,
 }
 
+impl Default for RoundTrip {
+    fn default() -> Self {
+        RoundTrip { smoothed: 0, variation: 0, least: 0, timeout: nanos(FIRST), doubled: 0, careful: false }
+    }
+}
+
+const fn nanos(duration: Duration) -> u64 {
+    duration.as_secs() * 1_000_000_000 + duration.subsec_nanos() as u64
+}
+
 impl RoundTrip {
-    /// A segment was acknowledged `sample` after it was sent. It must have been sent once (Karn's algorithm).
-    pub fn measure(&mut self, sample: Duration) {
-        // No clock here is finer, and nothing may be divided by zero.
-        let sample = sample.clamp(Duration::from_nanos(1), MOST);
-        match self.smoothed {
-            None => {
-                self.smoothed = Some(sample);
-                self.variation = sample / 2;
-            }
-            Some(smoothed) => {
-                self.variation = (self.variation * 3 + smoothed.abs_diff(sample)) / 4;
-                self.smoothed = Some((smoothed * 7 + sample) / 8);
-            }
+    /// What was sent at `sent` was acknowledged at `now`. It must have been sent once (Karn's algorithm).
+    pub fn measure(&mut self, sent: Instant, now: Instant) {
+        // No clock here is finer, and 0 means that nothing was measured.
+        let sample = now.nanos_since(sent).clamp(1, nanos(MOST));
+        if self.smoothed == 0 {
+            (self.smoothed, self.variation, self.least) = (sample, sample / 2, sample);
+        } else {
+            self.variation = (self.variation * 3 + self.smoothed.abs_diff(sample)) / 4;
+            self.smoothed = ((self.smoothed * 7 + sample) / 8).max(1);
+            self.least = self.least.min(sample);
         }
-        self.least = Some(self.least.map_or(sample, |least| least.min(sample)));
+        self.set_timeout();
     }
 
     /// The SYN was lost, or the way is longer than the first timeout (RFC 6298, 5.7).
     pub fn be_careful(&mut self) {
         self.careful = true;
         self.doubled = 0;
+        self.set_timeout();
     }
 
     /// The smoothed round-trip time.
     pub fn smoothed(&self) -> Option<Duration> {
-        self.smoothed
+        (self.smoothed > 0).then_some(Duration::from_nanos(self.smoothed))
     }
 
     /// The shortest one that was seen.
     pub fn least(&self) -> Option<Duration> {
-        self.least
+        (self.smoothed > 0).then_some(Duration::from_nanos(self.least))
     }
 
     /// For how long to wait for an acknowledgement.
     pub fn timeout(&self) -> Duration {
-        let first = if self.careful { CAREFUL } else { FIRST };
-        let base = self.smoothed.map_or(first, |smoothed| smoothed + 4 * self.variation);
-        (base.clamp(LEAST, MOST) * (1 << self.doubled.min(10))).min(MOST)
+        Duration::from_nanos(self.timeout)
+    }
+
+    /// When the wait for an acknowledgement is over that began at `since`.
+    #[inline]
+    pub fn expiry(&self, since: Instant) -> Instant {
+        since.plus_nanos(self.timeout)
+    }
+
+    /// When the last that was sent at `since` should have been acknowledged by a peer that waits for `delay` with that: after
+    /// two round trips (RFC 8985, 7.2). `None` when nothing was measured.
+    #[inline]
+    pub fn probe_expiry(&self, since: Instant, delay: Duration) -> Option<Instant> {
+        (self.smoothed > 0).then_some(since.plus_nanos(2 * self.smoothed + nanos(delay)))
+    }
+
+    fn set_timeout(&mut self) {
+        let first = nanos(if self.careful { CAREFUL } else { FIRST });
+        let base = if self.smoothed == 0 { first } else { self.smoothed + 4 * self.variation };
+        self.timeout = (base.clamp(nanos(LEAST), nanos(MOST)) << self.doubled.min(10)).min(nanos(MOST));
     }
 
     /// The wait was in vain (RFC 6298, 5.5).
     pub fn back_off(&mut self) {
         self.doubled = self.doubled.saturating_add(1);
+        self.set_timeout();
     }
 
     /// Something new was acknowledged.
+    #[inline]
     pub fn advance(&mut self) {
-        self.doubled = 0;
+        if self.doubled > 0 {
+            self.doubled = 0;
+            self.set_timeout();
+        }
     }
 
     /// Whether the last wait was in vain.
@@ -87,19 +120,23 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn measure(trip: &mut RoundTrip, sample: Duration) {
+        trip.measure(Instant::ZERO, Instant::ZERO + sample);
+    }
+
     #[test]
     fn the_timeout_follows_what_is_measured() {
         let mut trip = RoundTrip::default();
         assert_eq!(trip.timeout(), FIRST);
-        trip.measure(100 * MS);
+        measure(&mut trip, 100 * MS);
         // RTTVAR is half of the first sample.
         assert_eq!((trip.smoothed(), trip.timeout()), (Some(100 * MS), 300 * MS));
-        trip.measure(180 * MS);
+        measure(&mut trip, 180 * MS);
         // RTTVAR = (3 * 50 + 80) / 4 = 57.5, SRTT = (7 * 100 + 180) / 8 = 110.
         assert_eq!((trip.smoothed(), trip.timeout()), (Some(110 * MS), 340 * MS));
         assert_eq!(trip.least(), Some(100 * MS));
         for _ in 0..100 {
-            trip.measure(MS);
+            measure(&mut trip, MS);
         }
         assert_eq!(trip.timeout(), LEAST);
     }
@@ -117,7 +154,7 @@ mod tests {
         assert_eq!(trip.timeout(), MOST);
         trip.advance();
         assert_eq!(trip.timeout(), FIRST);
-        trip.measure(Duration::MAX);
+        measure(&mut trip, Duration::MAX);
         assert_eq!(trip.timeout(), MOST);
     }
 }

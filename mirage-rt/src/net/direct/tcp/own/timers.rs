@@ -11,6 +11,9 @@ pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
 /// The same while the connection is being made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The end of the clock's range.
+pub const NEVER: Instant = Instant::from_nanos(u64::MAX);
+
 /// What the timer is for; there is never more than one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
@@ -25,13 +28,12 @@ pub enum Timer {
 impl Connection {
     /// Sets the timer anew, by what is under way now.
     pub fn arm(&mut self, now: Instant, link: &Link) {
-        let timeout = now + self.trip.timeout();
+        let timeout = self.trip.expiry(now);
         self.timer = if !self.flight.is_empty() {
-            let probe = now + self.probe_wait(link);
-            if self.may_probe() && probe < timeout {
-                Some((probe, Timer::Probe))
-            } else {
-                Some((timeout, Timer::Retransmit))
+            let probe = if self.may_probe() { self.probe_at(now, link) } else { None };
+            match probe {
+                Some(probe) if probe < timeout => Some((probe, Timer::Probe)),
+                _ => Some((timeout, Timer::Retransmit)),
             }
         } else if self.is_waiting() && self.is_open() {
             Some((timeout, Timer::Persist))
@@ -61,7 +63,7 @@ impl Connection {
     /// Does what is due. A reset to be sent is returned when the peer is given up.
     pub fn expire(&mut self, now: Instant, link: &Link) -> Option<Bare> {
         self.waiting = if self.is_waiting() { self.waiting.or(Some(now)) } else { None };
-        if self.patience_ends().is_some_and(|end| now >= end) {
+        if now >= self.patience_ends() {
             let reset = self.is_open().then(|| give_up(self));
             self.close();
             return reset;
@@ -78,7 +80,7 @@ impl Connection {
             Some((_, Timer::Retransmit)) => self.retransmit_all(now, link),
             Some((_, Timer::Probe)) => {
                 self.due.tail = true;
-                self.timer = Some((now + self.trip.timeout(), Timer::Retransmit));
+                self.timer = Some((self.trip.expiry(now), Timer::Retransmit));
             }
             Some((_, Timer::Persist)) => {
                 self.due.window = self.window == 0;
@@ -110,22 +112,25 @@ impl Connection {
         self.arm(now, link);
     }
 
-    /// When the peer is given up.
-    fn patience_ends(&self) -> Option<Instant> {
-        let waiting = self.waiting.map(|since| match self.phase {
-            TcpState::SynSent | TcpState::SynReceived => since + CONNECT_TIMEOUT,
-            _ => since + USER_TIMEOUT,
-        });
-        let lingering = self.lingering.map(|(since, most)| since.max(self.heard) + most);
-        waiting.into_iter().chain(lingering).min()
+    /// When the peer is given up; [`NEVER`] when nothing is waited for.
+    fn patience_ends(&self) -> Instant {
+        let patience = match self.phase {
+            TcpState::SynSent | TcpState::SynReceived => CONNECT_TIMEOUT,
+            _ => USER_TIMEOUT,
+        };
+        let waiting = self.waiting.map_or(NEVER, |since| since + patience);
+        let lingering = self.lingering.map_or(NEVER, |(since, most)| since.max(self.heard) + most);
+        waiting.min(lingering)
     }
 
-    /// When to run next, if nothing comes before.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When to run next, if nothing comes before; [`NEVER`] when nothing is due.
+    pub fn deadline(&self) -> Instant {
         if self.phase == TcpState::Closed {
-            return None;
+            return NEVER;
         }
-        let timer = self.timer.map(|(at, _)| at);
-        [timer, self.reorder_at, self.owed.until, self.patience_ends()].into_iter().flatten().min()
+        let timer = self.timer.map_or(NEVER, |(at, _)| at);
+        let reorder = self.reorder_at.unwrap_or(NEVER);
+        let owed = self.owed.until.unwrap_or(NEVER);
+        timer.min(reorder).min(owed).min(self.patience_ends())
     }
 }

@@ -1,11 +1,10 @@
 //! What leaves, and in which order: what was lost, then what is new, then what only acknowledges.
 
-use alloc::vec::Vec;
-
 use super::connection::{Connection, Link};
 use super::emit::Header;
 use super::options::Written;
 use super::sequence::{Range, distance};
+use super::timers::NEVER;
 use crate::net::TcpState;
 use crate::net::direct::ip::{IpOut, Route};
 use crate::net::direct::ipv4;
@@ -20,7 +19,7 @@ const HEADERS: usize = ipv4::HEADER + 60;
 
 /// The next segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Segment {
+pub enum Segment {
     /// Our SYN, for the first time or again.
     Syn { repeated: bool },
     /// This once more.
@@ -35,25 +34,18 @@ enum Segment {
 
 impl Connection {
     /// Does what is due and sends what there is to be sent.
-    pub fn run(
-        &mut self,
-        now: Instant,
-        link: &Link,
-        route: &Route,
-        out: &mut dyn IpOut,
-        scratch: &mut Vec<u8>,
-    ) -> Progress {
+    pub fn run(&mut self, now: Instant, link: &Link, route: &Route, out: &mut dyn IpOut) -> Progress {
         if let Some(reset) = self.expire(now, link) {
             reset.send(&self.tuple, out);
         }
         self.limited = false;
-        let mut progress = Progress { deadline: None, blocked: None };
-        while let Some(segment) = self.choose(now, link, out.has_pages()) {
+        let mut progress = Progress { deadline: None, blocked: None, plain: false };
+        while let Some(segment) = self.choose(now, link, out) {
             if let Err(blocked) = out.ready(route) {
                 progress.blocked = Some(blocked);
                 break;
             }
-            if self.emit(now, segment, link, route, out, scratch).is_err() {
+            if self.emit(now, segment, link, route, out).is_err() {
                 progress.deadline = Some(now + PAGE_WAIT);
                 break;
             }
@@ -62,12 +54,13 @@ impl Connection {
             self.arm(now, link);
         }
         self.waiting = if self.is_waiting() { self.waiting.or(Some(now)) } else { None };
-        progress.deadline = self.deadline().into_iter().chain(progress.deadline).min();
+        let deadline = self.deadline().min(progress.deadline.unwrap_or(NEVER));
+        progress.deadline = (deadline < NEVER).then_some(deadline);
         progress
     }
 
-    /// What to send next. `long` says whether there are pages for a packet that the device cuts.
-    fn choose(&mut self, now: Instant, link: &Link, long: bool) -> Option<Segment> {
+    /// What to send next.
+    fn choose(&mut self, now: Instant, link: &Link, out: &dyn IpOut) -> Option<Segment> {
         match self.phase {
             TcpState::Closed => return None,
             TcpState::SynSent | TcpState::SynReceived => {
@@ -82,7 +75,7 @@ impl Connection {
         self.rest(now);
         let tail = core::mem::take(&mut self.due.tail).then(|| self.tail_probe(link)).flatten();
         tail.or_else(|| self.lost(link))
-            .or_else(|| self.fresh(link, long))
+            .or_else(|| self.fresh(link, out))
             .or_else(|| {
                 let probe = core::mem::take(&mut self.due.window) && self.flight.is_empty();
                 probe.then_some(Segment::WindowProbe)
@@ -98,8 +91,8 @@ impl Connection {
     }
 
     /// After a pause nothing is known of how much fits the way (RFC 5681, 4.1).
-    fn rest(&mut self, now: Instant) {
-        if self.flight.is_empty() && self.unsent() > 0 && now - self.sent_at > self.trip.timeout() {
+    pub fn rest(&mut self, now: Instant) {
+        if self.flight.is_empty() && self.unsent() > 0 && now > self.trip.expiry(self.sent_at) {
             self.congestion.rest();
             self.sent_at = now;
         }
@@ -133,7 +126,7 @@ impl Connection {
     }
 
     /// What was never sent, as far as the windows allow.
-    fn fresh(&mut self, link: &Link, long: bool) -> Option<Segment> {
+    fn fresh(&mut self, link: &Link, out: &dyn IpOut) -> Option<Segment> {
         let unsent = self.unsent();
         let fin = self.shut && !self.is_fin_sent();
         let window = distance(self.next, self.una.add(self.window));
@@ -142,7 +135,8 @@ impl Connection {
         }
         let segment = self.segment(link) as u32;
         let allowed = self.congestion.window().saturating_sub(self.pipe(link));
-        let most = if long { self.longest(link) } else { segment };
+        // A packet that the device cuts takes many pages.
+        let most = if unsent > segment && out.has_pages() { self.longest(link) } else { segment };
         let length = unsent.min(window).min(most);
         // No cut segment because of the congestion window: its rest comes when there is room.
         let length = if length > allowed {
@@ -170,17 +164,16 @@ impl Connection {
         (link.most.saturating_sub(HEADERS) / segment * segment).max(segment) as u32
     }
 
-    fn emit(
+    pub fn emit(
         &mut self,
         now: Instant,
         segment: Segment,
         link: &Link,
         route: &Route,
         out: &mut dyn IpOut,
-        scratch: &mut Vec<u8>,
     ) -> Result<(), OutOfMemory> {
         if let Segment::Syn { repeated } = segment {
-            return self.emit_syn(now, repeated, link, route, out, scratch);
+            return self.emit_syn(now, repeated, link, route, out);
         }
         let (range, fin) = match segment {
             Segment::Repeat(range) => (range, self.content(range).2),
@@ -202,7 +195,7 @@ impl Connection {
         let push = length > 0 && offset + length == self.send.length();
         let window = self.offer(link);
         let header = Header { seq: range.start, ack: Some(self.expected), syn: false, fin, push, window, options };
-        header.send(&self.tuple, self.send.get(offset, length), size, route, out, scratch)?;
+        header.send(&self.tuple, self.send.get(offset, length), size, route, out)?;
         self.note_sent(now, segment, range, length, link);
         Ok(())
     }
@@ -251,7 +244,6 @@ impl Connection {
         link: &Link,
         route: &Route,
         out: &mut dyn IpOut,
-        scratch: &mut Vec<u8>,
     ) -> Result<(), OutOfMemory> {
         let is_answer = self.phase == TcpState::SynReceived;
         let shift = if !is_answer || self.shift > 0 { Some(link.shift) } else { None };
@@ -269,7 +261,7 @@ impl Connection {
             window: link.window,
             options,
         };
-        header.send(&self.tuple, [&[], &[]], 0, route, out, scratch)?;
+        header.send(&self.tuple, [&[], &[]], 0, route, out)?;
         let range = Range::new(self.isn, 1);
         if repeated {
             self.retransmissions += 1;

@@ -117,7 +117,8 @@ impl Transmit<'_> {
                 let kept = sent.correct(bytes);
                 sent.note(bytes);
                 if length > MAX_HEAD
-                    && let Some(packet) = out.copy(&bytes[..kept])
+                    && let Some(mut packet) = out.alloc()
+                    && out.append(&mut packet, &bytes[..kept]).is_some()
                 {
                     out.send(route, packet, sent.meta(kept));
                 }
@@ -150,7 +151,7 @@ impl IpOut for Swallow {
         false
     }
 
-    fn copy(&mut self, _: &[u8]) -> Option<PacketMut> {
+    fn append(&mut self, _: &mut PacketMut, _: &[u8]) -> Option<()> {
         None
     }
 

@@ -45,6 +45,8 @@ struct Side {
     appetite: usize,
     shut: bool,
     deadline: Option<Instant>,
+    /// Segments that were expected.
+    predicted: usize,
 }
 
 impl Side {
@@ -59,6 +61,7 @@ impl Side {
             appetite: usize::MAX,
             shut: false,
             deadline: Some(Instant::ZERO),
+            predicted: 0,
         }
     }
 
@@ -69,6 +72,11 @@ impl Side {
 
     fn hear(&mut self, now: Instant, packet: &[u8]) {
         let segment = parse(&self.tuple.reversed(), packet);
+        // As the demultiplexer does it.
+        if self.machine.predict(now, ID, packet, &segment).is_some() {
+            self.predicted += 1;
+            return;
+        }
         self.machine.on_segment(now, ID, packet, &segment, &mut self.out);
     }
 
@@ -100,18 +108,21 @@ struct Pair {
     /// By the time of arrival and a number; the side that gets it.
     under_way: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
     packets: u64,
+    /// What was sent, when and by which side.
+    log: Vec<(Instant, usize, Vec<u8>)>,
     now: Instant,
 }
 
 impl Pair {
     fn new(sides: [Side; 2], trouble: Trouble, seed: u64) -> Pair {
         let random = Random(seed | 1);
-        Pair { sides, trouble, random, under_way: BTreeMap::new(), packets: 0, now: Instant::ZERO }
+        Pair { sides, trouble, random, under_way: BTreeMap::new(), packets: 0, log: Vec::new(), now: Instant::ZERO }
     }
 
     fn collect(&mut self) {
         for from in 0..2 {
             for packet in self.sides[from].out.cut_packets() {
+                self.log.push((self.now, from, packet.clone()));
                 let copies = 1 + u32::from(self.random.below(1000) < self.trouble.duplication);
                 for _ in 0..copies {
                     if self.random.below(1000) < self.trouble.loss {
@@ -287,6 +298,49 @@ fn losses_cost_little_time() {
             worst = worst.max(pair.now - Instant::ZERO);
         }
         assert!(worst < Duration::from_secs(4), "{algorithm:?}: {worst:?}");
+    }
+}
+
+/// A conversation in which both sides write and read bit by bit; what was sent, and how many segments were predicted.
+fn conversation(
+    prediction: bool,
+    open: Open,
+    lengths: [usize; 2],
+    trouble: Trouble,
+    seed: u64,
+) -> (Vec<(Instant, usize, Vec<u8>)>, usize) {
+    let machines = [0, 1].map(|_| {
+        let mut machine = OwnTcp::new(1500, 0, buffers(8192, 8192), Algorithm::Cubic, KEY);
+        machine.link.prediction = prediction;
+        Box::new(machine) as Box<dyn TcpMachine>
+    });
+    let mut pair = open(machines, lengths, trouble, seed);
+    for side in &mut pair.sides {
+        side.appetite = 3000;
+    }
+    assert!(pair.run(Duration::from_secs(1000)), "it is {:?}", pair.now);
+    pair.check();
+    let predicted = pair.sides.iter().map(|side| side.predicted).sum();
+    (pair.log, predicted)
+}
+
+type Open = fn([Box<dyn TcpMachine>; 2], [usize; 2], Trouble, u64) -> Pair;
+
+#[test]
+fn prediction_changes_nothing_but_the_work() {
+    let trouble = Trouble { loss: 20, duplication: 10, delay: 2 * MS, jitter: MS };
+    for open in [crossed as Open, accepted] {
+        for (trouble, seed) in [(NONE, 1), (trouble, 2), (trouble, 3), (trouble, 4)] {
+            for lengths in [[100, 80_000], [60_000, 60_000]] {
+                let (with, predicted) = conversation(true, open, lengths, trouble, seed);
+                let (without, none) = conversation(false, open, lengths, trouble, seed);
+                let first = with.iter().zip(&without).position(|(one, other)| one != other);
+                assert!(with == without, "seed {seed}: the {first:?}th packet is another one");
+                // One that has said all is about to leave, and nothing is predicted for it.
+                let least = if lengths[0] == lengths[1] { 20 } else { 0 };
+                assert!(none == 0 && predicted >= least, "{predicted} of {} were predicted", with.len());
+            }
+        }
     }
 }
 

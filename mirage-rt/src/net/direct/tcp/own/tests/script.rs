@@ -208,7 +208,7 @@ impl Words {
         let route = kept.route(self.tuple.local().ip()).expect("all are reached");
         let data = alloc::vec![9; length];
         let reversed = self.tuple.reversed();
-        header.send(&reversed, [&data, &[]], 9000, &route, &mut kept, &mut Vec::new()).expect("there are pages");
+        header.send(&reversed, [&data, &[]], 9000, &route, &mut kept).expect("there are pages");
         let mut packet = kept.cut_packets().remove(0);
         packet[33] |= if rst { 4 } else { 0 };
         packet

@@ -1,0 +1,144 @@
+//! Header prediction, after V. Jacobson ("4BSD TCP header prediction", 1990): nearly all segments of an open connection are
+//! the next data, an acknowledgement of what is under way, or both, and nearly all that has to leave is one segment. These
+//! are handled here in one go. Whatever is otherwise in the least changes nothing here and goes the usual way; the
+//! tests run each conversation with prediction and without it.
+
+use super::connection::{Connection, Link};
+use super::options::Timestamp;
+use super::sequence::{before, distance};
+use super::timers::NEVER;
+use super::transmit::Segment as Leaving;
+use crate::net::TcpState;
+use crate::net::direct::ip::{IpOut, Route};
+use crate::net::direct::tcp::machine::{News, Progress};
+use crate::net::direct::tcp::segment::Segment;
+use crate::time::Instant;
+
+/// The first bytes of the options of a segment that has a timestamp and nothing else, as all have it (RFC 7323, appendix A).
+const STAMP: [u8; 4] = [1, 1, 8, 10];
+
+impl Connection {
+    /// Whether nothing is amiss: no loss, no gap, nobody who is about to leave.
+    fn is_plain(&self, link: &Link) -> bool {
+        link.prediction
+            && self.phase == TcpState::Established
+            && !self.shut
+            && self.fin_at.is_none()
+            && self.held.is_empty()
+            && self.duplicate.is_none()
+            && self.lingering.is_none()
+            && self.flight.is_plain()
+            && !self.congestion.has_lost()
+            && !self.probe.is_out()
+    }
+
+    /// Takes in a segment with this header and data, if it is what was expected.
+    pub fn predict(
+        &mut self,
+        now: Instant,
+        segment: &Segment,
+        header: &[u8],
+        data: &[u8],
+        link: &Link,
+    ) -> Option<News> {
+        let ack = segment.ack.filter(|_| !(segment.syn || segment.fin || segment.rst))?;
+        let advanced = ack.since(self.una);
+        let is_next = segment.seq == self.expected && advanced >= 0 && !before(self.next, ack);
+        // An acknowledgement without news may be one of several that tell of a loss.
+        if !is_next || advanced == 0 && data.is_empty() || !self.is_plain(link) {
+            return None;
+        }
+        let stamp = self.predicted_stamp(header)?;
+        let length = data.len() as u32;
+        if length > distance(self.expected, self.edge)
+            || length > 0 && self.receive.put(self.receive.length(), data).is_err()
+        {
+            return None;
+        }
+        self.heard = now;
+        if let (Some(clock), Some(stamp)) = (&mut self.clock, stamp)
+            && !before(self.owed.told, segment.seq)
+        {
+            clock.recent = Some((stamp.value, now));
+        }
+        self.take_window(now, segment, ack, u32::from(segment.window) << self.peer_shift);
+        if advanced > 0 {
+            self.repeats = 0;
+            if let Some(piece) = self.flight.acknowledge_plain(ack) {
+                self.rack.arrive(now, &piece, &self.trip, false);
+                self.trip.measure(piece.at, now);
+            }
+            self.take_away(now, ack);
+            self.reorder_at = None;
+            if self.limited {
+                let trip = self.trip.smoothed().unwrap_or_default();
+                self.congestion.acknowledge(now, ack, advanced as u32, true, trip);
+            }
+            self.arm(now, link);
+        }
+        if length > 0 {
+            self.receive.advance(data.len());
+            self.expected = self.expected.add(length);
+            self.owed.segment = self.owed.segment.max(length.min(link.mss.into()));
+            self.owe(now);
+        }
+        Some(News {
+            readable: length > 0,
+            writable: advanced > 0 && self.send.room() > 0,
+            // An earlier deadline that is still set does no harm.
+            run: length > 0 || !self.flight.is_empty() || self.unsent() > 0,
+        })
+    }
+
+    /// The timestamp of a header that has what was agreed on; no more, and no less.
+    fn predicted_stamp(&self, header: &[u8]) -> Option<Option<Timestamp>> {
+        let options = header.get(20..)?;
+        let Some(clock) = &self.clock else { return options.is_empty().then_some(None) };
+        let words = options.first_chunk::<12>().filter(|_| options.len() == 12)?;
+        let word = |at: usize| u32::from_be_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]]);
+        let stamp = Timestamp { value: word(4), echo: word(8) };
+        let is_fresh = clock.recent.is_some_and(|(recent, _)| stamp.value.wrapping_sub(recent) as i32 >= 0);
+        (words.first_chunk() == Some(&STAMP) && is_fresh).then_some(Some(stamp))
+    }
+
+    /// Sends what there is, if that is one segment or nothing and no timer has expired.
+    pub fn send_plain(&mut self, now: Instant, link: &Link, route: &Route, out: &mut dyn IpOut) -> Option<Progress> {
+        if !self.is_plain(link) || self.due.is_any() || now >= self.deadline() {
+            return None;
+        }
+        let unsent = self.unsent();
+        let leaving = match unsent {
+            0 => {
+                self.owed.now |= self.is_window_news(link);
+                self.owed.now.then_some(Leaving::Ack)
+            }
+            _ => {
+                let under_way = self.flight.total();
+                let room = distance(self.next, self.una.add(self.window));
+                let is_whole = unsent as usize <= self.segment(link) && unsent <= room && !self.flight.is_full();
+                self.rest(now);
+                if !is_whole
+                    || self.nagle && under_way > 0
+                    || self.repeats > 0
+                    || under_way + unsent > self.congestion.window()
+                {
+                    return None;
+                }
+                Some(Leaving::New { length: unsent, fin: false })
+            }
+        };
+        self.limited = false;
+        if let Some(leaving) = leaving {
+            // What is in the way of it is for the usual way to tell.
+            if out.ready(route).is_err() || self.emit(now, leaving, link, route, out).is_err() {
+                return None;
+            }
+        }
+        if self.timer.is_none() {
+            self.arm(now, link);
+        }
+        self.waiting = if self.flight.is_empty() { None } else { self.waiting.or(Some(now)) };
+        let deadline = self.deadline();
+        Some(Progress { deadline: (deadline < NEVER).then_some(deadline), blocked: None, plain: true })
+    }
+}
