@@ -5,6 +5,9 @@ use std::process::Command;
 
 use crate::Result;
 
+/// Copies and fills of glibc without `rep`, however long they are.
+const TUNABLES: &str = "glibc.cpu.x86_rep_movsb_threshold=100000000:glibc.cpu.x86_rep_stosb_threshold=100000000";
+
 /// What callgrind has counted of a program, for each operation of its own count.
 #[derive(Clone, Copy, Debug)]
 pub struct Counts {
@@ -26,8 +29,8 @@ pub fn count(program: &Path, words: &[&str], cache: Option<usize>) -> Result<Cou
     command
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"])
         .args(["--toggle-collect=mirage_bench_wire::loads::counted*", "--zero-before=mirage_bench_wire::loads::begin*"])
-        // Callgrind counts a copy by `rep movsb` as an instruction for each byte.
-        .env("GLIBC_TUNABLES", "glibc.cpu.x86_rep_movsb_threshold=100000000");
+        // Callgrind counts `rep movsb` and `rep stosb` as an instruction for each byte.
+        .env("GLIBC_TUNABLES", TUNABLES);
     if let Some(bytes) = cache {
         command.args(["--cache-sim=yes", &format!("--LL={bytes},16,64")]);
     }
