@@ -4,8 +4,8 @@
 //! alone.
 
 mod build;
-mod callgrind;
 mod memory;
+mod valgrind;
 
 use std::error::Error;
 use std::process::ExitCode;

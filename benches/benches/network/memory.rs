@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mirage_bench::figures::Figure;
 
-use crate::callgrind::{self, Counts, count};
+use crate::valgrind::{self, Counts, count, in_use};
 use crate::{Bench, Result, build};
 
 /// Bytes of the simulated last level of the cache: what a core has for itself on servers of today.
@@ -19,13 +19,14 @@ struct Programs {
 
 /// All figures of this part.
 pub fn all(bench: &Bench) -> Result<Vec<Figure>> {
-    if !callgrind::is_there() {
+    if !valgrind::is_there() {
         println!("SKIPPED: the part `memory` counts with callgrind, and there is none: install valgrind");
         return Ok(Vec::new());
     }
     let programs = Programs { own: build::stack(true), smol: build::stack(false), plain: build::smoltcp() };
     let mut figures = echo(bench, &programs)?;
     figures.extend(bulk(bench, &programs)?);
+    figures.extend(idle(&programs)?);
     Ok(figures)
 }
 
@@ -84,4 +85,19 @@ fn bulk(bench: &Bench, programs: &Programs) -> Result<Vec<Figure>> {
         Figure::at_most("receive-instructions", Some(receive), 700.0),
         Figure::at_most("send-tso-instructions", Some(send), 250.0),
     ])
+}
+
+/// Connections that wait. The lists of the stack grow by doubling: between two powers of two they are full.
+fn idle(programs: &Programs) -> Result<Vec<Figure>> {
+    println!("\nbytes of the heap of a connection that waits");
+    println!("  {:34} {:>12} {:>12}", "", "own", "smoltcp's");
+    let each = |program: &Path, load: &str| -> Result<f64> {
+        let all = |connections: &str| in_use(program, &[load, connections, "1", "1", "offload", "0"]);
+        Ok((all("8192")? - all("4096")?) / 4096.0)
+    };
+    let stack = each(&programs.own, "kept")?;
+    println!("  {:34} {stack:12.0} {:12.0}", "stack and handle, never used", each(&programs.smol, "kept")?);
+    let used = each(&programs.own, "idle")?;
+    println!("  {:34} {used:12.0} {:12.0}", "the same with a task, used once", each(&programs.smol, "idle")?);
+    Ok(vec![Figure::at_most("idle-connection-bytes", Some(stack), 512.0)])
 }

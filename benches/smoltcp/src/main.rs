@@ -57,7 +57,7 @@ impl Plain {
 
     fn listen(&mut self) {
         let (receive, send) = match self.setting.application {
-            Application::Echo => (512, 512),
+            Application::Echo | Application::Keep => (512, 512),
             Application::Sink => (256 << 10, 2048),
             Application::Source => (2048, 256 << 10),
         };
@@ -112,7 +112,7 @@ impl Plain {
                         socket.send(|room| (room.len(), ())).expect("it can be written");
                     }
                 }
-                Application::Echo => {}
+                Application::Echo | Application::Keep => {}
             }
         }
     }

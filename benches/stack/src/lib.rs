@@ -40,7 +40,7 @@ impl Stack {
         let queues = Rc::new(Queues::new(pool.clone(), setting.offload));
         let mut config = Config::new();
         config.ipv4 = Cidr::new(SERVER, 16).ok();
-        if setting.application == Application::Echo {
+        if matches!(setting.application, Application::Echo | Application::Keep) {
             // So that 10,000 connections are within the budget.
             config.connection_memory = setting.connections * 8 * config.receive_buffer;
         }
@@ -51,12 +51,17 @@ impl Stack {
             let network = Network::direct(device, pool, config).expect("the stack starts");
             drop(runtime.spawn(async move {
                 let mut listener = network.tcp().bind_with_backlog(PORT, 128).await.expect("the port is free");
+                let mut kept = Vec::new();
                 while let Ok((stream, _)) = listener.accept().await {
                     // An application without end: its task is never waited for.
                     drop(match application {
                         Application::Echo => mirage_rt::spawn(echo(stream)),
                         Application::Sink => mirage_rt::spawn(sink(stream)),
                         Application::Source => mirage_rt::spawn(source(stream)),
+                        Application::Keep => {
+                            kept.push(stream);
+                            continue;
+                        }
                     });
                 }
             }));

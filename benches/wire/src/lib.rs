@@ -55,6 +55,8 @@ pub enum Application {
     Sink,
     /// Writes without end.
     Source,
+    /// Keeps its connections and does nothing with them.
+    Keep,
 }
 
 /// How a server is made.

@@ -27,7 +27,9 @@ pub fn begin() {
 
 /// The program that is counted: `LOAD CONNECTIONS BATCH ROUNDS offload|sums CUT`.
 ///
-/// LOAD is `echo` (10 connections of all are active, so many of them at a time), `receive` or `send` (one connection).
+/// LOAD is `echo` (10 connections of all are active, so many of them at a time), `receive` or `send` (one connection). With
+/// `idle` and `kept` the program ends as it stands when all connections have waited for a while, so that what is in use can be
+/// counted: with a task for each, after a request on each, or with nothing but the connections.
 ///
 /// # Panics
 ///
@@ -43,13 +45,21 @@ pub fn program<S: Server>(make: impl FnOnce(Setting) -> S) {
         "echo" => Application::Echo,
         "receive" => Application::Sink,
         "send" => Application::Source,
+        "idle" => Application::Echo,
+        "kept" => Application::Keep,
         other => panic!("there is no load {other}"),
     };
     let setting = Setting { application, connections, offload: sums == "offload", cut: number(cut) };
     let mut server = make(setting);
     server.deliver(&arp());
     counted(&mut server);
+    if load == "idle" || load == "kept" {
+        idle(&mut server, &setting);
+        println!("operations {connections}");
+        std::process::exit(0);
+    }
     let operations = match application {
+        Application::Keep => unreachable!("it was handled above"),
         Application::Echo => echo(&mut server, &setting, batch, rounds),
         Application::Sink => receive(&mut server, batch, rounds),
         Application::Source => send(&mut server, &setting, batch, rounds),
@@ -101,6 +111,28 @@ fn echo(server: &mut impl Server, setting: &Setting, batch: usize, rounds: usize
         }
     }
     operations
+}
+
+/// All connections wait for ten seconds, after an echo on each if that is what the server does.
+fn idle(server: &mut impl Server, setting: &Setting) {
+    let mut clients = open(server, setting.connections);
+    if setting.application == Application::Echo {
+        for client in &mut clients {
+            client.send(server, &[0x5a; REQUEST]);
+            counted(server);
+            server.sent(&mut |frame| {
+                let answer = Received::parse(frame, false).filter(|answer| answer.port == client.port);
+                answer.iter().for_each(|answer| client.take(answer));
+            });
+            server.deliver(&client.segment(&[]).frame());
+            counted(server);
+        }
+    }
+    for _ in 0..100 {
+        server.pass(100_000);
+        counted(server);
+        server.sent(&mut |_| {});
+    }
 }
 
 /// The server gets full segments, `batch` at a time.

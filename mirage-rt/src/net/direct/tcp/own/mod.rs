@@ -19,7 +19,8 @@
 //! | [transmit] | what leaves, and in which order; silly windows, Nagle | RFC 9293, 3.7.4 and 3.8.6.2 |
 //!
 //! A connection takes part of the budget when it is made, for as much as its buffers may hold; the memory itself comes with
-//! the bytes and goes when they are gone. Everything else that a peer can make grow is bounded: [reassembly] holds 32
+//! the bytes and goes when they are gone: to the next buffer that needs some, or back to the heap when as much as a quarter of
+//! the budget lies there unused. Everything else that a peer can make grow is bounded: [reassembly] holds 32
 //! ranges, [flight] 2048 pieces.
 //!
 //! # What is not there yet

@@ -4,7 +4,6 @@
 //! tests run each conversation with prediction and without it.
 
 use super::connection::{Connection, Link};
-use super::options::Timestamp;
 use super::sequence::{before, distance};
 use super::timers::NEVER;
 use super::transmit::Segment as Leaving;
@@ -12,6 +11,7 @@ use crate::net::TcpState;
 use crate::net::direct::ip::{IpOut, Route};
 use crate::net::direct::tcp::machine::{News, Progress};
 use crate::net::direct::tcp::segment::Segment;
+use crate::net::direct::tcp::timestamps::Timestamp;
 use crate::time::Instant;
 
 /// The first bytes of the options of a segment that has a timestamp and nothing else, as all have it (RFC 7323, appendix A).

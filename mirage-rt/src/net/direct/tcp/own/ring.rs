@@ -231,9 +231,10 @@ mod tests {
         for turn in 0..10 {
             for length in [10, 5000, 300_000] {
                 let mut ring = Ring::new(1 << 20);
+                let (wanted, before) = (length.max(LEAST).next_power_of_two(), spare.kept);
                 ring.supply(length, &mut spare);
-                let wanted = length.max(LEAST).next_power_of_two();
-                assert_eq!(ring.memory(), if turn == 0 { 0 } else { wanted }, "{length} in turn {turn}");
+                let taken = if turn == 0 { 0 } else { wanted };
+                assert_eq!((ring.memory(), before - spare.kept), (wanted, taken), "{length} in turn {turn}");
                 assert_eq!(ring.write(&vec![7; length]), length);
                 // More than was supplied goes as well.
                 assert_eq!((ring.write(&vec![8; length]), ring.length()), (length, 2 * length));

@@ -310,7 +310,9 @@ fn conversation(
     seed: u64,
 ) -> (Vec<(Instant, usize, Vec<u8>)>, usize) {
     let machines = [0, 1].map(|_| {
-        let mut machine = OwnTcp::new(1500, 0, buffers(8192, 8192), Algorithm::Cubic, KEY);
+        // So little that nobody has said all at once.
+        let buffers = Buffers { receive: 8192, send: 4096, budget: 40_000 };
+        let mut machine = OwnTcp::new(1500, 0, buffers, Algorithm::Cubic, KEY);
         machine.link.prediction = prediction;
         Box::new(machine) as Box<dyn TcpMachine>
     });

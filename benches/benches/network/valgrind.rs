@@ -1,4 +1,4 @@
-//! Programs under callgrind.
+//! Programs under valgrind: callgrind counts what they do, memcheck what they hold.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +17,7 @@ pub struct Counts {
     pub misses: f64,
 }
 
-/// Whether callgrind is there.
+/// Whether valgrind is there.
 pub fn is_there() -> bool {
     Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success())
 }
@@ -54,7 +54,19 @@ pub fn count(program: &Path, words: &[&str], cache: Option<usize>) -> Result<Cou
     Ok(Counts { instructions: of("Ir"), misses: of("ILmr") + of("DLmr") + of("DLmw") })
 }
 
+/// Bytes of the heap that are in use when `program` ends.
+pub fn in_use(program: &Path, words: &[&str]) -> Result<f64> {
+    let output = Command::new("valgrind").arg("--leak-check=no").arg(program).args(words).output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    let line = told.lines().find_map(|line| line.split_once("in use at exit: ")).map(|(_, rest)| rest);
+    let bytes = line.and_then(|rest| rest.split_once(" bytes")).map(|(bytes, _)| bytes.replace(',', ""));
+    match bytes.and_then(|bytes| bytes.parse().ok()).filter(|_| output.status.success()) {
+        Some(bytes) => Ok(bytes),
+        None => Err(format!("{} {words:?} failed under valgrind:\n{told}", program.display()).into()),
+    }
+}
+
 /// The number behind `name` in `text`.
-pub fn number_behind(text: &str, name: &str) -> Option<f64> {
+fn number_behind(text: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
