@@ -38,7 +38,7 @@ pub fn machine(address: IpAddr, prefix: u8, lengths: &Lengths, buffers: Buffers,
     use super::smol::SmolSets;
 
     if super::either::is_own_chosen() {
-        Machine::Own(own(lengths, buffers, secret))
+        Machine::Own(alloc::boxed::Box::new(own(lengths, buffers, secret)))
     } else {
         Machine::Smol(alloc::boxed::Box::new(SmolSets::new(address, prefix, lengths.mtu, lengths.most, buffers)))
     }

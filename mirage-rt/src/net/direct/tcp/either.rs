@@ -31,21 +31,21 @@ pub fn is_own_chosen() -> bool {
 /// One of the two.
 pub enum Either {
     Smol(Box<SmolSets>),
-    Own(OwnTcp),
+    Own(Box<OwnTcp>),
 }
 
 impl Either {
     fn get(&self) -> &dyn TcpMachine {
         match self {
             Either::Smol(machine) => &**machine,
-            Either::Own(machine) => machine,
+            Either::Own(machine) => &**machine,
         }
     }
 
     fn get_mut(&mut self) -> &mut dyn TcpMachine {
         match self {
             Either::Smol(machine) => &mut **machine,
-            Either::Own(machine) => machine,
+            Either::Own(machine) => &mut **machine,
         }
     }
 }
