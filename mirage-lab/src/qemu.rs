@@ -22,8 +22,10 @@ use std::time::{Duration, Instant};
 const PROGRAM: &str = "qemu-system-x86_64";
 /// PV dom0s die on processors with SMAP; rdrand spares xl two seconds per domain; svm and npt are what PVH guests need.
 pub(crate) const PROCESSOR: &str = "qemu64,+svm,+npt,+rdrand";
+/// QEMU's memory is zero already: clearing it once more keeps a processor of the host busy for ten seconds, and doubles what QEMU
+/// takes of the host's memory.
 const HYPERVISOR_WORDS: &str = "console=com1 com1=115200 noreboot loglvl=info guest_loglvl=info \
-    dom0_max_vcpus=1 spec-ctrl=no xpti=no";
+    dom0_max_vcpus=1 spec-ctrl=no xpti=no bootscrub=0";
 /// The network of the machine, and what QEMU calls it when ports are forwarded.
 pub(crate) const NETWORK: &str = "lab";
 const SETPRIV: &str = "the lab's programs end with it by its help: install util-linux";
