@@ -1,6 +1,7 @@
 //! From a declaration to a model, or to every mistake in it.
 
 use std::collections::HashSet;
+use std::mem::discriminant;
 use std::path::Path;
 
 use crate::config::{Config, DeviceDeclaration, DeviceKind};
@@ -67,9 +68,9 @@ fn devices(config: &Config, package_dir: &Path, mistakes: &mut Vec<Diagnostic>) 
             mistakes.push(Diagnostic::DuplicateDevice(name.clone()));
         }
         match &device.kind {
-            DeviceKind::Network => {
+            DeviceKind::Network(features) => {
                 let index = networks(&devices).count();
-                devices.push(Device::Network(attached(config, device, index)));
+                devices.push(Device::Network(attached(config, device, index), *features));
             }
             DeviceKind::Block => {
                 let index = blocks(&devices).count();
@@ -101,7 +102,8 @@ fn devices(config: &Config, package_dir: &Path, mistakes: &mut Vec<Diagnostic>) 
 fn attached(config: &Config, device: &DeviceDeclaration, index: usize) -> Attached {
     let name = device.name.clone();
     // With one of a kind there is nothing to tell apart.
-    let alone = config.devices.iter().filter(|other| other.kind == device.kind).count() == 1;
+    let is_alike = |other: &&DeviceDeclaration| discriminant(&other.kind) == discriminant(&device.kind);
+    let alone = config.devices.iter().filter(is_alike).count() == 1;
     let key_prefix = if alone { String::new() } else { format!("{}-", name.replace('_', "-")) };
     // Beyond the most that is allowed, the number does not matter.
     Attached { name, index: u16::try_from(index).unwrap_or(u16::MAX), key_prefix }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::key::{Key, KeyDeclaration, KeyType};
+use crate::network::{Network, NetworkFeatures};
 
 /// What a unikernel needs: its devices, its boot keys, its memory and the targets that it supports.
 ///
@@ -31,7 +32,7 @@ pub(crate) struct DeviceDeclaration {
 /// What stands behind a device's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DeviceKind {
-    Network,
+    Network(NetworkFeatures),
     Block,
     Console,
     FirstConsole,
@@ -74,8 +75,11 @@ impl Config {
     ///
     /// On Xen the first one is vif 0, the second vif 1 and so on. On Unix it is the host's sockets, or a tap interface
     /// when `--interface` (`--NAME-interface` with several networks) names one.
-    pub fn network(mut self, name: impl Into<String>) -> Self {
-        self.devices.push(DeviceDeclaration { name: name.into(), kind: DeviceKind::Network });
+    ///
+    /// A name declares a network with an address of `--ipv4`; a [`Network`] can ask for DHCP and more.
+    pub fn network(mut self, network: impl Into<Network>) -> Self {
+        let Network { name, features } = network.into();
+        self.devices.push(DeviceDeclaration { name, kind: DeviceKind::Network(features) });
         self
     }
 

@@ -6,6 +6,7 @@ use crate::folder::Folder;
 use crate::key::KeyKind;
 use crate::launch::virtual_disk;
 use crate::model::{Attached, Device, Key, Model, console_key};
+use crate::network::NetworkFeatures;
 
 /// Which crate starts the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ fn devices(out: &mut String, model: &Model) {
     line(out, "pub struct Devices {");
     for device in &model.devices {
         match device {
-            Device::Network(network) => {
+            Device::Network(network, _) => {
                 line(out, &format!("    /// Network `{}`: vif {} on Xen.", network.name, network.index));
                 line(out, &format!("    pub {}: ::mirage_rt::net::Network,", network.name));
             }
@@ -144,6 +145,9 @@ fn kind(kind: KeyKind) -> String {
         KeyKind::Cidr => "Cidr".to_owned(),
         KeyKind::Duration => "Duration".to_owned(),
         KeyKind::LogLevel => "LogLevel".to_owned(),
+        KeyKind::CidrOrDhcp | KeyKind::Addresses | KeyKind::Domains | KeyKind::Routes => {
+            format!("Form {{ placeholder: {:?} }}", kind.placeholder())
+        }
     }
 }
 
@@ -158,6 +162,10 @@ fn reader(kind: KeyKind) -> &'static str {
         KeyKind::Cidr => "cidr",
         KeyKind::Duration => "duration",
         KeyKind::LogLevel => "log_level",
+        KeyKind::CidrOrDhcp => "cidr_or_dhcp",
+        KeyKind::Addresses => "addresses",
+        KeyKind::Domains => "domains",
+        KeyKind::Routes => "routes",
     }
 }
 
@@ -258,9 +266,9 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
     line(out, "            let devices = Devices {");
     for device in &model.devices {
         match device {
-            Device::Network(network) => {
+            Device::Network(network, features) => {
                 uses_boot = true;
-                line(out, &format!("                {}: boot.network({:?}).await?,", network.name, network.name));
+                line(out, &format!("                {}: {},", network.name, connect(&network.name, *features)));
             }
             Device::Block(block) => {
                 uses_boot = true;
@@ -307,6 +315,17 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
     line(out, &format!("        ::{}::entry!(&UNIKERNEL, __mirage_start{kinds});", platform.crate_name()));
     line(out, "    };");
     line(out, "}");
+}
+
+/// How a network is connected: by functions for what it needs, so that an image has no others.
+fn connect(name: &str, features: NetworkFeatures) -> String {
+    let how = match features {
+        NetworkFeatures { dhcp: true, .. } => "network_by_dhcp",
+        NetworkFeatures { routes: true, .. } | NetworkFeatures { mtu: true, .. } => "routed_network",
+        _ => "network",
+    };
+    let network = format!("boot.{how}({name:?}).await?");
+    if features.names { format!("boot.with_names({name:?}, {network})?") } else { network }
 }
 
 fn line(out: &mut String, text: &str) {

@@ -1,7 +1,7 @@
 //! Boot keys: what a user of the finished program can set with `--name value`.
 
 use std::marker::PhantomData;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// What values a key takes, as the runtime's parser, the manifest and the launch files know it.
@@ -29,6 +29,14 @@ pub enum KeyKind {
     Duration,
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
     LogLevel,
+    /// `192.0.2.1/24`, or `dhcp`.
+    CidrOrDhcp,
+    /// IPv4 or IPv6 addresses with commas between them.
+    Addresses,
+    /// Domains with commas between them.
+    Domains,
+    /// Routes with commas between them: `10.1.0.0/16=192.0.2.9`.
+    Routes,
 }
 
 impl KeyKind {
@@ -43,6 +51,10 @@ impl KeyKind {
             KeyKind::Cidr => "an IPv4 address with its prefix length, such as 192.0.2.1/24".to_owned(),
             KeyKind::Duration => "a whole number with its unit: 250ms, 10s, 5m or 2h".to_owned(),
             KeyKind::LogLevel => "off, error, warn, info, debug or trace".to_owned(),
+            KeyKind::CidrOrDhcp => "dhcp, or an IPv4 address with its prefix length, such as 192.0.2.1/24".to_owned(),
+            KeyKind::Addresses => "addresses with commas between them, such as 192.0.2.1,192.0.2.2".to_owned(),
+            KeyKind::Domains => "domains with commas between them, such as a.example,b.example".to_owned(),
+            KeyKind::Routes => "routes with commas between them, such as 10.1.0.0/16=192.0.2.9".to_owned(),
         }
     }
 
@@ -57,6 +69,10 @@ impl KeyKind {
             KeyKind::Cidr => "ADDRESS/PREFIX",
             KeyKind::Duration => "TIME",
             KeyKind::LogLevel => "LEVEL",
+            KeyKind::CidrOrDhcp => "ADDRESS/PREFIX|dhcp",
+            KeyKind::Addresses => "ADDRESS,...",
+            KeyKind::Domains => "DOMAIN,...",
+            KeyKind::Routes => "NETWORK/PREFIX=ROUTER,...",
         }
     }
 
@@ -70,13 +86,29 @@ impl KeyKind {
             KeyKind::Text => true,
             KeyKind::Port => text.parse::<u16>().is_ok_and(|port| port != 0),
             KeyKind::Ipv4 => text.parse::<Ipv4Addr>().is_ok(),
-            KeyKind::Cidr => text.split_once('/').is_some_and(|(address, prefix)| {
-                address.parse::<Ipv4Addr>().is_ok() && prefix.parse::<u8>().is_ok_and(|bits| bits <= 32)
+            KeyKind::Cidr => accepts_cidr(text),
+            KeyKind::CidrOrDhcp => text == "dhcp" || accepts_cidr(text),
+            KeyKind::Addresses => text.split(',').all(|address| address.parse::<IpAddr>().is_ok()),
+            KeyKind::Domains => text.split(',').all(|domain| {
+                let is_fine = |letter: u8| letter.is_ascii_alphanumeric() || b"-_".contains(&letter);
+                let domain = domain.strip_suffix('.').unwrap_or(domain);
+                domain.len() < 254
+                    && domain.split('.').all(|label| (1..64).contains(&label.len()) && label.bytes().all(is_fine))
+            }),
+            KeyKind::Routes => text.split(',').all(|route| {
+                let parts = route.split_once('=');
+                parts.is_some_and(|(to, via)| accepts_cidr(to) && via.parse::<Ipv4Addr>().is_ok())
             }),
             KeyKind::Duration => accepts_duration(text),
             KeyKind::LogLevel => matches!(text, "off" | "error" | "warn" | "info" | "debug" | "trace"),
         }
     }
+}
+
+fn accepts_cidr(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(address, prefix)| {
+        address.parse::<Ipv4Addr>().is_ok() && prefix.parse::<u8>().is_ok_and(|bits| bits <= 32)
+    })
 }
 
 fn accepts_duration(text: &str) -> bool {

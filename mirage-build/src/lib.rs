@@ -54,10 +54,12 @@ pub mod launch;
 mod link;
 pub mod manifest;
 mod model;
+mod network;
 mod plan;
 mod windows;
 
 pub use config::Config;
 pub use diagnostic::{Diagnostic, FolderMistake, KeyMistake, ProjectMistake};
 pub use key::{Cidr, DefaultFor, Key, KeyKind, KeyType, Port};
+pub use network::Network;
 pub use plan::{Environment, Plan, PlannedFile, plan};

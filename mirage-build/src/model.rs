@@ -3,6 +3,7 @@
 use crate::folder::Folder;
 use crate::key::KeyKind;
 use crate::manifest::{Manifest, ManifestBlock, ManifestKey, ManifestNetwork};
+use crate::network::NetworkFeatures;
 
 /// What the glue, the manifest, the linker script and the launch files are made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub(crate) struct Model {
 /// A field of `Devices`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Device {
-    Network(Attached),
+    Network(Attached, NetworkFeatures),
     Block(Attached),
     Console { name: String },
     FirstConsole { name: String },
@@ -111,7 +112,7 @@ impl Model {
 }
 
 pub(crate) fn networks(devices: &[Device]) -> impl Iterator<Item = &Attached> {
-    devices.iter().filter_map(|device| if let Device::Network(network) = device { Some(network) } else { None })
+    devices.iter().filter_map(|device| if let Device::Network(network, _) = device { Some(network) } else { None })
 }
 
 pub(crate) fn blocks(devices: &[Device]) -> impl Iterator<Item = &Attached> {
@@ -122,31 +123,60 @@ pub(crate) fn consoles(devices: &[Device]) -> impl Iterator<Item = &str> {
     devices.iter().filter_map(|device| if let Device::Console { name } = device { Some(name.as_str()) } else { None })
 }
 
+/// The least MTU that IPv4 allows a host.
+const LEAST_MTU: i64 = 576;
+
 /// The name of the key for the path of a console, of a Unix process.
 pub(crate) fn console_key(name: &str) -> String {
     format!("{}-console", name.replace('_', "-"))
 }
 
+/// A key that the runtime reads.
+fn key(name: String, kind: KeyKind, default: Option<&str>, doc: String) -> Key {
+    Key { name, kind, field_type: None, default: default.map(str::to_owned), required: false, doc }
+}
+
+/// The keys of one network.
+fn network_keys(network: &Attached, features: NetworkFeatures) -> Vec<Key> {
+    let prefix = &network.key_prefix;
+    let of = if prefix.is_empty() { String::new() } else { format!(" of the network {}", network.name) };
+    let name = |key: &str| format!("{prefix}{key}");
+    let mut keys = Vec::new();
+    if features.dhcp {
+        let doc = format!("IPv4 address and prefix length{of}, or dhcp to ask the network");
+        keys.push(key(name("ipv4"), KeyKind::CidrOrDhcp, Some("dhcp"), doc));
+        let doc = format!("IPv4 address of the router{of}, instead of the lease's");
+        keys.push(key(name("ipv4-gateway"), KeyKind::Ipv4, None, doc));
+    } else {
+        keys.push(key(name("ipv4"), KeyKind::Cidr, None, format!("IPv4 address and prefix length{of}")));
+        keys.push(key(name("ipv4-gateway"), KeyKind::Ipv4, None, format!("IPv4 address of the router{of}")));
+    }
+    if features.routes {
+        let doc = format!("Routers{of} to networks behind others than the gateway");
+        keys.push(key(name("routes"), KeyKind::Routes, None, doc));
+    }
+    if features.mtu {
+        let doc = format!("Most bytes of an IP packet{of}, where that is less than the device takes");
+        keys.push(key(name("mtu"), KeyKind::Integer { min: LEAST_MTU, max: u16::MAX.into() }, None, doc));
+    }
+    if features.names {
+        let doc = format!("Name servers{of}, instead of the lease's or the host's");
+        keys.push(key(name("dns"), KeyKind::Addresses, None, doc));
+        let doc = format!("Domains to look for names in{of}, instead of the lease's or the host's");
+        keys.push(key(name("search"), KeyKind::Domains, None, doc));
+    }
+    let doc = format!("On Unix, the tap interface{of}; without it the host's sockets serve");
+    keys.push(key(name("interface"), KeyKind::Text, None, doc));
+    keys
+}
+
 /// The keys that the runtime reads, of every unikernel with these devices. (`--help` is no key: it ends the parsing.)
 pub(crate) fn library_keys(devices: &[Device]) -> Vec<Key> {
-    let key = |name: String, kind, default: Option<&str>, doc: String| Key {
-        name,
-        kind,
-        field_type: None,
-        default: default.map(str::to_owned),
-        required: false,
-        doc,
-    };
     let mut keys = Vec::new();
-    for network in networks(devices) {
-        let prefix = &network.key_prefix;
-        let of = if prefix.is_empty() { String::new() } else { format!(" of the network {}", network.name) };
-        let doc = format!("IPv4 address and prefix length{of}");
-        keys.push(key(format!("{prefix}ipv4"), KeyKind::Cidr, None, doc));
-        let doc = format!("IPv4 address of the router{of}");
-        keys.push(key(format!("{prefix}ipv4-gateway"), KeyKind::Ipv4, None, doc));
-        let doc = format!("On Unix, the tap interface{of}; without it the host's sockets serve");
-        keys.push(key(format!("{prefix}interface"), KeyKind::Text, None, doc));
+    for device in devices {
+        if let Device::Network(network, features) = device {
+            keys.extend(network_keys(network, *features));
+        }
     }
     for block in blocks(devices) {
         let name = &block.name;

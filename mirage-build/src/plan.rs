@@ -178,7 +178,7 @@ fn watch(config: &Config, environment: &Environment) -> Vec<String> {
     let mut paths = vec![environment.package_dir.join("Cargo.toml")];
     paths.extend(config.devices.iter().filter_map(|device| match &device.kind {
         DeviceKind::Folder(folder) => Some(environment.package_dir.join(folder)),
-        DeviceKind::Network
+        DeviceKind::Network(_)
         | DeviceKind::Block
         | DeviceKind::Console
         | DeviceKind::FirstConsole

@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 
 use common::{compare, feature, fixture, render, scratch, site, unix, xen};
-use mirage_build::{Config, Environment, Key, plan};
+use mirage_build::{Config, Environment, Key, Network, plan};
 
 fn check(name: &str, config: &Config, environment: &Environment) {
     let plan = plan(config, environment).expect("the declaration is right");
@@ -38,6 +38,13 @@ fn a_process_for_windows() {
 fn two_networks() {
     let config = Config::new().name("fire-wall").network("inside").network("out_side").unix().xen();
     check("two-networks.txt", &config, &xen(&fixture("site")));
+}
+
+#[test]
+fn networks_with_everything() {
+    let whole = Network::new("inside").dhcp().names().routes().mtu();
+    let config = Config::new().network(whole).network(Network::new("outside").mtu()).network("plain").unix().xen();
+    check("networks-with-everything.txt", &config, &xen(&fixture("site")));
 }
 
 #[test]

@@ -14,6 +14,10 @@ fn kind() -> impl Strategy<Value = Option<KeyKind>> {
         Just(Some(KeyKind::Port)),
         Just(Some(KeyKind::Ipv4)),
         Just(Some(KeyKind::Cidr)),
+        Just(Some(KeyKind::CidrOrDhcp)),
+        Just(Some(KeyKind::Addresses)),
+        Just(Some(KeyKind::Domains)),
+        Just(Some(KeyKind::Routes)),
         Just(Some(KeyKind::Duration)),
         Just(Some(KeyKind::LogLevel)),
     ]

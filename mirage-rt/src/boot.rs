@@ -3,6 +3,8 @@
 //! The generated glue describes the program ([`Unikernel`]); the platform gives the words, [`Connectors`] for its
 //! devices, and a future that is ready when somebody asks the program to stop; [`run`] does the rest and says how it ended.
 
+mod networks;
+
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -97,8 +99,23 @@ pub type Connecting<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
 /// A platform's way to its network devices.
 pub trait NetworkConnector {
-    /// Connects the network `spec`, configured by its keys in `values`. It is ready when the device works.
-    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a, Network>;
+    /// Connects the network `spec`, configured by its keys in `values`. It is ready when the device works. `address` says
+    /// whether those give it an address; a network of the host's sockets has one in any case.
+    fn network<'a>(
+        &'a self,
+        spec: &'static NetworkSpec,
+        values: &'a Values,
+        address: AddressFrom,
+    ) -> Connecting<'a, Network>;
+}
+
+/// Where a network's address comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFrom {
+    /// The keys.
+    Keys,
+    /// Whoever configures the network later: it is [unaddressed](Network::unaddressed).
+    Elsewhere,
 }
 
 /// A platform's way to its disks.
@@ -173,9 +190,12 @@ impl Boot {
     /// What the platform reports: no such device, its backend does not connect, a key is missing. The message says what
     /// to change.
     pub async fn network(&self, name: &'static str) -> Result<Network> {
-        let spec = self.unikernel.networks.iter().find(|spec| spec.name == name).ok_or(NoSuchKey { name })?;
         let connector = self.connectors.networks.as_ref().ok_or(NoSuchKey { name })?;
-        connector.network(spec, &self.values).await
+        connector.network(self.network_spec(name)?, &self.values, AddressFrom::Keys).await
+    }
+
+    fn network_spec(&self, name: &'static str) -> Result<&'static NetworkSpec, NoSuchKey> {
+        self.unikernel.networks.iter().find(|spec| spec.name == name).ok_or(NoSuchKey { name })
     }
 
     /// Connects the disk `name`.

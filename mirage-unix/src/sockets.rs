@@ -10,6 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use mirage_rt::net::host::{HostListener, HostStack, HostStream, HostUdp};
+use mirage_rt::net::names::NameSlot;
 use mirage_rt::net::{BindError, ConnectError, ListenAddr, names};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -26,12 +27,13 @@ use crate::reactor::Reactor;
 pub struct HostSockets {
     reactor: Rc<Reactor>,
     address: Ipv4Addr,
+    names: NameSlot,
 }
 
 impl HostSockets {
     /// Sockets on `address`; 0.0.0.0 stands for all of the host's.
     pub fn new(platform: &UnixPlatform, address: Ipv4Addr) -> HostSockets {
-        HostSockets { reactor: Rc::clone(platform.reactor()), address }
+        HostSockets { reactor: Rc::clone(platform.reactor()), address, names: NameSlot::default() }
     }
 
     /// Whether the address is one of this host's.
@@ -79,6 +81,10 @@ impl HostStack for HostSockets {
     /// What `/etc/resolv.conf` says now.
     fn names(&self) -> Option<names::Options> {
         resolv_conf::read(Path::new(resolv_conf::PATH))
+    }
+
+    fn name_slot(&self) -> &NameSlot {
+        &self.names
     }
 }
 

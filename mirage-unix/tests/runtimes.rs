@@ -7,7 +7,9 @@ use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::rc::Rc;
 
-use mirage_rt::boot::{Boot, Connecting, Connectors, ExitCode, NetworkConnector, NetworkSpec, Unikernel, boxed, run};
+use mirage_rt::boot::{
+    AddressFrom, Boot, Connecting, Connectors, ExitCode, NetworkConnector, NetworkSpec, Unikernel, boxed, run,
+};
 use mirage_rt::keys::{KeyKind, KeySpec, Values};
 use mirage_rt::net::Network;
 use mirage_rt::platform::Platform;
@@ -31,7 +33,7 @@ static UNIKERNEL: Unikernel =
 struct Sockets(Rc<UnixPlatform>);
 
 impl NetworkConnector for Sockets {
-    fn network<'a>(&'a self, _: &'static NetworkSpec, _: &'a Values) -> Connecting<'a, Network> {
+    fn network<'a>(&'a self, _: &'static NetworkSpec, _: &'a Values, _: AddressFrom) -> Connecting<'a, Network> {
         Box::pin(async { Ok(Network::host(Rc::new(HostSockets::new(&self.0, Ipv4Addr::LOCALHOST)))) })
     }
 }

@@ -109,6 +109,10 @@ fn encode_kind(kind: Option<KeyKind>) -> Vec<u8> {
         KeyKind::Cidr => 6,
         KeyKind::Duration => 7,
         KeyKind::LogLevel => 8,
+        KeyKind::CidrOrDhcp => 9,
+        KeyKind::Addresses => 10,
+        KeyKind::Domains => 11,
+        KeyKind::Routes => 12,
     };
     let mut out = vec![code];
     if let KeyKind::Integer { min, max } = kind {
@@ -173,6 +177,10 @@ fn decode_kind(payload: &mut Reader<'_>) -> Result<Option<KeyKind>, DecodeError>
         6 => KeyKind::Cidr,
         7 => KeyKind::Duration,
         8 => KeyKind::LogLevel,
+        9 => KeyKind::CidrOrDhcp,
+        10 => KeyKind::Addresses,
+        11 => KeyKind::Domains,
+        12 => KeyKind::Routes,
         _ => return Ok(None),
     }))
 }

@@ -1,3 +1,5 @@
+mod networks;
+
 use super::*;
 use crate::keys::KeyKind;
 use crate::testing::VirtualPlatform;
@@ -24,7 +26,7 @@ static UNIKERNEL: Unikernel = Unikernel {
 struct NoDevices;
 
 impl NetworkConnector for NoDevices {
-    fn network<'a>(&'a self, spec: &'static NetworkSpec, _: &'a Values) -> Connecting<'a, Network> {
+    fn network<'a>(&'a self, spec: &'static NetworkSpec, _: &'a Values, _: AddressFrom) -> Connecting<'a, Network> {
         Box::pin(async move { Err(Error::message(alloc::format!("network \"{}\" has no vif", spec.name))) })
     }
 }

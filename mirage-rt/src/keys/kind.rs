@@ -25,6 +25,12 @@ pub enum KeyKind {
     Duration,
     /// A level of log messages: off, error, warn, info, debug, trace.
     LogLevel,
+    /// A text of a form that the key's function reads. The placeholder comes with the key, so that an image has only those
+    /// of its own.
+    Form {
+        /// The word that stands for a value in help texts.
+        placeholder: &'static str,
+    },
 }
 
 impl KeyKind {
@@ -39,6 +45,7 @@ impl KeyKind {
             KeyKind::Cidr => "ADDRESS/PREFIX",
             KeyKind::Duration => "TIME",
             KeyKind::LogLevel => "LEVEL",
+            KeyKind::Form { placeholder } => placeholder,
         }
     }
 }

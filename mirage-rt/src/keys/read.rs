@@ -3,9 +3,13 @@
 //! Each function takes the kind that it is for and the text, and returns the value or, as error, what to write instead.
 
 use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use super::{CidrError, KeyKind, Value, ValueError};
+use crate::net::StaticRoute;
+use crate::net::names::Name;
 
 fn other(remedy: &'static str) -> ValueError {
     ValueError::Other { remedy }
@@ -107,4 +111,57 @@ pub fn duration(_: KeyKind, text: &str) -> Result<Value, ValueError> {
 /// [`ValueError::Other`].
 pub fn log_level(_: KeyKind, text: &str) -> Result<Value, ValueError> {
     text.parse().map(Value::LogLevel).map_err(|_| other("write off, error, warn, info, debug or trace"))
+}
+
+/// Reads an IPv4 address with its prefix, or `dhcp`, which becomes a text.
+///
+/// # Errors
+///
+/// [`ValueError::Other`].
+pub fn cidr_or_dhcp(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    if text == "dhcp" {
+        return Ok(Value::Text(text.to_string()));
+    }
+    let remedy = "write dhcp, or an IPv4 address with the length of its network's prefix, as 10.0.2.16/24";
+    text.parse().map(Value::Cidr).map_err(|_| other(remedy))
+}
+
+/// Reads addresses with commas between them, which become a text that [`list`] takes apart.
+///
+/// # Errors
+///
+/// [`ValueError::Other`].
+pub fn addresses(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    checked::<IpAddr>(text, "write addresses with commas between them, as 10.0.2.3,10.0.2.4")
+}
+
+/// Reads domains with commas between them, as [`addresses`] does.
+///
+/// # Errors
+///
+/// [`ValueError::Other`].
+pub fn domains(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    checked::<Name>(text, "write domains with commas between them, as lan.example,example.org")
+}
+
+/// Reads routes with commas between them, as [`addresses`] does.
+///
+/// # Errors
+///
+/// [`ValueError::Other`].
+pub fn routes(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    let remedy = "write routes with commas between them, each a network and its router, as 10.1.0.0/16=10.0.2.9";
+    checked::<StaticRoute>(text, remedy)
+}
+
+/// The parts of a text with commas between them; `None` when one is none.
+pub fn list<T: core::str::FromStr>(text: &str) -> Option<Vec<T>> {
+    text.split(',').map(|part| part.parse().ok()).collect()
+}
+
+fn checked<T: core::str::FromStr>(text: &str, remedy: &'static str) -> Result<Value, ValueError> {
+    match list::<T>(text) {
+        Some(_) => Ok(Value::Text(text.to_string())),
+        None => Err(other(remedy)),
+    }
 }

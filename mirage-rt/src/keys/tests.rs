@@ -15,11 +15,16 @@ const fn key(name: &'static str, kind: KeyKind, default: Option<&'static str>, r
         KeyKind::Cidr => read::cidr,
         KeyKind::Duration => read::duration,
         KeyKind::LogLevel => read::log_level,
+        KeyKind::Form { .. } => read::text,
     };
     KeySpec { name, kind, read, default, required, doc: "Doc." }
 }
 
-static SPECS: [KeySpec; 7] = [
+const fn form(name: &'static str, read: Read, default: Option<&'static str>) -> KeySpec {
+    KeySpec { name, kind: KeyKind::Form { placeholder: "FORM" }, read, default, required: false, doc: "Doc." }
+}
+
+static SPECS: [KeySpec; 11] = [
     key("greeting", KeyKind::Text, Some("Hello"), false),
     key("port", KeyKind::Port, Some("8080"), false),
     key("count", KeyKind::Integer { min: -5, max: 300 }, Some("3"), false),
@@ -27,6 +32,10 @@ static SPECS: [KeySpec; 7] = [
     key("ipv4", KeyKind::Cidr, None, false),
     key("wait", KeyKind::Duration, Some("10s"), false),
     key("gateway", KeyKind::Ipv4, None, false),
+    form("own", read::cidr_or_dhcp, Some("dhcp")),
+    form("dns", read::addresses, None),
+    form("search", read::domains, None),
+    form("routes", read::routes, None),
 ];
 
 static REQUIRED: [KeySpec; 1] = [key("name", KeyKind::Text, None, true)];
@@ -146,5 +155,41 @@ proptest! {
     #[test]
     fn no_words_near_the_syntax_panic(words in prop::collection::vec("(--)?(port|count|verbose|ipv4|wait|x)?=?[-0-9./a-z]{0,12}", 0..6)) {
         let _ = parse(&SPECS, &words);
+    }
+}
+
+#[test]
+fn lists_have_commas_and_each_part_is_read() {
+    let values = values(
+        "--own 10.0.2.16/24 --dns 10.0.2.3,2001:db8::53 --search lan.example,example.org. --routes 10.1.0.0/16=10.0.2.9",
+    );
+    assert_eq!(values.get::<Cidr>("own"), "10.0.2.16/24".parse().ok());
+    let text = |key| values.get::<String>(key).expect("it is given");
+    let servers: Vec<core::net::IpAddr> = read::list(&text("dns")).expect("they are addresses");
+    assert_eq!(servers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.2.3", "2001:db8::53"]);
+    let domains: Vec<crate::net::names::Name> = read::list(&text("search")).expect("they are names");
+    assert_eq!(domains.iter().map(ToString::to_string).collect::<Vec<_>>(), ["lan.example", "example.org"]);
+    let routes: Vec<crate::net::StaticRoute> = read::list(&text("routes")).expect("they are routes");
+    assert_eq!((routes[0].to.prefix(), routes[0].via), (16, Ipv4Addr::new(10, 0, 2, 9)));
+}
+
+#[test]
+fn an_address_may_be_left_to_dhcp() {
+    assert_eq!(values("").get::<Cidr>("own"), None);
+    assert_eq!(values("--own dhcp").get::<String>("own").as_deref(), Some("dhcp"));
+}
+
+#[test]
+fn wrong_parts_of_lists_say_what_to_write() {
+    for (line, remedy) in [
+        ("--own dhpc", "write dhcp, or an IPv4 address with the length"),
+        ("--dns 10.0.2.3,", "as 10.0.2.3,10.0.2.4"),
+        ("--search a..b", "as lan.example,example.org"),
+        ("--routes 10.1.0.0/16", "as 10.1.0.0/16=10.0.2.9"),
+        ("--routes 10.1.0.0/33=10.0.2.9", "as 10.1.0.0/16=10.0.2.9"),
+        ("--routes 10.1.0.0/16=router", "as 10.1.0.0/16=10.0.2.9"),
+    ] {
+        let messages = messages(line);
+        assert!(messages.len() == 1 && messages[0].contains(remedy), "{line}: {messages:?}");
     }
 }

@@ -17,7 +17,7 @@ pub enum Value {
     Negative(i64),
     /// Of [`KeyKind::Integer`](super::KeyKind::Integer) and [`KeyKind::Port`](super::KeyKind::Port).
     Number(u64),
-    /// Of [`KeyKind::Text`](super::KeyKind::Text).
+    /// Of [`KeyKind::Text`](super::KeyKind::Text), and of kinds with several parts, which [`list`](super::read::list) takes apart.
     Text(String),
     /// Of [`KeyKind::Ipv4`](super::KeyKind::Ipv4).
     Ipv4(Ipv4Addr),

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::Ipv4Addr;
+use core::str::FromStr;
 
 use super::error::ConfigError;
 use crate::keys::Cidr;
@@ -15,6 +16,28 @@ pub struct StaticRoute {
     /// The router, in the network's own prefix.
     pub via: Ipv4Addr,
 }
+
+impl FromStr for StaticRoute {
+    type Err = RouteError;
+
+    /// Reads the form of the key `routes`: `10.1.0.0/16=10.0.2.9`.
+    fn from_str(text: &str) -> Result<StaticRoute, RouteError> {
+        let (to, via) = text.split_once('=').ok_or(RouteError)?;
+        Ok(StaticRoute { to: to.parse().map_err(|_| RouteError)?, via: via.parse().map_err(|_| RouteError)? })
+    }
+}
+
+/// A text is no [`StaticRoute`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteError;
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("write a network and the router to it, as 10.1.0.0/16=10.0.2.9")
+    }
+}
+
+impl core::error::Error for RouteError {}
 
 /// The addresses and routes of a network on a device of its own; see [`Network::configure`](super::Network::configure).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -44,6 +44,9 @@ pub trait HostStack {
     fn names(&self) -> Option<names::Options> {
         None
     }
+
+    /// The place for the name servers that the program or its keys name.
+    fn name_slot(&self) -> &names::NameSlot;
 }
 
 /// A listening socket of the host; dropping it closes it.

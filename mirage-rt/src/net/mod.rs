@@ -41,7 +41,7 @@ use core::future::poll_fn;
 use core::net::{IpAddr, Ipv4Addr};
 
 pub use address::ListenAddr;
-pub use addressing::{Addressing, ConfigureError, StaticRoute};
+pub use addressing::{Addressing, ConfigureError, RouteError, StaticRoute};
 pub use error::{
     AcceptError, BindError, ConfigError, ConnectError, HostError, ReadError, ReceiveError, SendError, WriteError,
 };
@@ -50,6 +50,7 @@ pub use tcp::{DEFAULT_BACKLOG, Tcp, TcpListener, TcpStream};
 pub use tcp_info::{TcpInfo, TcpState};
 pub use udp::{Udp, UdpSocket};
 
+use crate::boot::AddressFrom;
 use crate::keys::Cidr;
 use crate::page::PagePool;
 use crate::types::network::NetworkDevice;
@@ -84,8 +85,7 @@ impl Network {
         pool: Rc<dyn PagePool>,
         config: Config,
     ) -> Result<Network, ConfigError> {
-        let address = direct::check(config.ipv4, config.gateway)?;
-        Ok(Network { stack: Stack::Direct(Direct::start(device, pool, &config, address)?) })
+        Network::start(device, pool, config, AddressFrom::Keys)
     }
 
     /// As [`direct`](Network::direct), without an address: it can send to everybody on the link only, and hear what is sent to
@@ -103,7 +103,30 @@ impl Network {
         pool: Rc<dyn PagePool>,
         config: Config,
     ) -> Result<Network, ConfigError> {
-        Ok(Network { stack: Stack::Direct(Direct::start(device, pool, &config, direct::NO_ADDRESS)?) })
+        Network::start(device, pool, config, AddressFrom::Elsewhere)
+    }
+
+    /// As [`direct`](Network::direct), or as [`unaddressed`](Network::unaddressed) when the address comes from elsewhere: for
+    /// platforms, so that an image has the code once.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigError`].
+    ///
+    /// # Panics
+    ///
+    /// As [`direct`](Network::direct).
+    pub fn start<D: NetworkDevice + 'static>(
+        device: D,
+        pool: Rc<dyn PagePool>,
+        config: Config,
+        address: AddressFrom,
+    ) -> Result<Network, ConfigError> {
+        let address = match address {
+            AddressFrom::Keys => direct::check(config.ipv4, config.gateway)?,
+            AddressFrom::Elsewhere => direct::NO_ADDRESS,
+        };
+        Ok(Network { stack: Stack::Direct(Direct::start(device, pool, &config, address)?) })
     }
 
     /// Gives the network another address, or none, and other routes; it goes on meanwhile. Connections from an address that
@@ -176,7 +199,7 @@ impl Network {
     pub fn addresses(&self) -> Vec<IpAddr> {
         match &self.stack {
             Stack::Direct(direct) => direct.address().into_iter().collect(),
-            Stack::Host(stack) => stack.addresses(),
+            Stack::Host(host) => host.addresses(),
         }
     }
 

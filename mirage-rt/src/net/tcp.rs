@@ -8,12 +8,13 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::task::{Context, Poll};
 
-use super::Stack;
 use super::address::ListenAddr;
 use super::direct;
 use super::error::{AcceptError, BindError, ConnectError, ReadError, WriteError};
 use super::host::{HostListener, HostStream};
+use super::names::NamedConnectError;
 use super::tcp_info::TcpInfo;
+use super::{Network, Stack};
 
 /// Connections that wait to be accepted, at most, when [`Tcp::bind`] makes the listener.
 pub const DEFAULT_BACKLOG: usize = 128;
@@ -51,7 +52,7 @@ impl Tcp {
         let (local, backlog) = (local.into(), backlog.max(1));
         let kind = match &self.stack {
             Stack::Direct(stack) => ListenerKind::Direct(stack.tcp_bind(local, backlog)?),
-            Stack::Host(stack) => ListenerKind::Host(stack.tcp_bind(local, backlog)?),
+            Stack::Host(host) => ListenerKind::Host(host.tcp_bind(local, backlog)?),
         };
         Ok(TcpListener { kind })
     }
@@ -69,7 +70,7 @@ impl Tcp {
         let remote = remote.into();
         let stream = match &self.stack {
             Stack::Direct(stack) => TcpStream::new(StreamKind::Direct(stack.tcp_connect(remote)?)),
-            Stack::Host(stack) => TcpStream::new(StreamKind::Host(HostSide::new(stack.tcp_connect(remote)?))),
+            Stack::Host(host) => TcpStream::new(StreamKind::Host(HostSide::new(host.tcp_connect(remote)?))),
         };
         poll_fn(|context| match &*stream.kind {
             StreamKind::Direct(connection) => connection.poll_connected(context),
@@ -77,6 +78,20 @@ impl Tcp {
         })
         .await?;
         Ok(stream)
+    }
+
+    /// Connects to a host by its name and port, as `example.org:443`, asking the name servers of this network: see
+    /// [`Network::names`] and [`Resolver::connect`](super::names::Resolver::connect).
+    ///
+    /// # Errors
+    ///
+    /// See [`NamedConnectError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives all attempts up.
+    pub async fn connect_to(&self, target: &str) -> Result<TcpStream, NamedConnectError> {
+        Network { stack: self.stack.clone() }.names().connect(target).await
     }
 }
 

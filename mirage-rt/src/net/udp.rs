@@ -33,7 +33,7 @@ impl Udp {
         let local = local.into();
         let kind = match &self.stack {
             Stack::Direct(stack) => SocketKind::Direct(stack.udp_bind(local)?),
-            Stack::Host(stack) => SocketKind::Host(stack.udp_bind(local)?),
+            Stack::Host(host) => SocketKind::Host(host.udp_bind(local)?),
         };
         Ok(UdpSocket { kind: Rc::new(kind) })
     }

@@ -5,12 +5,13 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::rc::Rc;
 
-use mirage_rt::boot::{Connecting, NetworkConnector, NetworkSpec};
+use mirage_rt::boot::{AddressFrom, Connecting, NetworkConnector, NetworkSpec};
 use mirage_rt::keys::{Cidr, Values};
 use mirage_rt::log::{info, warn};
 use mirage_rt::net::capture::{Capture, SinkFailed};
 use mirage_rt::net::{Config, ConfigError, Network};
 use mirage_rt::page::HeapPool;
+use mirage_rt::types::network::NetworkDevice;
 
 use crate::UnixPlatform;
 use crate::capture::{CaptureError, CaptureFile};
@@ -33,7 +34,7 @@ impl Networks {
         Networks { platform: Rc::clone(platform) }
     }
 
-    fn connect(&self, spec: &'static NetworkSpec, values: &Values) -> Result<Network, Reason> {
+    fn connect(&self, spec: &'static NetworkSpec, values: &Values, from: AddressFrom) -> Result<Network, Reason> {
         let ipv4: Option<Cidr> = spec.key(values, "ipv4");
         let gateway: Option<Ipv4Addr> = spec.key(values, "ipv4-gateway");
         match spec.key::<String>(values, "interface") {
@@ -43,7 +44,12 @@ impl Networks {
                 }
                 self.sockets(ipv4.map_or(Ipv4Addr::LOCALHOST, Cidr::address))
             }
-            Some(interface) => self.tap(spec, &interface, ipv4.ok_or(Reason::NoAddress(interface.clone()))?, gateway),
+            Some(interface) => {
+                if from == AddressFrom::Keys && ipv4.is_none() {
+                    return Err(Reason::NoAddress(interface));
+                }
+                self.tap(spec, &interface, ipv4, gateway)
+            }
         }
     }
 
@@ -57,19 +63,29 @@ impl Networks {
         &self,
         spec: &NetworkSpec,
         interface: &str,
-        ipv4: Cidr,
+        ipv4: Option<Cidr>,
         gateway: Option<Ipv4Addr>,
     ) -> Result<Network, Reason> {
         let tap = Tap::open(&self.platform, interface)?;
-        if HostSockets::new(&self.platform, ipv4.address()).check_address().is_ok() {
+        if let Some(ipv4) = ipv4
+            && HostSockets::new(&self.platform, ipv4.address()).check_address().is_ok()
+        {
             return Err(Reason::HostsOwn(ipv4.address()));
         }
-        let config = Config::from_keys(Some(ipv4), gateway);
-        let pool = HeapPool::with_pages(SEND_PAGES);
+        let config = Config::from_keys(ipv4, gateway);
         Ok(match std::env::var_os(CAPTURE) {
-            None => Network::direct(tap, pool, config)?,
-            Some(folder) => Network::direct(capture(tap, folder.as_ref(), spec.name)?, pool, config)?,
+            None => start(tap, config)?,
+            Some(folder) => start(capture(tap, folder.as_ref(), spec.name)?, config)?,
         })
+    }
+}
+
+/// A network on `device`. Without an address it is to be configured later.
+fn start<D: NetworkDevice + 'static>(device: D, config: Config) -> Result<Network, ConfigError> {
+    let pool = HeapPool::with_pages(SEND_PAGES);
+    match config.ipv4 {
+        Some(_) => Network::direct(device, pool, config),
+        None => Network::unaddressed(device, pool, config),
     }
 }
 
@@ -82,8 +98,15 @@ fn capture(tap: Tap, folder: &Path, name: &str) -> Result<Capture<Tap, CaptureFi
 }
 
 impl NetworkConnector for Networks {
-    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a, Network> {
-        Box::pin(async move { Ok(self.connect(spec, values).map_err(|reason| ConnectError { spec, reason })?) })
+    fn network<'a>(
+        &'a self,
+        spec: &'static NetworkSpec,
+        values: &'a Values,
+        address: AddressFrom,
+    ) -> Connecting<'a, Network> {
+        Box::pin(
+            async move { Ok(self.connect(spec, values, address).map_err(|reason| ConnectError { spec, reason })?) },
+        )
     }
 }
 
@@ -187,7 +210,7 @@ mod tests {
         let Ok(Parsed::Values(values)) = parse(&KEYS, &words) else { panic!("these words are right: {words:?}") };
         let platform = UnixPlatform::new().expect("a test may open descriptors");
         let connector = Networks::new(&platform);
-        Runtime::new(platform).run(connector.network(&NETWORKS[network], &values))
+        Runtime::new(platform).run(connector.network(&NETWORKS[network], &values, AddressFrom::Keys))
     }
 
     #[test]

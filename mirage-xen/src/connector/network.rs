@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::fmt;
 
-use mirage_rt::boot::{Connecting, Connectors, NetworkConnector, NetworkSpec};
+use mirage_rt::boot::{AddressFrom, Connecting, Connectors, NetworkConnector, NetworkSpec};
 use mirage_rt::keys::Values;
 use mirage_rt::net::{Config, ConfigError, Network};
 use mirage_rt::page::PAGE_SIZE;
@@ -37,7 +37,12 @@ struct Networks {
 }
 
 impl Networks {
-    async fn connect(&self, spec: &'static NetworkSpec, values: &Values) -> Result<Network, Reason> {
+    async fn connect(
+        &self,
+        spec: &'static NetworkSpec,
+        values: &Values,
+        address: AddressFrom,
+    ) -> Result<Network, Reason> {
         let mut config = Config::from_keys(spec.key(values, "ipv4"), spec.key(values, "ipv4-gateway"));
         let memory = Memory::machine().ok_or(Reason::NoMachine)?;
         config.connection_memory = (memory.free_frames() * PAGE_SIZE / CONNECTION_SHARE)
@@ -49,13 +54,20 @@ impl Networks {
             Err(netfront::ConnectError::Xenbus(XenbusError::Missing { .. })) => return Err(Reason::Missing),
             Err(error) => return Err(Reason::Device(error)),
         };
-        Network::direct(device, pool, config).map_err(Reason::Config)
+        Network::start(device, pool, config, address).map_err(Reason::Config)
     }
 }
 
 impl NetworkConnector for Networks {
-    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a, Network> {
-        Box::pin(async move { Ok(self.connect(spec, values).await.map_err(|reason| NotConnected { spec, reason })?) })
+    fn network<'a>(
+        &'a self,
+        spec: &'static NetworkSpec,
+        values: &'a Values,
+        address: AddressFrom,
+    ) -> Connecting<'a, Network> {
+        Box::pin(async move {
+            Ok(self.connect(spec, values, address).await.map_err(|reason| NotConnected { spec, reason })?)
+        })
     }
 }
 

@@ -250,6 +250,10 @@ fn manifest() -> Vec<Vec<u8>> {
         Some(KeyKind::Cidr),
         Some(KeyKind::Duration),
         Some(KeyKind::LogLevel),
+        Some(KeyKind::CidrOrDhcp),
+        Some(KeyKind::Addresses),
+        Some(KeyKind::Domains),
+        Some(KeyKind::Routes),
     ];
     let key = |(index, kind): (usize, &Option<KeyKind>)| ManifestKey {
         name: format!("key-{index}"),
@@ -462,6 +466,10 @@ fn dhcp() -> Vec<Vec<u8>> {
         message(&[&[53, 1, 5], &[15, 4], b"a..b", &[255]]),
         message(&[&[53, 1, 5], b"\x0F\x04lan\0", &[51, 4, 0xFF]]),
         message(&[&[53, 1, 5], &[51]]),
+        whole(&[53, 1, 5, 26, 2, 5, 220, 119, 15, 3, b'e', b'n', b'g', 3, b'l', b'a', b'n', 0, 1, b'a', 0xC0, 4, 0]),
+        whole(&[53, 1, 5, 121, 16, 0, 10, 0, 0, 1, 10, 10, 64, 10, 0, 0, 2, 32, 1, 2, 3]),
+        whole(&[53, 1, 5, 121, 14, 8, 172, 10, 0, 0, 2, 32, 1, 2, 3, 4, 0, 0]),
+        whole(&[53, 1, 5, 119, 4, 1, b'a', 0xC0, 0]),
         message(&[]),
         message(&[])[..239].to_vec(),
         Vec::new(),

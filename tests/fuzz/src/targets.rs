@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use mirage_build::manifest::{Manifest, ReadError, read_elf};
 use mirage_rt::keys::{self, Cidr, Help, KeyKind, KeySpec, MAX_COMMAND_LINE, Parsed, parse, read, split};
+use mirage_rt::net::Addressing;
 use mirage_rt::net::dhcp::message::{self as dhcp_message, MOST_NAME_SERVERS};
 use mirage_rt::net::names::message::{self, MOST_ADDRESSES, MOST_ALIASES, Question, Reply};
-use mirage_rt::net::names::{Family, Name};
+use mirage_rt::net::names::{Family, MOST_SEARCH, Name};
 use mirage_rt::page::{HeapPool, Page, PagePool};
 use mirage_xen::blkfront::wire::{Blkif, Request, Segment};
 use mirage_xen::boot::start_info::{self, Physical, StartInfo};
@@ -243,7 +244,9 @@ fn memory_map(input: &[u8]) {
     assert_sound(&map);
 }
 
-static KEYS: [KeySpec; 9] = {
+const FORM: KeyKind = KeyKind::Form { placeholder: "FORM" };
+
+static KEYS: [KeySpec; 13] = {
     const fn key(name: &'static str, kind: KeyKind, read: keys::Read) -> KeySpec {
         KeySpec { name, kind, read, default: None, required: false, doc: "A key." }
     }
@@ -257,6 +260,10 @@ static KEYS: [KeySpec; 9] = {
         key("wait", KeyKind::Duration, read::duration),
         key("log", KeyKind::LogLevel, read::log_level),
         key("needed", KeyKind::Text, read::text),
+        key("own", FORM, read::cidr_or_dhcp),
+        key("dns", FORM, read::addresses),
+        key("search", FORM, read::domains),
+        key("routes", FORM, read::routes),
     ];
     keys[3].default = Some("80");
     keys[8].required = true;
@@ -332,7 +339,8 @@ fn names(input: &[u8]) {
 /// The answer of a DHCP server.
 fn dhcp(input: &[u8]) {
     if let Some(reply) = dhcp_message::read(input) {
-        assert!(reply.name_servers.len() <= MOST_NAME_SERVERS);
+        assert!(reply.name_servers.len() <= MOST_NAME_SERVERS && reply.search.len() <= MOST_SEARCH);
+        assert!(reply.routes.is_none_or(|routes| routes.len() <= Addressing::MOST_ROUTES));
         assert!(reply.domain.as_ref().is_none_or(|domain| domain.to_string().parse() == Ok(domain.clone())));
     }
     // What a client sends is no answer.

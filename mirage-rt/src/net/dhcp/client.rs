@@ -6,7 +6,8 @@ use core::net::Ipv4Addr;
 
 use super::message::{self, Kind, Reply, Request};
 use crate::keys::Cidr;
-use crate::net::direct::is_host;
+use crate::net::StaticRoute;
+use crate::net::direct::{LEAST_MTU, is_host};
 use crate::net::names::Name;
 use crate::time::{Duration, Instant};
 
@@ -35,12 +36,26 @@ pub struct Lease {
     pub name_servers: Vec<Ipv4Addr>,
     /// The domain of the network's hosts.
     pub domain: Option<Name>,
+    /// Domains to look for names in, no more than 8.
+    pub search: Vec<Name>,
+    /// The most bytes of a packet, when the server says.
+    pub mtu: Option<u16>,
+    /// Further routes, no more than [`Addressing::MOST_ROUTES`](crate::net::Addressing::MOST_ROUTES).
+    pub routes: Vec<StaticRoute>,
     /// The server.
     pub server: Ipv4Addr,
     /// When the address is not ours any more, if it ever is not.
     pub ends: Option<Instant>,
     renews: Option<Instant>,
     rebinds: Option<Instant>,
+}
+
+impl Lease {
+    /// Whether `other` differs in its times only.
+    pub(super) fn gives_the_same(&self, other: &Lease) -> bool {
+        let Lease { ends, renews, rebinds, server, .. } = *self;
+        *self == Lease { ends, renews, rebinds, server, ..other.clone() }
+    }
 }
 
 /// What is to be done.
@@ -291,9 +306,27 @@ fn lease(reply: &Reply, sent: Instant) -> Option<Lease> {
         let renewal = reply.renewal.filter(|renewal| *renewal < rebinding).unwrap_or((seconds / 2).min(rebinding));
         (after(renewal), after(rebinding), after(seconds))
     };
-    let gateway = reply
-        .router
-        .filter(|router| *router != address.address() && address.contains(*router) && is_host(address, *router));
+    let is_near =
+        |router: &Ipv4Addr| *router != address.address() && address.contains(*router) && is_host(address, *router);
+    let mut routes = reply.routes.clone().unwrap_or_default();
+    routes.retain(|route| is_near(&route.via));
+    let gateway = match &reply.routes {
+        Some(_) => routes.iter().find(|route| route.to.prefix() == 0).map(|route| route.via),
+        None => reply.router.filter(is_near),
+    };
+    routes.retain(|route| route.to.prefix() > 0);
     let name_servers = reply.name_servers.iter().copied().filter(|server| !server.is_unspecified()).collect();
-    Some(Lease { address, gateway, name_servers, domain: reply.domain.clone(), server, ends, renews, rebinds })
+    Some(Lease {
+        address,
+        gateway,
+        name_servers,
+        domain: reply.domain.clone(),
+        search: reply.search.clone(),
+        mtu: reply.mtu.filter(|mtu| *mtu >= LEAST_MTU),
+        routes,
+        server,
+        ends,
+        renews,
+        rebinds,
+    })
 }

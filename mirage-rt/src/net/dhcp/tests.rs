@@ -2,12 +2,17 @@
 
 mod machine;
 mod network;
-mod server;
+pub(crate) mod server;
 
 use proptest::prelude::*;
 
+use alloc::string::ToString;
+use core::net::SocketAddrV4;
+
 use super::message::{Kind, MOST_NAME_SERVERS, Request, read};
 use super::*;
+use crate::net::StaticRoute;
+use crate::net::names::MOST_SEARCH;
 use server::Answer;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
@@ -29,7 +34,7 @@ fn a_request_is_as_long_as_the_oldest_servers_want_it() {
     };
     let message = request.message();
     assert_eq!(message.len(), 300);
-    assert_eq!(message[..12], [1, 1, 6, 0, 1, 2, 3, 4, 0, 7, 0, 0]);
+    assert_eq!(message[..12], [1, 1, 6, 0, 1, 2, 3, 4, 0, 7, 0x80, 0]);
     assert_eq!(message[28..34], MAC);
     assert_eq!(server::Asked::read(&message), Some(server::Asked { request }));
     assert_eq!(read(&message), None, "it is no answer");
@@ -42,6 +47,11 @@ fn an_answer_says_what_its_options_say() {
         .option(3, &[10, 0, 0, 2, 10, 0, 0, 3])
         .option(6, &[10, 0, 0, 1, 10, 0, 0, 4, 10, 0, 0, 5, 10, 0, 0, 6, 10, 0, 0, 7])
         .option(15, b"lan.example\0")
+        .option(26, &[5, 0xdc])
+        // A list in two pieces, whose second name points into the first one.
+        .option(119, b"\x03eng\x05apple\x03com\0\x09mar")
+        .option(119, b"keting\xc0\x04")
+        .option(121, &[0, 10, 0, 0, 2, 8, 10, 10, 0, 0, 3, 24, 172, 16, 1, 10, 0, 0, 4, 32, 1, 2, 3, 4, 0, 0, 0, 0])
         .option(51, &3600_u32.to_be_bytes())
         .option(58, &[0; 3])
         .option(59, &3000_u32.to_be_bytes());
@@ -51,18 +61,43 @@ fn an_answer_says_what_its_options_say() {
     assert_eq!(reply.router, Some(ip(2)), "the first one");
     assert_eq!(reply.name_servers, [1, 4, 5, 6].map(ip));
     assert_eq!(reply.domain, "lan.example".parse().ok());
+    let search: Vec<_> = reply.search.iter().map(ToString::to_string).collect();
+    assert_eq!(search, ["eng.apple.com", "marketing.apple.com"]);
+    assert_eq!(reply.mtu, Some(1500));
+    let routes = [("0.0.0.0/0", 2), ("10.0.0.0/8", 3), ("172.16.1.0/24", 4)];
+    let routes = routes.map(|(to, via)| StaticRoute { to: to.parse().expect("a network"), via: ip(via) });
+    assert_eq!(reply.routes.as_deref(), Some(&routes[..]), "the last one leads to no router");
     assert_eq!((reply.lease, reply.renewal, reply.rebinding), (Some(3600), None, Some(3000)));
+}
+
+/// What a malformed option says counts for nothing, and no pointer leads around in a circle.
+#[test]
+fn malformed_lists_are_passed_over() {
+    let read_with = |kind: u8, data: &[u8]| {
+        read(&Answer::new(Kind::Ack, 7, MAC, ip(9), ip(1)).option(kind, data).bytes()).expect("a sound answer")
+    };
+    for wrong in [&b"\xc0\x00"[..], b"\x01a\xc0\x00\x01b", b"\x01a", b"\x40a\0", b"\xc0", b"\x01a\xc0\x05\0\xc0\x02"] {
+        assert!(read_with(119, wrong).search.is_empty(), "{wrong:?}");
+    }
+    assert!(read_with(119, b"\0\0").search.is_empty());
+    assert_eq!(read_with(119, &b"\x01a\0".repeat(40)).search.len(), MOST_SEARCH);
+    for wrong in [&[33, 1, 2, 3, 4, 5, 10, 0, 0, 1][..], &[8, 10, 10, 0, 0], &[8]] {
+        assert_eq!(read_with(121, wrong).routes, None, "{wrong:?}");
+    }
+    assert_eq!(read_with(121, &[0, 10, 0, 0, 1].repeat(40)).routes.map(|routes| routes.len()), Some(16));
+    assert_eq!(read_with(26, &[5]).mtu, None);
 }
 
 proptest! {
     #[test]
-    fn no_bytes_harm(options in prop::collection::vec(prop_oneof![any::<u8>(), 0u8..8, 50u8..60], 0..200), cut in 0usize..500) {
+    fn no_bytes_harm(options in prop::collection::vec(prop_oneof![any::<u8>(), 0u8..8, 50u8..60, 117u8..123], 0..200), cut in 0usize..500) {
         let mut message = Answer::new(Kind::Offer, 7, MAC, ip(9), ip(1)).bytes();
         message.pop();
         message.extend(options);
         message.truncate(cut);
         if let Some(reply) = read(&message) {
-            prop_assert!(reply.name_servers.len() <= MOST_NAME_SERVERS);
+            prop_assert!(reply.name_servers.len() <= MOST_NAME_SERVERS && reply.search.len() <= MOST_SEARCH);
+            prop_assert!(reply.routes.is_none_or(|routes| routes.len() <= Addressing::MOST_ROUTES));
         }
     }
 

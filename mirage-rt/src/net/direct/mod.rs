@@ -43,6 +43,7 @@ use super::error::{BindError, ConfigError, ConnectError};
 use crate::cell::RefCell;
 use crate::keys::Cidr;
 use crate::net::metrics::Snapshot;
+use crate::net::names::NameSlot;
 use crate::net::{Config, Link};
 use crate::page::PagePool;
 use crate::runtime::Runtime;
@@ -51,12 +52,13 @@ use core::net::SocketAddr;
 use stack::{Secrets, Stack};
 
 /// The smallest MTU that IPv4 allows a host.
-const LEAST_MTU: u16 = 576;
+pub(super) const LEAST_MTU: u16 = 576;
 
 /// What the driver and the handles share.
 pub struct Shared {
     stack: RefCell<Stack>,
     mac: [u8; 6],
+    names: NameSlot,
 }
 
 /// A handle to a stack.
@@ -84,10 +86,15 @@ impl Direct {
         let runtime = Runtime::current();
         let secrets = secrets(&runtime)?;
         let stack = Stack::new(&info, address, config, pool, &secrets);
-        let shared = Rc::new(Shared { stack: RefCell::new(stack), mac: info.mac });
+        let shared = Rc::new(Shared { stack: RefCell::new(stack), mac: info.mac, names: NameSlot::default() });
         // The task ends by itself; nobody waits for it.
         drop(runtime.spawn(driver::drive(device, Rc::clone(&shared))));
         Ok(Direct { shared })
+    }
+
+    /// The place for the network's name servers.
+    pub fn name_slot(&self) -> &NameSlot {
+        &self.shared.names
     }
 
     pub fn mac(&self) -> [u8; 6] {

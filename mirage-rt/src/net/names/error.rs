@@ -67,9 +67,9 @@ impl fmt::Display for LookupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LookupError::Name { text, error } => write!(f, "{text:?} is no name of a host: {error}"),
-            LookupError::NoServers => {
-                f.write_str("there is no name server to ask: give the resolver the address of one, or use addresses")
-            }
+            LookupError::NoServers => f.write_str(
+                "there is no name server to ask: give --dns the address of one, or have DHCP give it, or use addresses",
+            ),
             LookupError::NoSuchName(name) => write!(f, "there is no host called {name}: look at its spelling"),
             LookupError::NoAddress(name) => {
                 write!(

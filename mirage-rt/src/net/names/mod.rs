@@ -14,9 +14,10 @@
 //! }
 //! ```
 //!
-//! Which servers are asked is the program's choice, for example by a key of its own. On the host's sockets
-//! [`Options::of`] gives those of the host, from its configuration; the questions are this resolver's there too, so that
-//! names mean the same wherever a program runs. The host's table of names (`/etc/hosts`) is not read.
+//! Which servers are asked is the program's choice. [`Network::names`] asks those that the network was told of: by the keys `dns`
+//! and `search` of a network that build.rs declares with `.names()`, by a DHCP server, or on the host's sockets by the host's
+//! configuration. The questions are this resolver's there too, so that names mean the same wherever a program runs. The
+//! host's table of names (`/etc/hosts`) is not read.
 //!
 //! # What is done
 //!
@@ -43,6 +44,7 @@ mod exchange;
 mod flights;
 pub mod message;
 mod name;
+mod of_network;
 mod race;
 #[cfg(test)]
 mod tests;
@@ -62,6 +64,7 @@ use core::task::Poll;
 pub use error::{LookupError, NamedConnectError};
 pub use message::Family;
 pub use name::{Name, NameError};
+pub use of_network::NameSlot;
 
 use super::{Network, Stack, TcpStream};
 use crate::cell::RefCell;
@@ -112,8 +115,8 @@ impl Options {
         }
     }
 
-    /// What `network` knows by itself: on the host's sockets the host's configuration. Nothing on a network of our own,
-    /// which is told of no servers.
+    /// What `network` knows by itself: on the host's sockets the host's configuration. Nothing on a network of our own:
+    /// what that was told of is [`Network::names`]'s.
     pub fn of(network: &Network) -> Option<Options> {
         match &network.stack {
             Stack::Direct(_) => None,
@@ -130,21 +133,39 @@ pub struct Resolver {
 
 struct Inner {
     network: Network,
-    options: Options,
+    /// What it asks, when that is its own; else what is the network's.
+    own: Option<State>,
+}
+
+/// Whom to ask, and what came of it so far.
+#[derive(Clone)]
+struct State {
+    options: Rc<Options>,
+    known: Rc<Learned>,
+}
+
+/// What was learned of servers.
+struct Learned {
     /// The server that answered last.
     preferred: Cell<usize>,
     cache: RefCell<Cache>,
     flights: Flights,
 }
 
-impl Resolver {
-    /// A resolver that asks as `options` say, over `network`.
-    pub fn new(network: &Network, mut options: Options) -> Resolver {
+impl State {
+    fn new(mut options: Options) -> State {
         options.servers.truncate(MOST_SERVERS);
         options.search.truncate(MOST_SEARCH);
         let cache = RefCell::new(Cache::new(options.cache));
-        let (network, flights) = (network.clone(), Flights::default());
-        Resolver { inner: Rc::new(Inner { network, options, preferred: Cell::new(0), cache, flights }) }
+        let known = Rc::new(Learned { preferred: Cell::new(0), cache, flights: Flights::default() });
+        State { options: Rc::new(options), known }
+    }
+}
+
+impl Resolver {
+    /// A resolver that asks as `options` say, over `network`.
+    pub fn new(network: &Network, options: Options) -> Resolver {
+        Resolver { inner: Rc::new(Inner { network: network.clone(), own: Some(State::new(options)) }) }
     }
 
     /// The addresses of `host`: a name, or an address, which is returned as it is. IPv6 addresses come first, of those
@@ -210,13 +231,13 @@ impl Resolver {
 
     /// Forgets all answers.
     pub fn clear(&self) {
-        self.inner.cache.borrow_mut().clear();
+        self.inner.state().known.cache.borrow_mut().clear();
     }
 }
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").field("options", &self.inner.options).finish_non_exhaustive()
+        f.debug_struct("Resolver").field("options", &self.inner.state().options).finish_non_exhaustive()
     }
 }
 
@@ -237,14 +258,15 @@ impl Inner {
         let wrong = |error| LookupError::Name { text: host.to_string(), error };
         let name: Name = host.parse().map_err(wrong)?;
         let dots = host.bytes().filter(|byte| *byte == b'.').count();
-        let search = if host.ends_with('.') { &[][..] } else { &self.options.search };
-        let as_it_is_first = search.is_empty() || dots >= self.options.ndots;
+        let state = self.state();
+        let search = if host.ends_with('.') { &[][..] } else { &state.options.search };
+        let as_it_is_first = search.is_empty() || dots >= state.options.ndots;
         // A name that would become too long in a domain is not in it.
         let searched = search.iter().filter_map(|domain| name.below(domain).ok());
         let candidates = as_it_is_first.then(|| name.clone()).into_iter().chain(searched);
         let candidates = candidates.chain((!as_it_is_first).then(|| name.clone()));
         for name in candidates {
-            match self.resolve(Question { name, family }).await? {
+            match self.resolve(&state, Question { name, family }).await? {
                 Known::Addresses(addresses) => return Ok(addresses),
                 Known::NoAddress => return Err(LookupError::NoAddress(host.to_string())),
                 Known::NoSuchName => {}
@@ -254,13 +276,13 @@ impl Inner {
     }
 
     /// The answer to a question: what is known, what another task just learns, or what a server says.
-    async fn resolve(&self, question: Question) -> Outcome {
+    async fn resolve(&self, state: &State, question: Question) -> Outcome {
         loop {
-            if let Some(known) = self.cache.borrow_mut().get(&question, now()) {
+            if let Some(known) = state.known.cache.borrow_mut().get(&question, now()) {
                 return Ok(known);
             }
-            match self.flights.join(&question).ok_or(LookupError::Busy)? {
-                Role::Lead(lead) => return lead.finish(self.ask_and_follow(&question).await),
+            match state.known.flights.join(&question).ok_or(LookupError::Busy)? {
+                Role::Lead(lead) => return lead.finish(self.ask_and_follow(state, &question).await),
                 Role::Follow(follow) => {
                     if let Some(outcome) = follow.outcome().await {
                         return outcome;
@@ -271,10 +293,10 @@ impl Inner {
     }
 
     /// Asks servers until there are addresses at the end of all aliases, or are not.
-    async fn ask_and_follow(&self, question: &Question) -> Outcome {
+    async fn ask_and_follow(&self, state: &State, question: &Question) -> Outcome {
         let (mut asked, mut steps, mut holds) = (question.clone(), 0, u32::MAX);
         let (known, ttl) = loop {
-            match self.ask(&asked).await? {
+            match self.ask(state, &asked).await? {
                 Reply::Addresses { addresses, ttl } => break (Known::Addresses(addresses), ttl),
                 Reply::NoSuchName { ttl } => break (Known::NoSuchName, ttl.unwrap_or(0)),
                 Reply::NoAddress { ttl } => break (Known::NoAddress, ttl.unwrap_or(0)),
@@ -290,18 +312,19 @@ impl Inner {
                 Reply::Truncated | Reply::FormatError | Reply::Failed(_) => break (Known::NoAddress, 0),
             }
         };
-        self.cache.borrow_mut().put(question.clone(), known.clone(), ttl.min(holds), now());
+        state.known.cache.borrow_mut().put(question.clone(), known.clone(), ttl.min(holds), now());
         Ok(known)
     }
 
     /// What the first server says that answers.
-    async fn ask(&self, question: &Question) -> Result<Reply, LookupError> {
-        let servers = &self.options.servers;
+    async fn ask(&self, state: &State, question: &Question) -> Result<Reply, LookupError> {
+        let State { options, known } = state;
+        let servers = &options.servers;
         let mut failure = LookupError::NoServers;
-        for round in 0..self.options.rounds {
-            let wait = self.options.wait.saturating_mul(1 << round.min(8));
+        for round in 0..options.rounds {
+            let wait = options.wait.saturating_mul(1 << round.min(8));
             let mut silent = false;
-            let first = self.preferred.get();
+            let first = known.preferred.get();
             for offset in 0..servers.len() {
                 let index = (first + offset) % servers.len();
                 let Some(server) = servers.get(index).copied() else { continue };
@@ -309,7 +332,7 @@ impl Inner {
                 failure = match exchange::ask(&self.network, server, question, wait).await {
                     Ok(Reply::Failed(code)) => LookupError::Failed { name: name(), server, code },
                     Ok(reply) => {
-                        self.preferred.set(index);
+                        known.preferred.set(index);
                         return Ok(reply);
                     }
                     Err(Failure::Malformed) => LookupError::Failed { name: name(), server, code: 1 },

@@ -55,7 +55,7 @@ impl Name {
     }
 
     /// The name with one more label at its end.
-    pub(super) fn push(&mut self, label: &[u8]) -> Result<(), NameError> {
+    pub(in crate::net) fn push(&mut self, label: &[u8]) -> Result<(), NameError> {
         if label.is_empty() {
             return Err(NameError::EmptyLabel);
         }

@@ -3,6 +3,7 @@
 mod connecting;
 mod forgery;
 mod messages;
+mod of_network;
 mod server;
 
 use alloc::rc::Rc;
@@ -296,7 +297,13 @@ fn who_waits_goes_on_when_the_one_that_asks_is_stopped() {
         assert!(asking.await.expect("it ends").is_err(), "the first one was stopped");
         assert_eq!(logs[0].borrow().len(), 2);
         assert!(
-            resolver.inner.flights.join(&question("www.example")).is_some_and(|role| matches!(role, Role::Lead(_)))
+            resolver
+                .inner
+                .state()
+                .known
+                .flights
+                .join(&question("www.example"))
+                .is_some_and(|role| matches!(role, Role::Lead(_)))
         );
     });
 }

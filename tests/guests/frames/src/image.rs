@@ -6,7 +6,7 @@ use core::future::poll_fn;
 use core::net::Ipv4Addr;
 use core::task::{Context, Poll};
 
-use mirage_rt::boot::{Boot, Connecting, Connectors, NetworkConnector, NetworkSpec};
+use mirage_rt::boot::{AddressFrom, Boot, Connecting, Connectors, NetworkConnector, NetworkSpec};
 use mirage_rt::keys::{Cidr, Values};
 use mirage_rt::net::Network;
 use mirage_rt::packet::PacketMut;
@@ -37,7 +37,12 @@ struct Frames {
 }
 
 impl NetworkConnector for Frames {
-    fn network<'a>(&'a self, spec: &'static NetworkSpec, values: &'a Values) -> Connecting<'a, Network> {
+    fn network<'a>(
+        &'a self,
+        spec: &'static NetworkSpec,
+        values: &'a Values,
+        _: AddressFrom,
+    ) -> Connecting<'a, Network> {
         let address = spec.key::<Cidr>(values, "ipv4").map(Cidr::address);
         Box::pin(async move {
             let address = address.ok_or_else(|| mirage_rt::Error::message("give --ipv4 ADDRESS/PREFIX"))?;

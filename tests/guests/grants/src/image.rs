@@ -5,7 +5,7 @@ use alloc::rc::Rc;
 use alloc::string::String;
 
 use mirage_rt::Error;
-use mirage_rt::boot::{Boot, Connecting, Connectors, NetworkConnector, NetworkSpec};
+use mirage_rt::boot::{AddressFrom, Boot, Connecting, Connectors, NetworkConnector, NetworkSpec};
 use mirage_rt::keys::Values;
 use mirage_rt::net::Network;
 use mirage_rt::page::Page;
@@ -36,7 +36,7 @@ struct Pages {
 }
 
 impl NetworkConnector for Pages {
-    fn network<'a>(&'a self, _: &'static NetworkSpec, values: &'a Values) -> Connecting<'a, Network> {
+    fn network<'a>(&'a self, _: &'static NetworkSpec, values: &'a Values, _: AddressFrom) -> Connecting<'a, Network> {
         Box::pin(async move {
             match values.get::<u16>("lend-to") {
                 Some(domain) => self.lend(DomainId(domain)).await?,

@@ -1,6 +1,7 @@
 //! The client's machine, told the time.
 
 use alloc::string::ToString;
+use alloc::vec;
 
 use super::super::client::{Client, Event, Loss, Output};
 use super::server::{Answer, Asked};

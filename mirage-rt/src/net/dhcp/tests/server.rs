@@ -115,8 +115,11 @@ pub fn serve(switch: &Switch, answers: impl Fn(&Request) -> Option<Answer> + 'st
                 let asked = (to.port() == SERVER_PORT).then(|| Asked::read(message)).flatten()?.request;
                 kept.borrow_mut().push((now(), *source.ip(), *to.ip(), asked));
                 let answer = answers(&asked)?;
-                let client = if source.ip().is_unspecified() { Ipv4Addr::new(10, 0, 0, 9) } else { *source.ip() };
-                let ends = [(mac, SocketAddrV4::new(own, SERVER_PORT)), (from, SocketAddrV4::new(client, CLIENT_PORT))];
+                // Section 4.1: to everybody when the client has no address, and says that it hears only that.
+                let unheard = source.ip().is_unspecified() && message[10] == 0x80;
+                let (to, client) =
+                    if unheard { (ethernet::BROADCAST, Ipv4Addr::BROADCAST) } else { (from, *source.ip()) };
+                let ends = [(mac, SocketAddrV4::new(own, SERVER_PORT)), (to, SocketAddrV4::new(client, CLIENT_PORT))];
                 Some(frames::emit(ends, &answer.bytes()))
             });
             if let Some(answer) = answer {
