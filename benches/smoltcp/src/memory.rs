@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use mirage_bench_wire::MTU;
-use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
 /// Frames that it takes before they are looked at.
@@ -27,6 +27,8 @@ impl Memory {
         capabilities.max_transmission_unit = FRAME;
         if offload {
             capabilities.checksum = ChecksumCapabilities::ignored();
+            // Devices do those of segments.
+            capabilities.checksum.ipv4 = Checksum::Both;
         }
         Memory {
             capabilities,

@@ -77,6 +77,8 @@ use crate::time::{Duration, Instant};
 const GENEROUS: [usize; 3] = [32, 16, 4];
 /// Bytes of a connection besides its buffers, roughly.
 const OVERHEAD: usize = 1024;
+/// Bytes of memory without a buffer that are kept for the next ones at most.
+const SPARE: usize = 512 << 10;
 /// Bytes of an IP and a TCP header without options.
 const HEADERS: usize = ipv4::HEADER + 20;
 
@@ -110,7 +112,7 @@ impl OwnTcp {
             key,
             challenges: Limit::per_second(100),
             retransmitted: 0,
-            spare: Spare::new(buffers.budget / 4),
+            spare: Spare::new((buffers.budget / 4).min(SPARE)),
         }
     }
 
