@@ -28,6 +28,16 @@ pub enum ConfigError {
     Mac([u8; 6]),
     /// The device's MTU is below the 576 bytes that IPv4 needs.
     Mtu(u16),
+    /// The address cannot be a host's: it is unspecified, multicast, loopback, link-local, or that of all routers of its
+    /// network.
+    #[cfg(feature = "ipv6")]
+    NotAnIpv6Host(core::net::Ipv6Addr),
+    /// The gateway is not in the address's network, or is the address itself.
+    #[cfg(feature = "ipv6")]
+    Ipv6Gateway(core::net::Ipv6Addr),
+    /// The device's MTU is below the 1280 bytes that IPv6 needs.
+    #[cfg(feature = "ipv6")]
+    Ipv6Mtu(u16),
     /// There are no random numbers for sequence numbers and hash keys.
     Random(RandomError),
 }
@@ -50,6 +60,20 @@ impl fmt::Display for ConfigError {
                  device another one"
             ),
             ConfigError::Mtu(mtu) => write!(f, "an MTU of {mtu} bytes is too small: IPv4 needs at least 576"),
+            #[cfg(feature = "ipv6")]
+            ConfigError::NotAnIpv6Host(address) => {
+                write!(f, "{address} cannot be the address of a host: give --ipv6 another one of its network")
+            }
+            #[cfg(feature = "ipv6")]
+            ConfigError::Ipv6Gateway(gateway) => write!(
+                f,
+                "the gateway {gateway} cannot be reached: give --ipv6-gateway another address of --ipv6's network, or a \
+                 link-local one"
+            ),
+            #[cfg(feature = "ipv6")]
+            ConfigError::Ipv6Mtu(mtu) => {
+                write!(f, "an MTU of {mtu} bytes is too small for IPv6, which needs at least 1280: give --ipv4-only")
+            }
             ConfigError::Random(error) => error.fmt(f),
         }
     }

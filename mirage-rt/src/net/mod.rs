@@ -24,6 +24,8 @@ mod direct;
 mod error;
 pub mod host;
 mod io;
+#[cfg(feature = "ipv6")]
+pub mod ipv6;
 pub mod metrics;
 #[cfg(feature = "edge-nal")]
 mod nal;
@@ -123,6 +125,10 @@ impl Network {
         address: AddressFrom,
     ) -> Result<Network, ConfigError> {
         let address = match address {
+            #[cfg(feature = "ipv6")]
+            AddressFrom::Keys if config.ipv6.is_some() && config.ipv4.is_none() && config.gateway.is_none() => {
+                direct::NO_ADDRESS
+            }
             AddressFrom::Keys => direct::check(config.ipv4, config.gateway)?,
             AddressFrom::Elsewhere => direct::NO_ADDRESS,
         };
@@ -187,6 +193,15 @@ impl Network {
         }
     }
 
+    /// The name servers that routers have told this network of (RFC 8106), as long as they last.
+    #[cfg(feature = "ipv6")]
+    pub fn name_servers(&self) -> Vec<IpAddr> {
+        match &self.stack {
+            Stack::Direct(direct) => direct.name_servers(),
+            Stack::Host(_) => Vec::new(),
+        }
+    }
+
     /// What was counted so far; `None` when the host's sockets are the network.
     fn snapshot(&self) -> Option<metrics::Snapshot> {
         match &self.stack {
@@ -195,10 +210,11 @@ impl Network {
         }
     }
 
-    /// The addresses by which others reach this network, as far as they are known.
+    /// The addresses by which others reach this network, as far as they are known: with IPv6 those that nobody has objected
+    /// to, which is known a second after the start.
     pub fn addresses(&self) -> Vec<IpAddr> {
         match &self.stack {
-            Stack::Direct(direct) => direct.address().into_iter().collect(),
+            Stack::Direct(direct) => direct.addresses(),
             Stack::Host(host) => host.addresses(),
         }
     }
@@ -243,6 +259,9 @@ pub struct Config {
     pub ipv4: Option<Cidr>,
     /// The gateway to everything outside of that network.
     pub gateway: Option<Ipv4Addr>,
+    /// IPv6, when the network has it. One with IPv6 only has no `ipv4` and no `gateway`.
+    #[cfg(feature = "ipv6")]
+    pub ipv6: Option<ipv6::Ipv6Config>,
     /// Bytes that each connection can have received and not read yet: the window that is offered to peers. Up to 32
     /// times as much while most of `connection_memory` is free.
     pub receive_buffer: usize,
@@ -254,9 +273,17 @@ pub struct Config {
 }
 
 impl Config {
-    /// Buffers of at least 8 KiB each way, 2 MiB for all connections, no address yet.
+    /// Buffers of at least 8 KiB each way, 2 MiB for all connections, no address yet, no IPv6.
     pub const fn new() -> Config {
-        Config { ipv4: None, gateway: None, receive_buffer: 8192, send_buffer: 8192, connection_memory: 2 << 20 }
+        Config {
+            ipv4: None,
+            gateway: None,
+            #[cfg(feature = "ipv6")]
+            ipv6: None,
+            receive_buffer: 8192,
+            send_buffer: 8192,
+            connection_memory: 2 << 20,
+        }
     }
 
     /// As [`Config::new`], with the values of the keys `ipv4` and `ipv4-gateway`.

@@ -270,7 +270,7 @@ impl Inner {
         let takes_long = |to: usize| self.ports.get(to).is_some_and(|port| port.takes_long);
         let stays = self.destinations(port, &frame.bytes).into_iter().all(takes_long);
         match frame.gso {
-            Gso::Ipv4 { mss } if !stays => {
+            Gso::Ipv4 { mss } | Gso::Ipv6 { mss } if !stays => {
                 for bytes in cut::cut(&frame.bytes, mss) {
                     self.pass_out(port, Frame { bytes, checksum: Checksum::None, gso: Gso::None });
                 }

@@ -7,6 +7,7 @@ use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::wire::{IpProtocol, UDP_HEADER_LEN, UdpPacket};
 
 use crate::net::direct::ethernet::{self, EtherType, Mac};
+use crate::net::direct::header;
 use crate::net::direct::ipv4::{self, Ipv4};
 
 /// Both ends of a datagram: Ethernet address, address and port.
@@ -27,7 +28,7 @@ pub fn emit([(source_mac, source), (destination_mac, destination)]: Ends, payloa
         datagram.set_len(length as u16);
         datagram.set_checksum(0);
         datagram.payload_mut().copy_from_slice(payload);
-        ipv4::fill_transport(packet, false);
+        header::fill_transport(packet, false);
     }
     frame
 }

@@ -24,7 +24,7 @@ impl Direct {
     /// The addresses, once they are others than `since`.
     pub fn poll_addresses_changed(&self, context: &mut Context<'_>, since: &[IpAddr]) -> Poll<Vec<IpAddr>> {
         let mut stack = self.shared.stack.borrow_mut();
-        let addresses: Vec<_> = stack.address().into_iter().collect();
+        let addresses = stack.ip.addresses();
         if addresses == since {
             stack.link.watch(context);
             return Poll::Pending;
@@ -35,12 +35,14 @@ impl Direct {
 
 impl Stack {
     fn configure(&mut self, address: Cidr, addressing: Addressing) {
-        let own = IpAddr::V4(address.address());
+        let (before, own) = (IpAddr::V4(self.ip.address()), IpAddr::V4(address.address()));
         let limit = addressing.mtu.unwrap_or(u16::MAX);
         self.ip.configure(address, addressing.gateway, addressing.routes, limit);
         self.tcp.set_address(own, address.prefix());
-        self.tcp.set_device(self.ip.mtu(), self.ip.most());
-        self.udp.set_address(own);
+        if before != own {
+            self.tcp.drop_address(before);
+        }
+        self.update_paths();
         if self.link.get().up {
             self.link.set_up(self.ip.link_mtu());
         }

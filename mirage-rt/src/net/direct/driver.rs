@@ -92,6 +92,8 @@ fn turn<D: NetworkDevice>(device: &mut D, shared: &Shared, away: &mut bool, cont
         Poll::Pending => 0,
     };
     stack.ip.set_room(room);
+    #[cfg(feature = "ipv6")]
+    join(device, stack);
     let more = stack.run(now);
     let sent = transmit(device, stack);
     stack.ip.set_room(room.saturating_sub(sent));
@@ -99,6 +101,16 @@ fn turn<D: NetworkDevice>(device: &mut D, shared: &Shared, away: &mut bool, cont
         stack.udp.on_room();
     }
     if received == BURST || (more && room > 0) { Turn::Again } else { Turn::Wait(stack.deadline()) }
+}
+
+/// Has the device hand on the frames of groups that the stack needs.
+#[cfg(feature = "ipv6")]
+fn join<D: NetworkDevice>(device: &mut D, stack: &mut super::stack::Stack) {
+    while let Some(group) = stack.ip.pop_join() {
+        if let Err(error) = device.join(group) {
+            log::error!(target: "net", "neighbours may not find an IPv6 address of this network: {error}");
+        }
+    }
 }
 
 fn give_up(stack: &mut super::stack::Stack) -> Turn {

@@ -16,11 +16,18 @@ pub type Mac = [u8; 6];
 pub enum EtherType {
     Ipv4,
     Arp,
+    #[cfg(feature = "ipv6")]
+    Ipv6,
 }
 
 /// Whether `mac` can be the address of one device.
 pub fn is_unicast(mac: Mac) -> bool {
     mac[0] & 1 == 0 && mac != [0; 6]
+}
+
+/// Whether `mac` is that of a group of IPv6 (RFC 2464, section 7). Without IPv6 there is none.
+pub fn is_ipv6_group(mac: Mac) -> bool {
+    cfg!(feature = "ipv6") && mac[..2] == [0x33, 0x33]
 }
 
 /// The header of a frame: destination, source, and what it carries; `None` when it is too short or carries something else.
@@ -30,6 +37,8 @@ pub fn parse(frame: &[u8]) -> Option<(Mac, Mac, EtherType)> {
     let ethertype = match rest.first_chunk::<2>()? {
         [0x08, 0x00] => EtherType::Ipv4,
         [0x08, 0x06] => EtherType::Arp,
+        #[cfg(feature = "ipv6")]
+        [0x86, 0xdd] => EtherType::Ipv6,
         _ => return None,
     };
     Some((*destination, *source, ethertype))
@@ -42,6 +51,8 @@ pub fn emit(header: &mut [u8; HEADER], destination: Mac, source: Mac, ethertype:
     header[12..].copy_from_slice(match ethertype {
         EtherType::Ipv4 => &[0x08, 0x00],
         EtherType::Arp => &[0x08, 0x06],
+        #[cfg(feature = "ipv6")]
+        EtherType::Ipv6 => &[0x86, 0xdd],
     });
 }
 

@@ -43,7 +43,7 @@ impl Listener {
     }
 
     pub fn local_addr(&self) -> SocketAddr {
-        self.direct.look(|stack| stack.tcp.listener_addr(self.index))
+        self.direct.look(|stack| stack.shown(stack.tcp.listener_addr(self.index)))
     }
 }
 
@@ -159,11 +159,14 @@ impl Socket {
         bytes: &[u8],
         remote: SocketAddr,
     ) -> Poll<Result<(), SendError>> {
-        self.direct.with(|stack| stack.udp.poll_send(self.index, context, bytes, remote, &mut stack.ip))
+        self.direct.with(|stack| {
+            stack.update_now();
+            stack.udp.poll_send(self.index, context, bytes, remote, &mut stack.ip)
+        })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
-        self.direct.look(|stack| stack.udp.local_addr(self.index))
+        self.direct.look(|stack| stack.shown(stack.udp.local_addr(self.index)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is below the transports: routes, neighbours, and the frames on their way to the device.
 
+#[cfg(feature = "ipv6")]
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -11,10 +13,15 @@ use smoltcp::wire::IpProtocol;
 use super::counters::{Counters, ReceiveDrop, TransmitDrop};
 use super::ethernet::{self, ARP_LENGTH, Arp, BROADCAST, EtherType, Mac};
 use super::hash::Keyed;
+use super::header;
 use super::ipv4;
+#[cfg(feature = "ipv6")]
+use super::ipv6::Layer;
 use super::neighbours::{Due, Neighbours, Resolution};
 use crate::keys::Cidr;
 use crate::net::StaticRoute;
+#[cfg(feature = "ipv6")]
+use crate::net::names::Family;
 use crate::packet::{Checksum, Gso, MAX_FRAGMENTS, MAX_HEAD, Packet, PacketMut};
 use crate::page::PagePool;
 use crate::time::Instant;
@@ -35,6 +42,50 @@ pub struct Route {
     pub next_hop: IpAddr,
     /// The most bytes of an IP packet.
     pub mtu: usize,
+}
+
+/// The most bytes of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// Of a packet on the link.
+    pub mtu: usize,
+    /// Of a packet that the device cuts into segments; 0 when it cuts none.
+    pub most: usize,
+}
+
+/// That for each family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paths {
+    pub ipv4: Path,
+    #[cfg(feature = "ipv6")]
+    pub ipv6: Path,
+}
+
+impl Paths {
+    /// Of both families the same.
+    #[cfg(test)]
+    pub const fn of(mtu: usize, most: usize) -> Paths {
+        Paths {
+            ipv4: Path { mtu, most },
+            #[cfg(feature = "ipv6")]
+            ipv6: Path { mtu, most },
+        }
+    }
+
+    /// Those of packets to `remote`.
+    #[inline(always)]
+    pub fn to(&self, remote: IpAddr) -> Path {
+        match remote {
+            #[cfg(feature = "ipv6")]
+            IpAddr::V6(_) => self.ipv6,
+            _ => self.ipv4,
+        }
+    }
+
+    /// The most bytes of a TCP segment to `remote`, without options.
+    pub fn mss(&self, remote: IpAddr) -> u16 {
+        u16::try_from(self.to(remote).mtu.saturating_sub(header::length(remote) + 20)).unwrap_or(u16::MAX)
+    }
 }
 
 /// What a transport says of a packet that it sends.
@@ -64,6 +115,9 @@ pub trait IpOut {
     /// is no room.
     fn ready(&self, route: &Route) -> Result<(), Blocked>;
 
+    /// Whether packets may come from `address`.
+    fn may_send_from(&self, address: IpAddr) -> bool;
+
     /// Whether the device has room for one more packet.
     fn has_room(&self) -> bool;
 
@@ -80,25 +134,27 @@ pub trait IpOut {
     fn send(&mut self, route: &Route, packet: PacketMut, meta: TxMeta);
 }
 
-/// The IPv4 layer of one interface.
+/// The IP layer of one interface.
 pub struct Ip {
-    mac: Mac,
+    pub(super) mac: Mac,
     address: Cidr,
     gateway: Option<Ipv4Addr>,
     routes: Vec<StaticRoute>,
     /// The most bytes of a packet that the configuration allows.
     mtu_limit: u16,
     device_mtu: u16,
-    mtu: usize,
+    pub(super) mtu: usize,
     most: usize,
     checksum_offload: bool,
     pool: Rc<dyn PagePool>,
-    neighbours: Neighbours,
+    neighbours: Neighbours<Ipv4Addr>,
     out: VecDeque<Packet>,
     room: usize,
-    now: Instant,
-    unblocked: Vec<IpAddr>,
+    pub(super) now: Instant,
+    pub(super) unblocked: Vec<IpAddr>,
     pub counters: Counters,
+    #[cfg(feature = "ipv6")]
+    pub(super) ipv6: Option<Box<Layer>>,
 }
 
 impl Ip {
@@ -120,6 +176,8 @@ impl Ip {
             now: Instant::ZERO,
             unblocked: Vec::new(),
             counters: Counters::default(),
+            #[cfg(feature = "ipv6")]
+            ipv6: None,
         };
         ip.set_device(info);
         ip
@@ -133,6 +191,10 @@ impl Ip {
         self.checksum_offload = info.checksum_ipv4;
         // A device that cuts packets completes their checksums.
         self.most = if info.checksum_ipv4 { (info.gso_ipv4 as usize).saturating_sub(ethernet::HEADER) } else { 0 };
+        #[cfg(feature = "ipv6")]
+        if let Some(layer) = &mut self.ipv6 {
+            layer.set_device(info);
+        }
     }
 
     /// The MTU as others may see it: the least of what the device and the configuration allow.
@@ -153,13 +215,68 @@ impl Ip {
         if before.address() != address.address() {
             self.drop_frames();
             self.neighbours.clear();
-            self.announce();
+            self.announce_ipv4();
         }
     }
 
-    /// The most bytes of a packet that the device can cut into segments; 0 when it can't.
-    pub fn most(&self) -> usize {
-        self.most
+    /// How long packets can be.
+    pub fn paths(&self) -> Paths {
+        Paths {
+            ipv4: Path { mtu: self.mtu, most: self.most },
+            #[cfg(feature = "ipv6")]
+            ipv6: self.ipv6.as_ref().map_or(Path { mtu: self.mtu, most: 0 }, |layer| layer.path(self.mtu)),
+        }
+    }
+
+    /// Whether there is an IPv4 address.
+    #[inline(always)]
+    pub fn has_ipv4(&self) -> bool {
+        self.address != NO_ADDRESS
+    }
+
+    /// The addresses of this interface.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let mut addresses = Vec::new();
+        if self.has_ipv4() {
+            addresses.push(IpAddr::V4(self.address.address()));
+        }
+        #[cfg(feature = "ipv6")]
+        if let Some(layer) = &self.ipv6 {
+            addresses.extend(layer.addresses.usable().map(IpAddr::V6));
+        }
+        addresses
+    }
+
+    /// The families that can be used, the preferred one first: IPv6 only once there is an address that leads further than
+    /// this link.
+    #[cfg(feature = "ipv6")]
+    pub fn families(&self) -> &'static [Family] {
+        let is_ready = |layer: &Layer| layer.addresses.usable().any(|address| !address.is_unicast_link_local());
+        match (self.has_ipv4(), self.ipv6.as_deref().is_some_and(is_ready)) {
+            (true, true) => &[Family::V6, Family::V4],
+            (false, _) => &[Family::V6],
+            (true, false) => &[Family::V4],
+        }
+    }
+
+    /// Whether a socket can be bound to `address`.
+    pub fn is_ours(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => address == self.address.address() && self.has_ipv4(),
+            #[cfg(feature = "ipv6")]
+            IpAddr::V6(address) => self.ipv6.as_ref().is_some_and(|layer| layer.addresses.is_bindable(address)),
+            #[cfg(not(feature = "ipv6"))]
+            IpAddr::V6(_) => false,
+        }
+    }
+
+    /// The address that a socket bound to all of them shows.
+    pub fn primary(&self) -> IpAddr {
+        #[cfg(feature = "ipv6")]
+        if !self.has_ipv4() {
+            return self.addresses().pop().unwrap_or(core::net::Ipv6Addr::UNSPECIFIED.into());
+        }
+        IpAddr::V4(self.address.address())
     }
 
     pub fn mac(&self) -> Mac {
@@ -168,10 +285,6 @@ impl Ip {
 
     pub fn address(&self) -> Ipv4Addr {
         self.address.address()
-    }
-
-    pub fn mtu(&self) -> usize {
-        self.mtu
     }
 
     /// Sets the time of what follows.
@@ -249,10 +362,16 @@ impl Ip {
                 Due::GivenUp(address) => self.unblocked.push(IpAddr::V4(address)),
             }
         }
+        #[cfg(feature = "ipv6")]
+        self.run_ipv6();
     }
 
     /// When [`run`](Ip::run) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
+        #[cfg(feature = "ipv6")]
+        if let Some(layer) = &self.ipv6 {
+            return self.neighbours.deadline().into_iter().chain(layer.deadline()).min();
+        }
         self.neighbours.deadline()
     }
 
@@ -295,7 +414,13 @@ impl Ip {
 
     /// Tells everybody on the link which Ethernet address ours has now (RFC 5227, 3: an ARP announcement).
     pub fn announce(&mut self) {
-        if self.address != NO_ADDRESS {
+        self.announce_ipv4();
+        #[cfg(feature = "ipv6")]
+        self.announce_ipv6();
+    }
+
+    fn announce_ipv4(&mut self) {
+        if self.has_ipv4() {
             self.ask(self.address.address());
         }
     }
@@ -327,12 +452,17 @@ impl Ip {
     }
 
     /// Queues an IP packet for the neighbour `mac`.
-    fn queue(&mut self, mut packet: PacketMut, mac: Mac) {
+    pub(super) fn queue(&mut self, mut packet: PacketMut, mac: Mac) {
         let own = self.mac;
+        let ethertype = match packet.head().first() {
+            #[cfg(feature = "ipv6")]
+            Some(first) if first >> 4 == 6 => EtherType::Ipv6,
+            _ => EtherType::Ipv4,
+        };
         if let Some(frame) = packet.push_front(ethernet::HEADER)
             && let Some(header) = frame.first_chunk_mut::<{ ethernet::HEADER }>()
         {
-            ethernet::emit(header, mac, own, EtherType::Ipv4);
+            ethernet::emit(header, mac, own, ethertype);
             self.push(packet);
         }
     }
@@ -345,9 +475,9 @@ impl Ip {
         }
     }
 
-    fn count_sent(&mut self, packet: &PacketMut) {
+    pub(super) fn count_sent(&mut self, packet: &PacketMut) {
         self.counters.ip_sent.count(packet.len());
-        match packet.head().get(9).map(|protocol| IpProtocol::from(*protocol)) {
+        match header::protocol(packet.head()) {
             Some(IpProtocol::Tcp) => self.counters.segments_sent += 1,
             Some(IpProtocol::Udp) => self.counters.datagrams_sent += 1,
             _ => {}
@@ -358,27 +488,46 @@ impl Ip {
     pub fn counted(&self) -> (Counters, usize) {
         let mut counters = self.counters;
         counters.transmit_drops[TransmitDrop::Neighbour as usize] += self.neighbours.dropped();
+        #[cfg(feature = "ipv6")]
+        if let Some(layer) = &self.ipv6 {
+            let (dropped, neighbours) = layer.counted();
+            counters.transmit_drops[TransmitDrop::Neighbour as usize] += dropped;
+            return (counters, self.neighbours.len() + neighbours);
+        }
         (counters, self.neighbours.len())
     }
 
     /// Completes the checksum, or leaves it to the device.
-    fn finish_checksum(&self, packet: &mut PacketMut) {
-        let Some(protocol) = packet.head().get(9) else { return };
-        let offset = ipv4::checksum_offset(IpProtocol::from(*protocol));
-        match offset {
-            Some(offset) if self.checksum_offload => {
-                ipv4::fill_transport(packet.head_mut(), true);
-                let start = (ethernet::HEADER + ipv4::HEADER) as u16;
+    pub(super) fn finish_checksum(&self, packet: &mut PacketMut) {
+        let Some(protocol) = header::protocol(packet.head()) else { return };
+        let length = header::length_in(packet.head());
+        let offload = match length {
+            ipv4::HEADER => self.checksum_offload,
+            #[cfg(feature = "ipv6")]
+            _ => self.ipv6.as_ref().is_some_and(|layer| layer.checksum_offload),
+            #[cfg(not(feature = "ipv6"))]
+            _ => false,
+        };
+        match ipv4::checksum_offset(protocol) {
+            Some(offset) if offload => {
+                header::fill_transport(packet.head_mut(), true);
+                let start = (ethernet::HEADER + length) as u16;
                 packet.set_checksum(Checksum::Partial { start, offset });
             }
-            _ => ipv4::fill_transport(packet.head_mut(), false),
+            _ => header::fill_transport(packet.head_mut(), false),
         }
     }
 }
 
 impl IpOut for Ip {
     fn route(&self, destination: IpAddr) -> Option<Route> {
-        let IpAddr::V4(destination) = destination else { return None };
+        let destination = match destination {
+            IpAddr::V4(destination) => destination,
+            #[cfg(feature = "ipv6")]
+            IpAddr::V6(destination) => return self.route_ipv6(destination),
+            #[cfg(not(feature = "ipv6"))]
+            IpAddr::V6(_) => return None,
+        };
         let own = self.address.address();
         if destination.is_unspecified() || destination.is_multicast() || destination.is_loopback() || destination == own
         {
@@ -394,7 +543,19 @@ impl IpOut for Ip {
         }
         match route.next_hop {
             IpAddr::V4(hop) if self.neighbours.is_full(hop) => Err(Blocked::Neighbour(route.next_hop)),
+            #[cfg(feature = "ipv6")]
+            IpAddr::V6(hop) if self.is_full_ipv6(hop) => Err(Blocked::Neighbour(route.next_hop)),
             _ => Ok(()),
+        }
+    }
+
+    fn may_send_from(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => address == self.address.address(),
+            #[cfg(feature = "ipv6")]
+            IpAddr::V6(address) => self.ipv6.as_ref().is_some_and(|layer| layer.addresses.is_ours(address)),
+            #[cfg(not(feature = "ipv6"))]
+            IpAddr::V6(_) => false,
         }
     }
 
@@ -419,7 +580,13 @@ impl IpOut for Ip {
     }
 
     fn send(&mut self, route: &Route, mut packet: PacketMut, meta: TxMeta) {
-        let IpAddr::V4(hop) = route.next_hop else { return };
+        let hop = match route.next_hop {
+            IpAddr::V4(hop) => hop,
+            #[cfg(feature = "ipv6")]
+            IpAddr::V6(hop) => return self.send_ipv6(hop, packet, meta),
+            #[cfg(not(feature = "ipv6"))]
+            IpAddr::V6(_) => return,
+        };
         self.count_sent(&packet);
         packet.set_checksum(Checksum::None);
         packet.set_gso(meta.segment.map_or(Gso::None, |mss| Gso::Ipv4 { mss: mss.get() }));

@@ -89,28 +89,20 @@ pub fn checksum_offset(protocol: IpProtocol) -> Option<u16> {
     }
 }
 
-/// Completes the checksum of the TCP segment or UDP datagram in `packet` (header without options): all of it, or only
-/// the sum of the pseudo header when `partial`, for a device that does the rest.
-pub fn fill_transport(packet: &mut [u8], partial: bool) {
-    let Some((header, payload)) = packet.split_first_chunk_mut::<HEADER>() else { return };
-    let header = Ipv4Packet::new_unchecked(&header[..]);
-    let protocol = header.next_header();
-    let Some(at) = checksum_offset(protocol).map(usize::from) else { return };
-    if payload.len() < at + 2 {
-        return;
-    }
-    // Of a packet in several pieces only the first one is here, and only its device sums up the others.
+/// The sum of the pseudo header of a packet with this header, which has no options.
+pub fn pseudo_header(header: &[u8], protocol: IpProtocol) -> u16 {
+    let header = Ipv4Packet::new_unchecked(header);
     let length = u32::from(header.total_len()).saturating_sub(HEADER as u32);
-    let pseudo = checksum::pseudo_header_v4(&header.src_addr(), &header.dst_addr(), protocol, length);
-    payload[at..at + 2].fill(0);
-    let sum = if partial {
-        pseudo
-    } else {
-        match !checksum::combine(&[pseudo, checksum::data(payload)]) {
-            // A datagram with 0 there would say that it has no checksum (RFC 768).
-            0 if protocol == IpProtocol::Udp => !0,
-            sum => sum,
-        }
-    };
-    payload[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    checksum::pseudo_header_v4(&header.src_addr(), &header.dst_addr(), protocol, length)
+}
+
+/// Makes the length in the header of `packet` that of the packet.
+#[inline(never)]
+pub fn set_length(packet: &mut [u8]) {
+    let length = packet.len() as u16;
+    if packet.len() >= HEADER {
+        let mut packet = Ipv4Packet::new_unchecked(packet);
+        packet.set_total_len(length);
+        packet.fill_checksum();
+    }
 }

@@ -1,6 +1,7 @@
 //! A stack of our own on a network device.
 //!
-//! Below are [Ethernet and ARP](ethernet), [routes](ip), ICMP; above them UDP and the [demultiplexer](tcp) of TCP, with a
+//! Below are [Ethernet and ARP](ethernet), [routes](ip), ICMP, and with the feature `ipv6` the same for IPv6 in a folder of its
+//! own; above them UDP and the [demultiplexer](tcp) of TCP, with a
 //! [machine](tcp::machine) for the open connections. One task, the [driver], moves frames between the device and the stack.
 //! Handles call the stack directly and wake the driver when there is something to be sent, so that what several tasks
 //! write in one round of the runtime leaves with one notification.
@@ -12,12 +13,25 @@ mod driver;
 pub(super) mod ethernet;
 mod handles;
 mod hash;
+pub(super) mod header;
 mod icmp;
 mod ip;
 pub(super) mod ipv4;
+#[cfg(feature = "ipv6")]
+mod ipv6;
+/// The stack's tests over IPv6.
+#[cfg(all(test, feature = "ipv6"))]
+#[path = "tests/over_ipv6.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same tests for both machines and families")]
+mod ipv6_tests;
 mod limit;
 mod link;
 mod neighbours;
+/// The stack's tests over IPv6, with our own TCP machine.
+#[cfg(all(test, feature = "ipv6"))]
+#[path = "tests/over_ipv6.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same tests for both machines and families")]
+mod own_ipv6_tests;
 /// The stack's tests once more, with our own TCP machine.
 #[cfg(test)]
 #[path = "tests/mod.rs"]
@@ -31,6 +45,7 @@ mod udp;
 mod wakers;
 
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 
 use core::net::{IpAddr, Ipv4Addr};
 use core::task::{Context, Poll};
@@ -43,7 +58,7 @@ use super::error::{BindError, ConfigError, ConnectError};
 use crate::cell::RefCell;
 use crate::keys::Cidr;
 use crate::net::metrics::Snapshot;
-use crate::net::names::NameSlot;
+use crate::net::names::{Family, NameSlot};
 use crate::net::{Config, Link};
 use crate::page::PagePool;
 use crate::runtime::Runtime;
@@ -77,6 +92,10 @@ impl Direct {
         address: Cidr,
     ) -> Result<Direct, ConfigError> {
         let info = device.info();
+        #[cfg(feature = "ipv6")]
+        if let Some(config) = &config.ipv6 {
+            ipv6::check(config, info.mtu)?;
+        }
         if !ethernet::is_unicast(info.mac) {
             return Err(ConfigError::Mac(info.mac));
         }
@@ -114,26 +133,47 @@ impl Direct {
         self.shared.stack.borrow().snapshot()
     }
 
-    /// The address, if there is one.
-    pub fn address(&self) -> Option<IpAddr> {
-        self.shared.stack.borrow().address()
+    /// The addresses that are ours now.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.shared.stack.borrow().ip.addresses()
+    }
+
+    /// The name servers that routers told of.
+    #[cfg(feature = "ipv6")]
+    pub fn name_servers(&self) -> Vec<IpAddr> {
+        let mut stack = self.shared.stack.borrow_mut();
+        stack.update_now();
+        stack.ip.name_servers()
+    }
+
+    /// The families of addresses that can be reached, the preferred one first.
+    pub fn families(&self) -> &'static [Family] {
+        #[cfg(feature = "ipv6")]
+        return self.shared.stack.borrow().ip.families();
+        #[cfg(not(feature = "ipv6"))]
+        &[Family::V4]
     }
 
     pub fn tcp_bind(&self, local: ListenAddr, backlog: usize) -> Result<Listener, BindError> {
-        let index = self.shared.stack.borrow_mut().tcp.bind(local, backlog)?;
+        let mut stack = self.shared.stack.borrow_mut();
+        stack.check_local(local)?;
+        let index = stack.tcp.bind(local, backlog)?;
         Ok(Listener::new(self.clone(), index))
     }
 
     pub fn tcp_connect(&self, remote: SocketAddr) -> Result<Connection, ConnectError> {
         let mut stack = self.shared.stack.borrow_mut();
         let stack = &mut *stack;
+        stack.update_now();
         let id = stack.tcp.connect(stack.ip.now(), remote, &stack.ip)?;
         stack.kick();
         Ok(Connection::new(self.clone(), id))
     }
 
     pub fn udp_bind(&self, local: ListenAddr) -> Result<Socket, BindError> {
-        let index = self.shared.stack.borrow_mut().udp.bind(local)?;
+        let mut stack = self.shared.stack.borrow_mut();
+        stack.check_local(local)?;
+        let index = stack.udp.bind(local)?;
         Ok(Socket::new(self.clone(), index))
     }
 }

@@ -6,6 +6,8 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
+#[cfg(feature = "ipv6")]
+use core::net::Ipv6Addr;
 
 use super::ethernet::Mac;
 use super::hash::{Index, Keyed};
@@ -38,8 +40,26 @@ pub enum Resolution {
     Asked,
 }
 
-struct Entry {
-    address: Ipv4Addr,
+/// What a neighbour is known by.
+pub trait Address: Copy + PartialEq {
+    fn hash(self, key: &Keyed) -> u64;
+}
+
+impl Address for Ipv4Addr {
+    fn hash(self, key: &Keyed) -> u64 {
+        key.hash(&self.octets())
+    }
+}
+
+#[cfg(feature = "ipv6")]
+impl Address for Ipv6Addr {
+    fn hash(self, key: &Keyed) -> u64 {
+        key.hash(&self.octets())
+    }
+}
+
+struct Entry<A> {
+    address: A,
     generation: u32,
     mac: Option<Mac>,
     /// Until when `mac` needs no confirmation.
@@ -56,11 +76,11 @@ struct Question {
     generation: u32,
 }
 
-/// The table.
-pub struct Neighbours {
+/// The table, of one family of addresses.
+pub struct Neighbours<A> {
     key: Keyed,
     index: Index,
-    entries: Vec<Entry>,
+    entries: Vec<Entry<A>>,
     /// The one that a packet came from last: often the next one goes there.
     latest: usize,
     /// The next entry to be given up when there is no room.
@@ -72,8 +92,8 @@ pub struct Neighbours {
     dropped: u64,
 }
 
-impl Neighbours {
-    pub fn new(key: Keyed) -> Neighbours {
+impl<A: Address> Neighbours<A> {
+    pub fn new(key: Keyed) -> Neighbours<A> {
         Neighbours {
             key,
             index: Index::default(),
@@ -103,7 +123,7 @@ impl Neighbours {
     }
 
     /// What to do with a packet for `address`. [`Resolution::Stale`] and [`Resolution::Unknown`] count as asked.
-    pub fn resolve(&mut self, now: Instant, address: Ipv4Addr) -> Resolution {
+    pub fn resolve(&mut self, now: Instant, address: A) -> Resolution {
         let index = match self.find(address) {
             Some(index) => index,
             None => self.insert(address),
@@ -124,7 +144,7 @@ impl Neighbours {
     }
 
     /// Whether packets for `address` would be dropped because enough are held for it, or in all.
-    pub fn is_full(&self, address: Ipv4Addr) -> bool {
+    pub fn is_full(&self, address: A) -> bool {
         let Some(entry) = self.find(address).map(|index| &self.entries[index]) else {
             return self.held >= HELD_MOST;
         };
@@ -132,7 +152,7 @@ impl Neighbours {
     }
 
     /// Keeps a packet, its IP header first, until `address` answers. When there is no room the packet is dropped.
-    pub fn hold(&mut self, address: Ipv4Addr, packet: PacketMut) {
+    pub fn hold(&mut self, address: A, packet: PacketMut) {
         if self.is_full(address) {
             self.dropped += 1;
             return;
@@ -145,7 +165,7 @@ impl Neighbours {
 
     /// `address` has said that its Ethernet address is `mac`. Entries that do not exist are made only when `make` is set and
     /// there is room. Returns the packets that waited for it.
-    pub fn learn(&mut self, now: Instant, address: Ipv4Addr, mac: Mac, make: bool) -> VecDeque<PacketMut> {
+    pub fn learn(&mut self, now: Instant, address: A, mac: Mac, make: bool) -> VecDeque<PacketMut> {
         let index = match self.find(address) {
             Some(index) => index,
             None if make && self.entries.len() < MOST => self.insert(address),
@@ -161,7 +181,7 @@ impl Neighbours {
     }
 
     /// A packet came from `address` by way of `mac`: if that is what the table says, it is so.
-    pub fn confirm(&mut self, now: Instant, address: Ipv4Addr, mac: Mac) {
+    pub fn confirm(&mut self, now: Instant, address: A, mac: Mac) {
         if let Some(index) = self.find(address) {
             self.latest = index;
             let entry = &mut self.entries[index];
@@ -172,13 +192,72 @@ impl Neighbours {
         }
     }
 
+    /// The Ethernet address of a neighbour, confirmed or not.
+    #[cfg(feature = "ipv6")]
+    pub fn mac(&self, address: A) -> Option<Mac> {
+        self.entries.get(self.find(address)?)?.mac
+    }
+
+    /// `address` has mentioned, where it could not know that it can be reached, that its Ethernet address is `mac` (RFC 4861,
+    /// 7.2.3): it is used, and asked for again. Returns the packets that waited for it.
+    #[cfg(feature = "ipv6")]
+    pub fn mention(&mut self, now: Instant, address: A, mac: Mac, make: bool) -> VecDeque<PacketMut> {
+        match self.mac(address) {
+            Some(known) if known == mac => VecDeque::new(),
+            _ => {
+                let held = self.learn(now, address, mac, make);
+                self.suspect(now, address);
+                held
+            }
+        }
+    }
+
+    /// `address` has advertised its Ethernet address (RFC 4861, 7.2.5). Returns the packets that waited for it.
+    #[cfg(feature = "ipv6")]
+    pub fn advertise(
+        &mut self,
+        now: Instant,
+        address: A,
+        mac: Option<Mac>,
+        solicited: bool,
+        overriding: bool,
+    ) -> VecDeque<PacketMut> {
+        let Some(index) = self.find(address) else { return VecDeque::new() };
+        let entry = &mut self.entries[index];
+        let (Some(told), known) = (mac.or(entry.mac), entry.mac) else { return VecDeque::new() };
+        if known.is_some_and(|known| known != told) && !overriding {
+            // Somebody else says so: what is known is used until it turns out to be wrong.
+            if now < entry.fresh_until {
+                entry.fresh_until = now;
+            }
+            return VecDeque::new();
+        }
+        if solicited {
+            return self.learn(now, address, told, false);
+        }
+        if known == Some(told) {
+            return VecDeque::new();
+        }
+        let held = self.learn(now, address, told, false);
+        self.suspect(now, address);
+        held
+    }
+
+    /// What is known of `address` needs confirmation.
+    #[cfg(feature = "ipv6")]
+    fn suspect(&mut self, now: Instant, address: A) {
+        if let Some(index) = self.find(address) {
+            self.entries[index].fresh_until = now;
+        }
+    }
+
     /// When [`next_due`](Neighbours::next_due) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.questions.front().map(|question| question.due)
     }
 
     /// The next neighbour whose answer is due: ask it again, or hear that it was given up and its packets were dropped.
-    pub fn next_due(&mut self, now: Instant) -> Option<Due> {
+    pub fn next_due(&mut self, now: Instant) -> Option<Due<A>> {
         loop {
             let question = self.questions.front()?;
             if question.due > now {
@@ -205,7 +284,7 @@ impl Neighbours {
     }
 
     #[inline(always)]
-    fn find(&self, address: Ipv4Addr) -> Option<usize> {
+    fn find(&self, address: A) -> Option<usize> {
         match self.entries.get(self.latest) {
             Some(latest) if latest.address == address => Some(self.latest),
             _ => self.search(address),
@@ -213,9 +292,9 @@ impl Neighbours {
     }
 
     #[inline(never)]
-    fn search(&self, address: Ipv4Addr) -> Option<usize> {
+    fn search(&self, address: A) -> Option<usize> {
         let is_it = |index: u32| self.entries.get(index as usize).is_some_and(|entry| entry.address == address);
-        self.index.find(self.key.hash(&address.octets()), is_it).map(|index| index as usize)
+        self.index.find(address.hash(&self.key), is_it).map(|index| index as usize)
     }
 
     /// Puts a question for the entry on the list, unless an earlier one is still there.
@@ -227,7 +306,7 @@ impl Neighbours {
     }
 
     /// A new entry, in the place of an old one when there is no room.
-    fn insert(&mut self, address: Ipv4Addr) -> usize {
+    fn insert(&mut self, address: A) -> usize {
         let entry =
             Entry { address, generation: 0, mac: None, fresh_until: Instant::ZERO, asked: 0, held: VecDeque::new() };
         let index = if self.entries.len() < MOST {
@@ -236,7 +315,7 @@ impl Neighbours {
         } else {
             let index = self.evictable();
             let old = &mut self.entries[index];
-            self.index.remove(self.key.hash(&old.address.octets()), index as u32);
+            self.index.remove(old.address.hash(&self.key), index as u32);
             self.held -= old.held.len();
             self.dropped += old.held.len() as u64;
             // Questions about the old one must not be taken for questions about the new one.
@@ -244,7 +323,7 @@ impl Neighbours {
             *old = Entry { generation, ..entry };
             index
         };
-        self.index.insert(self.key.hash(&address.octets()), index as u32);
+        self.index.insert(address.hash(&self.key), index as u32);
         index
     }
 
@@ -265,11 +344,11 @@ impl Neighbours {
 
 /// What [`Neighbours::next_due`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum Due<A> {
     /// Ask again for this neighbour.
-    Ask(Ipv4Addr),
+    Ask(A),
     /// This neighbour does not answer.
-    GivenUp(Ipv4Addr),
+    GivenUp(A),
 }
 
 #[cfg(test)]
@@ -280,7 +359,7 @@ mod tests {
         Ipv4Addr::from(0x0a00_0000 + number)
     }
 
-    fn table() -> Neighbours {
+    fn table() -> Neighbours<Ipv4Addr> {
         Neighbours::new(Keyed::new([1, 2]))
     }
 
@@ -337,5 +416,33 @@ mod tests {
         // Strangers who ask for us make entries only while there is room.
         table.learn(Instant::ZERO, host(1_000_000), [2, 0, 0, 0, 0, 1], true);
         assert_eq!(table.find(host(1_000_000)), None);
+    }
+
+    #[cfg(feature = "ipv6")]
+    #[test]
+    fn advertisements_change_only_what_they_may() {
+        let (now, mac, other) = (Instant::ZERO, [2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let mut table = table();
+        // Nobody has asked for it.
+        table.advertise(now, host(1), Some(mac), true, true);
+        assert_eq!(table.mac(host(1)), None);
+        assert_eq!(table.resolve(now, host(1)), Resolution::Unknown);
+        table.advertise(now, host(1), None, true, true);
+        assert_eq!(table.resolve(now, host(1)), Resolution::Asked);
+        table.advertise(now, host(1), Some(mac), true, false);
+        assert_eq!(table.resolve(now, host(1)), Resolution::Known(mac));
+        // Another address, without the flag: it is only asked for again.
+        table.advertise(now, host(1), Some(other), true, false);
+        assert_eq!(table.resolve(now, host(1)), Resolution::Stale(mac));
+        table.advertise(now, host(1), None, true, false);
+        assert_eq!(table.resolve(now, host(1)), Resolution::Known(mac));
+        // With the flag, but nobody asked: used, and asked for.
+        table.advertise(now, host(1), Some(other), false, true);
+        assert_eq!(table.resolve(now, host(1)), Resolution::Stale(other));
+        table.learn(now, host(1), other, false);
+        table.mention(now, host(1), other, true);
+        assert_eq!(table.resolve(now, host(1)), Resolution::Known(other));
+        table.mention(now, host(2), mac, true);
+        assert_eq!(table.resolve(now, host(2)), Resolution::Stale(mac));
     }
 }

@@ -2,26 +2,29 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, SocketAddr};
 
 use smoltcp::wire::{Icmpv4DstUnreachable, IpProtocol};
 
 use super::counters::ReceiveDrop;
 use super::ethernet::{self, BROADCAST, EtherType, Mac};
 use super::hash::Keyed;
+use super::header;
 use super::icmp::{self, Meaning};
-use super::ip::{Ip, IpOut};
+use super::ip::{Ip, IpOut, Paths};
 use super::ipv4::{self, Ipv4};
 use super::limit::Limit;
 use super::link::LinkState;
 use super::tcp::Tcp;
-use super::tcp::choice::{Lengths, Machine, machine};
+use super::tcp::choice::{Machine, machine};
 use super::tcp::machine::Buffers;
 use super::tcp::segment::Segment;
 use super::udp::Udp;
 use super::wakers::WakerSlot;
 use crate::keys::Cidr;
 use crate::net::Config;
+use crate::net::address::ListenAddr;
+use crate::net::error::BindError;
 use crate::net::metrics::Snapshot;
 use crate::packet::{Checksum, PacketMut};
 use crate::page::PagePool;
@@ -41,13 +44,15 @@ pub struct Secrets {
 
 /// The layers, and the waker of the task that serves the device.
 pub struct Stack {
-    key: Keyed,
+    pub(super) key: Keyed,
     pub ip: Ip,
     pub tcp: Tcp<Machine>,
     pub udp: Udp,
     unreachable: Limit,
     /// For packets in several pieces.
     scratch: Vec<u8>,
+    /// What the transports were told of the device.
+    paths: Paths,
     driver: WakerSlot,
     pub link: LinkState,
 }
@@ -56,22 +61,49 @@ impl Stack {
     /// `address` must be a host's.
     pub fn new(info: &NetworkInfo, address: Cidr, config: &Config, pool: Rc<dyn PagePool>, secrets: &Secrets) -> Stack {
         let key = Keyed::new(secrets.hash);
-        let ip = Ip::new(info, address, config.gateway, pool, key);
+        #[cfg_attr(not(feature = "ipv6"), allow(unused_mut, reason = "IPv6 is started later"))]
+        let mut ip = Ip::new(info, address, config.gateway, pool, key);
+        #[cfg(feature = "ipv6")]
+        if let Some(config) = &config.ipv6 {
+            ip.start_ipv6(crate::runtime::now(), info, config, key);
+        }
         let own = IpAddr::V4(address.address());
         let buffers =
             Buffers { receive: config.receive_buffer, send: config.send_buffer, budget: config.connection_memory };
-        let lengths = Lengths { mtu: ip.mtu(), most: ip.most() };
-        let machine = machine(own, address.prefix(), &lengths, buffers, secrets.isn);
+        let paths = ip.paths();
+        let machine = machine(own, address.prefix(), paths, buffers, secrets.isn);
         Stack {
             key,
-            tcp: Tcp::new(machine, own, ip.mtu(), key, secrets.isn),
-            udp: Udp::new(own, key, secrets.first_port),
+            tcp: Tcp::new(machine, paths, key, secrets.isn),
+            udp: Udp::new(key, secrets.first_port),
             ip,
+            paths,
             unreachable: Limit::per_second(100),
             scratch: Vec::new(),
             driver: WakerSlot::default(),
             link: LinkState::new(info.mtu),
         }
+    }
+
+    /// An application does something: what has come to its end since the last turn is not to be used, as a router of IPv6.
+    pub fn update_now(&mut self) {
+        #[cfg(feature = "ipv6")]
+        if self.ip.ipv6.is_some() {
+            self.ip.set_now(crate::runtime::now());
+        }
+    }
+
+    /// Whether sockets can be bound there.
+    pub fn check_local(&self, local: ListenAddr) -> Result<(), BindError> {
+        match local.address {
+            Some(address) if !self.ip.is_ours(address) => Err(BindError::NotOurs(address)),
+            _ => Ok(()),
+        }
+    }
+
+    /// As what a socket's address is shown.
+    pub fn shown(&self, local: ListenAddr) -> SocketAddr {
+        SocketAddr::new(local.address.unwrap_or(self.ip.primary()), local.port)
     }
 
     /// The driver's task is to be woken by [`kick`](Stack::kick).
@@ -88,14 +120,14 @@ impl Stack {
     /// the new MTU.
     pub fn set_device(&mut self, info: &NetworkInfo) {
         self.ip.set_device(info);
-        self.tcp.set_device(self.ip.mtu(), self.ip.most());
+        self.update_paths();
         self.link.set_up(self.ip.link_mtu());
     }
 
-    /// The address, if there is one.
-    pub fn address(&self) -> Option<IpAddr> {
-        let own = self.ip.address();
-        (!own.is_unspecified()).then_some(IpAddr::V4(own))
+    /// Tells TCP how long packets can be.
+    pub(super) fn update_paths(&mut self) {
+        self.paths = self.ip.paths();
+        self.tcp.set_device(self.paths);
     }
 
     /// A frame came in.
@@ -118,7 +150,7 @@ impl Stack {
             }
             if let Some(echo) = self.receive_bytes(now, &bytes, frame.checksum())
                 && let Some(mut copy) = self.ip.alloc()
-                && let Some(message) = bytes.get(echo.skip..echo.skip + ipv4::HEADER + echo.length)
+                && let Some(message) = bytes.get(echo.skip..echo.skip + header::length(echo.source) + echo.length)
                 && copy.resize_head(message.len()).len() == message.len()
             {
                 copy.head_mut().copy_from_slice(message);
@@ -132,7 +164,8 @@ impl Stack {
 
     /// A frame in one piece. An echo request is left to be answered with the frame itself.
     fn receive_bytes(&mut self, now: Instant, frame: &[u8], checksum: Checksum) -> Option<Echo> {
-        let ours = |to: &Mac, from: &Mac| (*to == self.ip.mac() || *to == BROADCAST) && ethernet::is_unicast(*from);
+        let to_us = |to: &Mac| *to == self.ip.mac() || *to == BROADCAST || ethernet::is_ipv6_group(*to);
+        let ours = |to: &Mac, from: &Mac| to_us(to) && ethernet::is_unicast(*from);
         let header = ethernet::parse(frame).filter(|(to, from, _)| ours(to, from));
         let Some((_, source, ethertype)) = header else { return self.refuse(ReceiveDrop::Ethernet) };
         let body = frame.get(ethernet::HEADER..)?;
@@ -145,6 +178,8 @@ impl Stack {
                 Some(packet) => self.receive_ipv4(now, &packet, source, checksum),
                 None => self.refuse(ReceiveDrop::IpHeader),
             },
+            #[cfg(feature = "ipv6")]
+            EtherType::Ipv6 => self.receive_ipv6(now, body, source, checksum),
         }
     }
 
@@ -176,7 +211,8 @@ impl Stack {
                 None
             }
             IpProtocol::Udp if trusted || has_no_checksum(packet) || packet.verify_transport() => {
-                if !self.udp.receive(packet) && ours {
+                let (source, destination) = (packet.source.into(), packet.destination.into());
+                if !self.udp.receive(source, destination, packet.payload()) && ours {
                     self.answer_unreachable(now, packet, Icmpv4DstUnreachable::PortUnreachable);
                 }
                 None
@@ -198,7 +234,7 @@ impl Stack {
     }
 
     /// Something that came in goes no further.
-    fn refuse(&mut self, reason: ReceiveDrop) -> Option<Echo> {
+    pub(super) fn refuse(&mut self, reason: ReceiveDrop) -> Option<Echo> {
         self.ip.counters.drop_received(reason);
         None
     }
@@ -222,8 +258,8 @@ impl Stack {
         self.ip.counters.icmp_received[meaning.kind()] += 1;
         match meaning {
             Meaning::Echo => Some(Echo {
-                source: packet.source,
-                destination: packet.destination,
+                source: packet.source.into(),
+                destination: packet.destination.into(),
                 // Options are not sent back: the new header takes the place right in front of the message.
                 skip: ethernet::HEADER + packet.header_length - ipv4::HEADER,
                 length: packet.payload().len(),
@@ -237,10 +273,20 @@ impl Stack {
     }
 
     fn answer_echo(&mut self, echo: &Echo, reply: PacketMut) {
-        if let Some(route) = self.ip.route(echo.source.into())
-            && !self.ip.is_congested()
-        {
-            icmp::echo(&mut self.ip, &route, echo.source, echo.destination, echo.length, reply);
+        if self.ip.is_congested() {
+            return;
+        }
+        match (echo.source, echo.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                if let Some(route) = self.ip.route(echo.source) {
+                    icmp::echo(&mut self.ip, &route, source, destination, echo.length, reply);
+                }
+            }
+            #[cfg(feature = "ipv6")]
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                super::ipv6::echo(&mut self.ip, destination, source, echo.length, reply);
+            }
+            _ => {}
         }
     }
 
@@ -258,10 +304,27 @@ impl Stack {
     pub fn run(&mut self, now: Instant) -> bool {
         self.ip.set_now(now);
         self.ip.run();
+        #[cfg(feature = "ipv6")]
+        self.update_addresses();
         while let Some(hop) = self.ip.pop_unblocked() {
             self.tcp.on_neighbour(hop);
         }
+        // A router may have said something else of the link.
+        if cfg!(feature = "ipv6") && self.paths != self.ip.paths() {
+            self.update_paths();
+        }
         self.tcp.run(now, RUN_BUDGET, &mut self.ip)
+    }
+
+    /// Tells those who care of addresses of IPv6 that have come or gone.
+    #[cfg(feature = "ipv6")]
+    fn update_addresses(&mut self) {
+        while let Some(gone) = self.ip.pop_gone() {
+            self.tcp.drop_address(gone);
+        }
+        if self.ip.has_new_addresses() {
+            self.link.wake();
+        }
     }
 
     /// When [`run`](Stack::run) has something to do.
@@ -280,13 +343,13 @@ impl Stack {
 
 /// An echo request to be answered.
 #[derive(Clone, Copy, Debug)]
-struct Echo {
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+pub struct Echo {
+    pub source: IpAddr,
+    pub destination: IpAddr,
     /// Bytes in front of the place of the answer's IP header.
-    skip: usize,
+    pub skip: usize,
     /// Bytes of the ICMP message.
-    length: usize,
+    pub length: usize,
 }
 
 /// Whether a UDP datagram was sent without checksum, as it may be over IPv4.

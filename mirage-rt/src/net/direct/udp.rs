@@ -9,8 +9,8 @@ use smoltcp::wire::{IpProtocol, UDP_HEADER_LEN, UdpPacket};
 
 use super::counters::UdpCounters;
 use super::hash::{Index, Keyed};
+use super::header;
 use super::ip::{IpOut, TxMeta};
-use super::ipv4::{self, Ipv4};
 use super::wakers::WakerSlot;
 use crate::net::address::ListenAddr;
 use crate::net::error::{BindError, ReceiveError, SendError};
@@ -33,7 +33,6 @@ struct Socket {
 
 /// All sockets of an interface.
 pub struct Udp {
-    address: IpAddr,
     sockets: Vec<Option<Socket>>,
     key: Keyed,
     ports: Index,
@@ -45,9 +44,8 @@ pub struct Udp {
 }
 
 impl Udp {
-    pub fn new(address: IpAddr, hash: Keyed, first_port: u16) -> Udp {
+    pub fn new(hash: Keyed, first_port: u16) -> Udp {
         Udp {
-            address,
             sockets: Vec::new(),
             key: hash,
             ports: Index::default(),
@@ -69,8 +67,8 @@ impl Udp {
     }
 
     /// A datagram came in; `false` when no socket is bound to its port. Its checksum is right.
-    pub fn receive(&mut self, packet: &Ipv4<'_>) -> bool {
-        let Ok(datagram) = UdpPacket::new_checked(packet.payload()) else {
+    pub fn receive(&mut self, source: IpAddr, destination: IpAddr, payload: &[u8]) -> bool {
+        let Ok(datagram) = UdpPacket::new_checked(payload) else {
             self.counters.malformed += 1;
             return true;
         };
@@ -80,7 +78,7 @@ impl Udp {
             return false;
         };
         let payload = datagram.payload();
-        if socket.local.address.is_some_and(|address| address != packet.destination) {
+        if socket.local.address.is_some_and(|address| address != destination) {
             self.counters.port_drops += 1;
             return true;
         }
@@ -95,7 +93,7 @@ impl Udp {
         bytes.extend_from_slice(payload);
         self.counters.received.count(payload.len());
         socket.queued += payload.len() + COST;
-        socket.queue.push_back((bytes, SocketAddr::new(packet.source.into(), datagram.src_port())));
+        socket.queue.push_back((bytes, SocketAddr::new(source, datagram.src_port())));
         socket.reader.wake();
         true
     }
@@ -118,16 +116,8 @@ impl Udp {
         }
     }
 
-    /// The interface has another address from now on. Sockets go on, but for those that are bound to the old one.
-    pub fn set_address(&mut self, address: IpAddr) {
-        self.address = address;
-    }
-
-    /// Binds a socket.
+    /// Binds a socket; the address is one of ours.
     pub fn bind(&mut self, local: ListenAddr) -> Result<usize, BindError> {
-        if let Some(address) = local.address.filter(|address| *address != self.address) {
-            return Err(BindError::NotOurs(address));
-        }
         let port = match local.port {
             0 => self.free_port().ok_or(BindError::NoPort)?,
             port if self.find(port).is_some() => return Err(BindError::InUse { port }),
@@ -172,9 +162,9 @@ impl Udp {
     }
 
     /// Where a socket is bound.
-    pub fn local_addr(&self, index: usize) -> SocketAddr {
-        let port = self.sockets.get(index).and_then(Option::as_ref).map_or(0, |socket| socket.local.port);
-        SocketAddr::new(self.address, port)
+    pub fn local_addr(&self, index: usize) -> ListenAddr {
+        let nowhere = ListenAddr { address: None, port: 0 };
+        self.sockets.get(index).and_then(Option::as_ref).map_or(nowhere, |socket| socket.local)
     }
 
     /// Closes a socket.
@@ -238,11 +228,12 @@ impl Udp {
         let Some(socket) = self.sockets.get_mut(index).and_then(Option::as_mut) else {
             return Poll::Ready(Err(SendError::Down));
         };
-        // It is bound to an address that is gone.
-        if socket.local.address.is_some_and(|address| address != route.source) {
+        // It may be bound to an address that is gone, or is not certain to be ours yet.
+        if socket.local.address.is_some_and(|address| !out.may_send_from(address)) {
             return Poll::Ready(Err(SendError::Unreachable(remote)));
         }
-        let most = route.mtu.saturating_sub(ipv4::HEADER + UDP_HEADER_LEN);
+        let ip_header = header::length(remote.ip());
+        let most = route.mtu.saturating_sub(ip_header + UDP_HEADER_LEN);
         if bytes.len() > most {
             return Poll::Ready(Err(SendError::TooLong { most }));
         }
@@ -253,13 +244,14 @@ impl Udp {
         }
         // A neighbour that does not answer, and pages that are all in use, cost datagrams, not time.
         let Some(mut packet) = out.alloc() else { return Poll::Ready(Ok(())) };
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (route.source, remote.ip()) else {
+        // A socket that has an address sends from it, and to addresses of its kind.
+        let source = socket.local.address.unwrap_or(route.source);
+        if source.is_ipv4() != remote.is_ipv4() {
             return Poll::Ready(Err(SendError::Unreachable(remote)));
-        };
+        }
         let length = UDP_HEADER_LEN + bytes.len();
-        let whole = packet.resize_head(ipv4::HEADER + length);
-        if let Some((header, payload)) = whole.split_first_chunk_mut::<{ ipv4::HEADER }>() {
-            ipv4::emit_header(header, source, destination, IpProtocol::Udp, length);
+        let whole = packet.resize_head(ip_header + length);
+        if let Some(payload) = header::emit(whole, source, remote.ip(), IpProtocol::Udp) {
             let mut datagram = UdpPacket::new_unchecked(payload);
             datagram.set_src_port(socket.local.port);
             datagram.set_dst_port(remote.port());

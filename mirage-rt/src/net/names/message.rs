@@ -5,7 +5,7 @@
 //! large; the check that an answer belongs to the question; and aliases.
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 
 use smoltcp::wire::{
     DnsFlags, DnsOpcode, DnsPacket, DnsQueryType, DnsQuestion, DnsRcode, DnsRecord, DnsRecordData, DnsRepr,
@@ -219,10 +219,13 @@ fn found<'a>(
         records = rest;
         let data = match (record.data, family) {
             (DnsRecordData::A(address), Family::V4) => Data::Address(address.into()),
-            // smoltcp has a variant of its own for these when it is built with IPv6, which it is not.
+            // smoltcp has a variant of its own for these when it is built with IPv6.
+            #[cfg(feature = "ipv6")]
+            (DnsRecordData::Aaaa(address), Family::V6) => Data::Address(address.into()),
+            #[cfg(not(feature = "ipv6"))]
             (DnsRecordData::Other(DnsQueryType::Aaaa, bytes), Family::V6) => {
                 let bytes: [u8; 16] = bytes.try_into().map_err(|_| Useless::Malformed)?;
-                Data::Address(Ipv6Addr::from(bytes).into())
+                Data::Address(core::net::Ipv6Addr::from(bytes).into())
             }
             (DnsRecordData::Cname(bytes), _) => Data::Alias(name(packet, bytes)?),
             _ => continue,

@@ -34,9 +34,9 @@
 //!
 //! # IPv4 and IPv6
 //!
-//! This crate's own stack has IPv4 only, so [`lookup`](Resolver::lookup) and [`connect`](Resolver::connect) ask for IPv4
-//! addresses there, and for both kinds on the host's sockets. [`connect`](Resolver::connect) is Happy Eyeballs version 2
-//! (RFC 8305) for the kinds in use.
+//! [`lookup`](Resolver::lookup) and [`connect`](Resolver::connect) ask for the kinds of addresses that the network can reach:
+//! on the host's sockets both, on a network of our own IPv4 when it has an IPv4 address, IPv6 when it has that.
+//! [`connect`](Resolver::connect) is Happy Eyeballs version 2 (RFC 8305) for the kinds in use.
 
 mod cache;
 mod error;
@@ -180,8 +180,8 @@ impl Resolver {
     ///
     /// Dropping the future gives the question up; other tasks that wait for the same answer ask themselves.
     pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
-        if !self.inner.uses_ipv6() {
-            return self.lookup_family(host, Family::V4).await;
+        if let [only] = self.inner.families() {
+            return self.lookup_family(host, *only).await;
         }
         match both(self.lookup_family(host, Family::V6), self.lookup_family(host, Family::V4)).await {
             (Ok(mut addresses), Ok(more)) => {
@@ -218,7 +218,7 @@ impl Resolver {
     /// Dropping the future gives all attempts up.
     pub async fn connect(&self, target: &str) -> Result<TcpStream, NamedConnectError> {
         let (host, port) = split(target).ok_or_else(|| NamedConnectError::Target(target.to_string()))?;
-        let families: &[Family] = if self.inner.uses_ipv6() { &[Family::V6, Family::V4] } else { &[Family::V4] };
+        let families = self.inner.families();
         let lookups: Vec<race::Lookup<'_>> =
             families.iter().map(|family| Box::pin(self.inner.find(host, *family)) as race::Lookup<'_>).collect();
         let tcp = self.inner.network.tcp();
@@ -242,11 +242,11 @@ impl fmt::Debug for Resolver {
 }
 
 impl Inner {
-    /// Whether connections to IPv6 addresses can be made.
-    fn uses_ipv6(&self) -> bool {
-        match self.network.stack {
-            Stack::Direct(_) => false,
-            Stack::Host(_) => true,
+    /// The kinds of addresses to which connections can be made, the preferred one first.
+    fn families(&self) -> &'static [Family] {
+        match &self.network.stack {
+            Stack::Direct(direct) => direct.families(),
+            Stack::Host(_) => &[Family::V6, Family::V4],
         }
     }
 

@@ -133,6 +133,11 @@ impl Port {
         self.index
     }
 
+    /// Whether the port completes checksums of the frame's family.
+    fn completes(&self, frame: &Packet) -> bool {
+        if frame.head().get(12..14) == Some(&[0x86, 0xdd]) { self.info.checksum_ipv6 } else { self.info.checksum_ipv4 }
+    }
+
     /// Bytes of the longest frame.
     fn most(&self, gso: Gso) -> usize {
         match gso {
@@ -194,7 +199,7 @@ impl NetworkDevice for Port {
             Some(TransmitErrorKind::Full)
         } else if packet.len() < 14 || packet.len() > self.most(packet.gso()) {
             Some(TransmitErrorKind::Size)
-        } else if packet.checksum() != Checksum::None && !self.info.checksum_ipv4 {
+        } else if packet.checksum() != Checksum::None && !self.completes(&packet) {
             Some(TransmitErrorKind::Offload)
         } else {
             None

@@ -9,48 +9,43 @@ use super::machine::Buffers;
 pub use super::own::OwnTcp as Machine;
 #[cfg(all(not(test), not(feature = "own-tcp")))]
 pub use super::smol::SmolSets as Machine;
+use crate::net::direct::ip::Paths;
 
 /// Whether the machine may speak timestamps (RFC 7323). smoltcp's has none to look at, and its images no code for them.
 pub const TIMESTAMPS: bool = cfg!(any(test, feature = "own-tcp"));
 
-/// The bytes of the longest packet, and of the longest that the device cuts into such; 0 when it cuts none.
-pub struct Lengths {
-    pub mtu: usize,
-    pub most: usize,
-}
-
 /// The machine of this build, for an interface with this address in a network with this prefix. `secret` is that of the
 /// sequence numbers.
 #[cfg(all(not(test), not(feature = "own-tcp")))]
-pub fn machine(address: IpAddr, prefix: u8, lengths: &Lengths, buffers: Buffers, _secret: [u64; 2]) -> Machine {
-    Machine::new(address, prefix, lengths.mtu, lengths.most, buffers)
+pub fn machine(address: IpAddr, prefix: u8, paths: Paths, buffers: Buffers, _secret: [u64; 2]) -> Machine {
+    Machine::new(address, prefix, paths, buffers)
 }
 
 /// As above.
 #[cfg(all(not(test), feature = "own-tcp"))]
-pub fn machine(_address: IpAddr, _prefix: u8, lengths: &Lengths, buffers: Buffers, secret: [u64; 2]) -> Machine {
-    own(lengths, buffers, secret)
+pub fn machine(_address: IpAddr, _prefix: u8, paths: Paths, buffers: Buffers, secret: [u64; 2]) -> Machine {
+    own(paths, buffers, secret)
 }
 
 /// As above: the one that the test has chosen.
 #[cfg(test)]
-pub fn machine(address: IpAddr, prefix: u8, lengths: &Lengths, buffers: Buffers, secret: [u64; 2]) -> Machine {
+pub fn machine(address: IpAddr, prefix: u8, paths: Paths, buffers: Buffers, secret: [u64; 2]) -> Machine {
     use super::smol::SmolSets;
 
     if super::either::is_own_chosen() {
-        Machine::Own(alloc::boxed::Box::new(own(lengths, buffers, secret)))
+        Machine::Own(alloc::boxed::Box::new(own(paths, buffers, secret)))
     } else {
-        Machine::Smol(alloc::boxed::Box::new(SmolSets::new(address, prefix, lengths.mtu, lengths.most, buffers)))
+        Machine::Smol(alloc::boxed::Box::new(SmolSets::new(address, prefix, paths, buffers)))
     }
 }
 
 #[cfg(any(test, feature = "own-tcp"))]
-fn own(lengths: &Lengths, buffers: Buffers, secret: [u64; 2]) -> super::own::OwnTcp {
+fn own(paths: Paths, buffers: Buffers, secret: [u64; 2]) -> super::own::OwnTcp {
     use super::own::{Algorithm, OwnTcp};
     use crate::net::direct::hash::Keyed;
 
     // Timestamps must not tell where sequence numbers come from.
     let secret = Keyed::new(secret);
     let key = Keyed::new([secret.signed(b"timestamps"), secret.signed(b"timestamps, the other half")]);
-    OwnTcp::new(lengths.mtu, lengths.most, buffers, Algorithm::Cubic, key)
+    OwnTcp::new(paths, buffers, Algorithm::Cubic, key)
 }

@@ -9,8 +9,8 @@ use super::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use super::time_wait::Late;
 use super::timestamps::{self, Timestamp};
 use super::{End, Holder, LINGER, LINGER_MOST, Tcp};
+use crate::net::direct::header;
 use crate::net::direct::ip::{Blocked, IpOut};
-use crate::net::direct::ipv4;
 use crate::time::Instant;
 
 impl<M: TcpMachine> Tcp<M> {
@@ -310,16 +310,17 @@ impl<M: TcpMachine> Tcp<M> {
     /// The device was given up: everything ends.
     pub fn down(&mut self) {
         self.down = true;
-        self.end_all(End::Down);
+        self.end_all(End::Down, None);
         for listener in self.listeners.iter_mut().flatten() {
             listener.acceptor.wake();
         }
     }
 
-    /// All connections are over.
-    pub(super) fn end_all(&mut self, end: End) {
+    /// All connections are over, or those of one of our addresses.
+    pub(super) fn end_all(&mut self, end: End, of: Option<IpAddr>) {
         for index in 0..self.slots.len() as u32 {
-            if self.slots[index as usize].holder != Holder::None {
+            let slot = &self.slots[index as usize];
+            if slot.holder != Holder::None && of.is_none_or(|of| slot.tuple.local().ip() == of) {
                 self.end(index, end);
             }
         }
@@ -381,7 +382,7 @@ impl<M: TcpMachine> Tcp<M> {
     }
 
     fn offer(&self) -> Offer {
-        Offer { mss: self.mss, window: self.machine.initial_window(), window_shift: self.machine.window_shift() }
+        Offer { paths: self.paths, window: self.machine.initial_window(), window_shift: self.machine.window_shift() }
     }
 
     /// Tells the peer that the connection is no more.
@@ -397,5 +398,5 @@ impl<M: TcpMachine> Tcp<M> {
 
 /// The options of the header in an IP packet.
 fn options(packet: &[u8], segment: &Segment) -> SynOptions {
-    segment.options(ipv4::Ipv4::parse(packet).map(|packet| packet.payload()).unwrap_or_default())
+    segment.options(header::payload(packet))
 }

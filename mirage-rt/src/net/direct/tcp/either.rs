@@ -12,7 +12,7 @@ use super::segment::{FourTuple, Segment, Seq};
 use super::smol::SmolSets;
 use super::timestamps::Stamps;
 use crate::net::TcpInfo;
-use crate::net::direct::ip::IpOut;
+use crate::net::direct::ip::{IpOut, Paths};
 use crate::time::{Duration, Instant};
 
 std::thread_local! {
@@ -63,8 +63,8 @@ impl TcpMachine for Either {
         self.get().clock(tuple)
     }
 
-    fn set_device(&mut self, mtu: usize, most: usize) {
-        self.get_mut().set_device(mtu, most);
+    fn set_device(&mut self, paths: Paths) {
+        self.get_mut().set_device(paths);
     }
 
     fn set_address(&mut self, address: IpAddr, prefix: u8) {

@@ -8,7 +8,7 @@ use super::machine::Handshake;
 use super::segment::{Bare, Control, FourTuple, Segment, SynOptions};
 use super::timestamps::Timestamp;
 use crate::net::direct::hash::Index;
-use crate::net::direct::ip::IpOut;
+use crate::net::direct::ip::{IpOut, Paths};
 use crate::time::{Duration, Instant};
 
 /// Entries at most.
@@ -50,7 +50,7 @@ pub struct HalfOpen {
 /// What our SYNs offer.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer {
-    pub mss: u16,
+    pub paths: Paths,
     pub window: u16,
     pub window_shift: u8,
 }
@@ -230,7 +230,7 @@ impl HalfOpen {
 /// Sends our SYN.
 pub fn send_syn(handshake: &Handshake, stamp: Option<Timestamp>, offer: &Offer, out: &mut dyn IpOut) {
     let options = SynOptions {
-        mss: Some(offer.mss),
+        mss: Some(offer.paths.mss(handshake.tuple.remote().ip())),
         // Only what the peer offered too.
         window_shift: handshake.options.window_shift.map(|_| offer.window_shift),
         sack: handshake.options.sack,

@@ -31,6 +31,10 @@ impl IpOut for Kept {
         self.blocked.map_or(Ok(()), Err)
     }
 
+    fn may_send_from(&self, _: IpAddr) -> bool {
+        true
+    }
+
     fn has_room(&self) -> bool {
         true
     }

@@ -10,7 +10,7 @@ use core::net::IpAddr;
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
 use super::timestamps::{Stamps, Timestamp};
 use crate::net::TcpInfo;
-use crate::net::direct::ip::{Blocked, IpOut};
+use crate::net::direct::ip::{Blocked, IpOut, Paths};
 use crate::time::{Duration, Instant};
 
 /// A connection: a place in a table, and which of the connections that had this place.
@@ -139,9 +139,8 @@ pub trait TcpMachine {
     /// timestamps, which nobody must offer for it then.
     fn clock(&self, tuple: &FourTuple) -> Option<u32>;
 
-    /// Packets have at most `mtu` bytes from now on, those of open connections too. The device cuts packets of up to `most`
-    /// bytes; with 0 it cuts none.
-    fn set_device(&mut self, mtu: usize, most: usize);
+    /// Packets can be so long from now on, those of open connections too.
+    fn set_device(&mut self, paths: Paths);
 
     /// Connections that are made from now on have this address, in a network with a prefix of this length.
     fn set_address(&mut self, address: IpAddr, prefix: u8) {

@@ -36,7 +36,7 @@ use time_wait::TimeWait;
 
 use super::counters::TcpCounters;
 use super::hash::{Index, Keyed};
-use super::ipv4;
+use super::ip::Paths;
 use super::limit::Limit;
 use super::wakers::WakerSlot;
 use crate::deadlines::Deadlines;
@@ -106,8 +106,7 @@ struct Listener {
 /// All connections of an interface.
 pub struct Tcp<M> {
     machine: M,
-    address: IpAddr,
-    mss: u16,
+    paths: Paths,
     isn: Isn,
     cookies: Cookies,
     key: Keyed,
@@ -130,12 +129,11 @@ pub struct Tcp<M> {
 }
 
 impl<M: TcpMachine> Tcp<M> {
-    /// No connections yet. `mtu` is that of the interface; the keys must be random.
-    pub fn new(machine: M, address: IpAddr, mtu: usize, hash: Keyed, isn: [u64; 2]) -> Tcp<M> {
+    /// No connections yet. The keys must be random.
+    pub fn new(machine: M, paths: Paths, hash: Keyed, isn: [u64; 2]) -> Tcp<M> {
         Tcp {
             machine,
-            address,
-            mss: mss(mtu),
+            paths,
             next_port: isn[0] as u16,
             isn: Isn::new(isn),
             cookies: Cookies::new(Keyed::new(isn)),
@@ -157,23 +155,26 @@ impl<M: TcpMachine> Tcp<M> {
         }
     }
 
-    /// The interface has another MTU from now on, and a device that cuts packets of up to `most` bytes.
-    pub fn set_device(&mut self, mtu: usize, most: usize) {
-        self.mss = mss(mtu);
-        self.machine.set_device(mtu, most);
+    /// Packets can be so long from now on.
+    pub fn set_device(&mut self, paths: Paths) {
+        self.paths = paths;
+        self.machine.set_device(paths);
     }
 
-    /// The interface has another address from now on, or another prefix. Connections of another address end.
+    /// Connections that are made from now on have this address, in a network with this prefix.
     pub fn set_address(&mut self, address: IpAddr, prefix: u8) {
         self.machine.set_address(address, prefix);
-        if core::mem::replace(&mut self.address, address) == address {
-            return;
-        }
+    }
+
+    /// `gone` is not our address any more: its connections end.
+    pub fn drop_address(&mut self, gone: IpAddr) {
         self.half_open.clear();
-        for (_, index) in self.blocked.drain(..) {
+        // Those of other addresses find out anew what they wait for.
+        for (_, index) in core::mem::take(&mut self.blocked) {
             self.slots[index as usize].blocked = false;
+            self.mark(index);
         }
-        self.end_all(End::AddressGone);
+        self.end_all(End::AddressGone, Some(gone));
     }
 
     /// How many connections are half open.
@@ -277,9 +278,4 @@ impl<M: TcpMachine> Tcp<M> {
     fn listener(&self, index: u32) -> Option<&Listener> {
         self.listeners.get(index as usize)?.as_ref()
     }
-}
-
-/// The most bytes of a segment, without options, on a link with this MTU.
-fn mss(mtu: usize) -> u16 {
-    u16::try_from(mtu.saturating_sub(ipv4::HEADER + 20)).unwrap_or(u16::MAX)
 }

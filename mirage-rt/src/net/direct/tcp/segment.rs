@@ -3,12 +3,12 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
+use smoltcp::wire::{IpAddress, IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
 
 use super::timestamps::Timestamp;
 use crate::net::direct::hash::Keyed;
+use crate::net::direct::header;
 use crate::net::direct::ip::{IpOut, Route, TxMeta};
-use crate::net::direct::ipv4;
 
 /// A position in a stream of bytes; compared by the sign of the difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -217,13 +217,12 @@ pub enum Control {
 }
 
 /// Bytes of the longest such segment with its IP header.
-pub const BARE_MOST: usize = ipv4::HEADER + 60;
+pub const BARE_MOST: usize = header::MOST + 60;
 
 impl Bare {
     /// Writes the packet, checksum left out, from the local to the remote side of `tuple`; its length.
     pub fn emit(&self, tuple: &FourTuple, packet: &mut [u8; BARE_MOST]) -> Option<usize> {
         let (local, remote) = (tuple.local(), tuple.remote());
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (local.ip(), remote.ip()) else { return None };
         let syn = self.control == Control::Syn;
         let repr = TcpRepr {
             src_port: local.port(),
@@ -245,17 +244,12 @@ impl Bare {
             timestamp: self.stamp.map(|stamp| TcpTimestampRepr::new(stamp.value, stamp.echo)),
             payload: &[],
         };
-        let length = repr.buffer_len();
-        let (header, rest) = packet.split_first_chunk_mut::<{ ipv4::HEADER }>()?;
-        let segment = rest.get_mut(..length)?;
-        ipv4::emit_header(header, source, destination, IpProtocol::Tcp, length);
-        repr.emit(
-            &mut TcpPacket::new_unchecked(segment),
-            &source.into(),
-            &destination.into(),
-            &ChecksumCapabilities::ignored(),
-        );
-        Some(ipv4::HEADER + length)
+        let length = header::length(remote.ip()) + repr.buffer_len();
+        let segment = header::emit(packet.get_mut(..length)?, local.ip(), remote.ip(), IpProtocol::Tcp)?;
+        // The addresses are those of the checksum.
+        let nowhere = IpAddress::v4(0, 0, 0, 0);
+        repr.emit(&mut TcpPacket::new_unchecked(segment), &nowhere, &nowhere, &ChecksumCapabilities::ignored());
+        Some(length)
     }
 
     /// Sends the segment; it is dropped when there are no pages.
@@ -298,7 +292,7 @@ mod tests {
         let bare = Bare { control: Control::Syn, seq: Seq(7), ack: Some(Seq(9)), window: 500, options, stamp };
         let mut bytes = [0; BARE_MOST];
         let length = bare.emit(&tuple, &mut bytes).expect("an IPv4 tuple");
-        let payload = &bytes[ipv4::HEADER..length];
+        let payload = &bytes[header::length(remote.ip())..length];
         let segment = Segment::parse(&key, local.ip(), remote.ip(), payload).expect("a segment");
         assert_eq!(segment.tuple, FourTuple::new(&key, remote, local));
         assert_eq!((segment.seq, segment.ack, segment.window), (Seq(7), Some(Seq(9)), 500));

@@ -9,7 +9,7 @@ mod seed;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State as SmolState};
@@ -22,8 +22,8 @@ use connection::{Connection, Sent, Shown};
 use super::machine::{Buffers, ConnId, Expected, Handshake, OutOfMemory, Progress, Readiness, State, TcpMachine};
 use super::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use super::timestamps::Stamps;
-use crate::net::direct::ip::{IpOut, Route};
-use crate::net::direct::ipv4;
+use crate::net::direct::header;
+use crate::net::direct::ip::{IpOut, Path, Paths, Route};
 use crate::net::{TcpInfo, TcpState};
 use crate::time::{Duration, Instant};
 
@@ -37,8 +37,8 @@ const ACK_DELAY: Duration = Duration::from_millis(10);
 const GENEROUS: [usize; 3] = [32, 16, 4];
 /// Sockets kept for the next connections, so that their buffers need not be made again.
 const SPARE: usize = 4;
-/// Bytes of an IP and a TCP header without options.
-const HEADERS: usize = ipv4::HEADER + 20;
+/// When to look for a route again.
+const ROUTE_WAIT: Duration = Duration::from_secs(1);
 /// When to look for pages again.
 const PAGE_WAIT: Duration = Duration::from_millis(10);
 /// Bytes of a connection besides its buffers, roughly.
@@ -46,12 +46,12 @@ const OVERHEAD: usize = 1024;
 /// Bytes of the longest SYN.
 const SCRATCH: usize = 128;
 
+/// Families of addresses.
+const FAMILIES: usize = if cfg!(feature = "ipv6") { 2 } else { 1 };
+
 /// The machine.
 pub struct SmolSets {
-    interface: Interface,
-    address: IpAddr,
-    prefix: u8,
-    mtu: usize,
+    faces: [Face; FAMILIES],
     buffers: Buffers,
     connections: Vec<Option<Box<Connection>>>,
     /// Bytes of the budget that connections take.
@@ -60,14 +60,48 @@ pub struct SmolSets {
     spare: Vec<Parts>,
     /// For segments that are shown to smoltcp in another form.
     scratch: Vec<u8>,
-    /// Bytes of the longest packet that the device cuts; 0 when it cuts none.
-    most: usize,
-    /// Bytes of the longest packet that smoltcp is to make: the MTU, or as many segments as the device cuts.
-    longest: usize,
     /// For the longest packet.
     large: Vec<u8>,
     /// Segments that were sent again.
     retransmitted: u64,
+}
+
+/// What smoltcp takes for the network, in one family.
+struct Face {
+    interface: Interface,
+    address: IpAddr,
+    prefix: u8,
+    path: Path,
+    /// Bytes of the longest packet that smoltcp is to make: the MTU, or as many segments as the device cuts.
+    longest: usize,
+}
+
+impl Face {
+    fn new(address: IpAddr, prefix: u8, mtu: usize) -> Face {
+        let path = Path { mtu, most: 0 };
+        Face { interface: interface(address, prefix, mtu, 0), address, prefix, path, longest: mtu }
+    }
+
+    /// An interface of one family has many addresses of IPv6, which come and go; a connection always has the same.
+    #[inline(always)]
+    fn set_address(&mut self, address: IpAddr) {
+        if cfg!(feature = "ipv6") && self.address != address {
+            self.address = address;
+            set_address(&mut self.interface, address, self.prefix);
+        }
+    }
+}
+
+/// The place of a family.
+#[inline(always)]
+fn family(address: IpAddr) -> usize {
+    usize::from(cfg!(feature = "ipv6") && address.is_ipv6())
+}
+
+/// Bytes of an IP and a TCP header without options.
+#[inline(always)]
+fn headers(remote: IpAddr) -> usize {
+    header::length(remote) + 20
 }
 
 /// A socket in a set of its own.
@@ -79,25 +113,23 @@ struct Parts {
 }
 
 impl SmolSets {
-    pub fn new(address: IpAddr, prefix: u8, mtu: usize, most: usize, buffers: Buffers) -> SmolSets {
+    pub fn new(address: IpAddr, prefix: u8, paths: Paths, buffers: Buffers) -> SmolSets {
+        let mtu = paths.ipv4.mtu;
         let mut machine = SmolSets {
-            interface: interface(address, prefix, mtu, 0),
-            address,
-            prefix,
-            mtu,
+            faces: [
+                Face::new(address, prefix, mtu),
+                #[cfg(feature = "ipv6")]
+                Face::new(core::net::Ipv6Addr::UNSPECIFIED.into(), 128, mtu),
+            ],
             buffers,
             connections: Vec::new(),
             memory: 0,
             spare: Vec::new(),
             scratch: Vec::new(),
-            most: 0,
-            longest: mtu,
             large: alloc::vec![0; mtu],
             retransmitted: 0,
         };
-        if most > 0 {
-            machine.set_device(mtu, most);
-        }
+        machine.set_device(paths);
         machine
     }
 
@@ -151,8 +183,9 @@ impl SmolSets {
     }
 
     /// What smoltcp is told of what fits a segment of a peer that takes `mss` bytes.
-    fn shown_mss(&self, mss: u16) -> u16 {
-        if self.longest <= self.mtu { mss } else { self::mss(self.longest).max(mss) }
+    fn shown_mss(&self, remote: IpAddr, mss: u16) -> u16 {
+        let face = &self.faces[family(remote)];
+        if face.longest <= face.path.mtu { mss } else { self::mss(remote, face.longest).max(mss) }
     }
 
     /// Keeps a socket for another connection.
@@ -165,6 +198,40 @@ impl SmolSets {
         socket.abort();
         socket.set_timeout(None);
         self.spare.push(parts);
+    }
+
+    /// Packets to addresses like `remote` can be so long from now on.
+    fn set_path(&mut self, remote: IpAddr, path: Path) {
+        let face = &mut self.faces[family(remote)];
+        if path == face.path {
+            return;
+        }
+        face.path = path;
+        let Path { mtu, most } = path;
+        let headers = headers(remote);
+        // Whole segments, so that the last one of each packet is no small one.
+        let segment = mtu.saturating_sub(headers).max(1);
+        face.longest = headers + most.saturating_sub(headers) / segment * segment;
+        let needed = face.longest.max(mtu);
+        if needed > self.large.len()
+            && let Ok(large) = zeroed(needed)
+        {
+            self.large = large;
+        }
+        if face.longest <= mtu || self.large.len() < face.longest {
+            // smoltcp believes in peers that take more than they do, as long as something cuts what it makes.
+            let open =
+                self.connections.iter().flatten().filter(|connection| family(connection.remote) == family(remote));
+            let least = open.map(|connection| headers + usize::from(connection.peer_mss)).min();
+            face.longest = least.map_or(mtu, |least| least.min(mtu)).min(self.large.len());
+        }
+        // smoltcp asks the device once. Nothing of a connection is in the interface.
+        face.interface = interface(face.address, face.prefix, face.longest, 0);
+        for connection in self.connections.iter_mut().flatten() {
+            if family(connection.remote) == family(remote) {
+                connection.sent.mss = mss(remote, mtu).min(connection.peer_mss);
+            }
+        }
     }
 
     fn keep(&mut self, id: ConnId, connection: Connection) -> Result<(), OutOfMemory> {
@@ -195,33 +262,16 @@ impl TcpMachine for SmolSets {
         None
     }
 
-    fn set_device(&mut self, mtu: usize, most: usize) {
-        if (mtu, most) == (self.mtu, self.most) {
-            return;
-        }
-        (self.mtu, self.most) = (mtu, most);
-        // Whole segments, so that the last one of each packet is no small one.
-        let segment = mtu.saturating_sub(HEADERS).max(1);
-        self.longest = HEADERS + most.saturating_sub(HEADERS) / segment * segment;
-        if let Ok(large) = zeroed(self.longest.max(mtu)) {
-            self.large = large;
-        }
-        if self.longest <= mtu || self.large.len() < self.longest {
-            // smoltcp believes in peers that take more than they do, as long as something cuts what it makes.
-            let open = self.connections.iter().flatten();
-            let least = open.map(|connection| HEADERS + usize::from(connection.peer_mss)).min();
-            self.longest = least.map_or(mtu, |least| least.min(mtu)).min(self.large.len());
-        }
-        // smoltcp asks the device once. Nothing of a connection is in the interface.
-        self.interface = interface(self.address, self.prefix, self.longest, 0);
-        for connection in self.connections.iter_mut().flatten() {
-            connection.sent.mss = mss(mtu).min(connection.peer_mss);
-        }
+    fn set_device(&mut self, paths: Paths) {
+        self.set_path(IpAddr::V4(Ipv4Addr::UNSPECIFIED), paths.ipv4);
+        #[cfg(feature = "ipv6")]
+        self.set_path(core::net::Ipv6Addr::UNSPECIFIED.into(), paths.ipv6);
     }
 
     fn set_address(&mut self, address: IpAddr, prefix: u8) {
-        (self.address, self.prefix) = (address, prefix);
-        self.interface = interface(address, prefix, self.longest, 0);
+        let face = &mut self.faces[family(address)];
+        (face.address, face.prefix) = (address, prefix);
+        face.interface = interface(address, prefix, face.longest, 0);
     }
 
     fn has_room(&self) -> bool {
@@ -235,20 +285,25 @@ impl TcpMachine for SmolSets {
         let socket = parts.set.get_mut::<Socket<'_>>(parts.handle);
         let own_shift = shift(socket.recv_capacity());
         socket.listen(endpoint(handshake.tuple.local())?).map_err(|_| OutOfMemory)?;
-        let mut interface = interface(self.address, 32, self.longest, seed::seed(handshake.isn));
+        let (own, remote) = (handshake.tuple.local().ip(), handshake.tuple.remote().ip());
+        let (mtu, longest) = (self.faces[family(remote)].path.mtu, self.faces[family(remote)].longest);
+        let mut interface = interface(own, 32, longest, seed::seed(handshake.isn));
         let reversed = handshake.tuple.reversed();
         let syn = Bare {
             control: Control::Syn,
             seq: handshake.peer_isn,
             ack: None,
             window: handshake.window,
-            options: SynOptions { mss: handshake.options.mss.map(|mss| self.shown_mss(mss)), ..handshake.options },
+            options: SynOptions {
+                mss: handshake.options.mss.map(|mss| self.shown_mss(remote, mss)),
+                ..handshake.options
+            },
             stamp: None,
         };
         let mut packet = [0; BARE_MOST];
         let length = syn.emit(&reversed, &mut packet).ok_or(OutOfMemory)?;
         let mut sent = Sent::default();
-        let route = void_route(self.address, self.longest);
+        let route = void_route(own, longest);
         let (mut swallow, mut large) = (Swallow, [0; SCRATCH]);
         let mut sink = void(packet.get(..length), &mut sent, &route, &mut swallow, &mut large);
         let then = smol_instant(handshake.sent);
@@ -261,7 +316,7 @@ impl TcpMachine for SmolSets {
         let mut connection = Connection::new(now, id, parts, &handshake.tuple, handshake.isn);
         let told = self.window_shift();
         let window = u32::from(self.initial_window());
-        let mss = mss(self.mtu);
+        let mss = mss(remote, mtu);
         connection.sent = Sent { shift: told, narrow: told.saturating_sub(own_shift), window, mss, ..sent };
         connection.hear_syn(handshake.peer_isn, &handshake.options);
         self.keep(id, connection)
@@ -269,7 +324,10 @@ impl TcpMachine for SmolSets {
 
     fn connect(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<(), OutOfMemory> {
         let mut parts = self.socket()?;
-        let mut interface = interface(self.address, 32, self.longest, seed::seed(isn));
+        let remote = tuple.remote().ip();
+        let face = &self.faces[family(remote)];
+        let (mtu, longest) = (face.path.mtu, face.longest);
+        let mut interface = interface(tuple.local().ip(), 32, longest, seed::seed(isn));
         let socket = parts.set.get_mut::<Socket<'_>>(parts.handle);
         let own_shift = shift(socket.recv_capacity());
         socket
@@ -277,7 +335,7 @@ impl TcpMachine for SmolSets {
             .map_err(|_| OutOfMemory)?;
         let mut connection = Connection::new(now, id, parts, tuple, isn);
         connection.sent.shift = own_shift;
-        connection.sent.mss = mss(self.mtu);
+        connection.sent.mss = mss(remote, mtu);
         self.keep(id, connection)
     }
 
@@ -285,15 +343,18 @@ impl TcpMachine for SmolSets {
         let Some(connection) = find(&mut self.connections, id) else { return };
         let Some(route) = out.route(connection.remote) else { return };
         connection.heard = now;
-        let most_segment = mss(self.longest);
+        let remote = connection.remote;
+        let face = &mut self.faces[family(remote)];
+        face.set_address(segment.tuple.local().ip());
+        let most_segment = mss(remote, face.longest);
         let shown = connection.hear(packet, segment, most_segment, &mut self.scratch);
-        let (mtu, then) = (self.longest, smol_instant(now));
+        let (mtu, then) = (face.longest, smol_instant(now));
         let large = &mut self.large[..];
         let mut show = |connection: &mut Connection, packet| {
             let sent = &mut connection.sent;
             let receive = Some(packet);
             let mut device = Adapter { receive, out, route: &route, sent, mtu, large, into_the_void: false };
-            self.interface.poll_ingress_single(then, &mut device, &mut connection.parts.set);
+            face.interface.poll_ingress_single(then, &mut device, &mut connection.parts.set);
         };
         if matches!(shown, Shown::AfterScratch | Shown::AsScratch) {
             show(connection, &self.scratch);
@@ -312,16 +373,23 @@ impl TcpMachine for SmolSets {
     fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {
         let nothing = Progress { deadline: None, blocked: None, plain: false };
         let Some(connection) = find(&mut self.connections, id) else { return nothing };
-        let Some(route) = out.route(connection.remote) else { return nothing };
+        let Some(route) = out.route(connection.remote) else {
+            // There may be a router again later.
+            return Progress { deadline: Some(now + ROUTE_WAIT), blocked: None, plain: false };
+        };
         connection.set_timeout(now);
         let then = smol_instant(now);
-        let mtu = self.longest;
+        let face = &mut self.faces[family(connection.remote)];
+        if let Some(local) = connection.socket().local_endpoint() {
+            face.set_address(local.addr.into());
+        }
+        let mtu = face.longest;
         let mut idle = false;
         loop {
             if let Some(until) = connection.waits_until(now) {
                 return Progress { deadline: Some(until), blocked: None, plain: false };
             }
-            let Some(at) = self.interface.poll_at(then, &connection.parts.set) else { return nothing };
+            let Some(at) = face.interface.poll_at(then, &connection.parts.set) else { return nothing };
             if at > then {
                 return Progress { deadline: Some(instant(at)), blocked: None, plain: false };
             }
@@ -334,7 +402,7 @@ impl TcpMachine for SmolSets {
             }
             let (sent, large) = (&mut connection.sent, &mut self.large[..]);
             let mut device = Adapter { receive: None, out, route: &route, sent, mtu, large, into_the_void: false };
-            let result = self.interface.poll_egress(then, &mut device, &mut connection.parts.set);
+            let result = face.interface.poll_egress(then, &mut device, &mut connection.parts.set);
             self.retransmitted += u64::from(connection.notice_loss());
             idle = result == PollResult::None;
         }
@@ -459,8 +527,8 @@ fn zeroed(length: usize) -> Result<Vec<u8>, OutOfMemory> {
 }
 
 /// The most bytes of data in a packet of `mtu` bytes.
-fn mss(mtu: usize) -> u16 {
-    u16::try_from(mtu.saturating_sub(HEADERS)).unwrap_or(u16::MAX)
+fn mss(remote: IpAddr, mtu: usize) -> u16 {
+    u16::try_from(mtu.saturating_sub(headers(remote))).unwrap_or(u16::MAX)
 }
 
 /// By how many bits smoltcp shifts the windows of a buffer.
@@ -480,10 +548,13 @@ fn smol_duration(duration: Duration) -> SmolDuration {
     SmolDuration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 4))
 }
 
-/// smoltcp is built without IPv6; the layers below let none through.
+/// smoltcp may be built without IPv6; the layers below let none through then.
 fn endpoint(address: SocketAddr) -> Result<IpEndpoint, OutOfMemory> {
     match address.ip() {
         IpAddr::V4(ip) => Ok(IpEndpoint::new(ip.into(), address.port())),
+        #[cfg(feature = "ipv6")]
+        IpAddr::V6(ip) => Ok(IpEndpoint::new(ip.into(), address.port())),
+        #[cfg(not(feature = "ipv6"))]
         IpAddr::V6(_) => Err(OutOfMemory),
     }
 }
@@ -512,13 +583,24 @@ fn interface(address: IpAddr, prefix: u8, mtu: usize, seed: u64) -> Interface {
     let mut sink = Swallow;
     let mut device = void(None, &mut sent, &route, &mut sink, &mut []);
     let mut interface = Interface::new(config, &mut device, SmolInstant::ZERO);
-    interface.update_ip_addrs(|addresses| {
-        if let IpAddr::V4(address) = address {
-            // There is room for one: the list is new.
-            let _ = addresses.push(IpCidr::new(address.into(), prefix));
-        }
-    });
+    set_address(&mut interface, address, prefix);
     interface
+}
+
+#[inline(always)]
+fn set_address(interface: &mut Interface, address: IpAddr, prefix: u8) {
+    interface.update_ip_addrs(|addresses| {
+        addresses.clear();
+        let cidr = match address {
+            IpAddr::V4(address) => IpCidr::new(address.into(), prefix),
+            #[cfg(feature = "ipv6")]
+            IpAddr::V6(address) => IpCidr::new(address.into(), 128),
+            #[cfg(not(feature = "ipv6"))]
+            IpAddr::V6(_) => return,
+        };
+        // There is room for one: the list is empty.
+        let _ = addresses.push(cidr);
+    });
 }
 
 #[cfg(test)]

@@ -14,11 +14,8 @@ use crate::net::error::{AcceptError, BindError, ConnectError, ReadError, WriteEr
 use crate::time::Instant;
 
 impl<M: TcpMachine> Tcp<M> {
-    /// Listens; see [`crate::net::Tcp::bind_with_backlog`].
+    /// Listens; see [`crate::net::Tcp::bind_with_backlog`]. The address is one of ours.
     pub fn bind(&mut self, local: ListenAddr, backlog: usize) -> Result<u32, BindError> {
-        if let Some(address) = local.address.filter(|address| *address != self.address) {
-            return Err(BindError::NotOurs(address));
-        }
         let port = match local.port {
             0 => self.free_port(|tcp, port| tcp.listener_at(port).is_none()).ok_or(BindError::NoPort)?,
             port if self.listener_at(port).is_some() => return Err(BindError::InUse { port }),
@@ -43,11 +40,8 @@ impl<M: TcpMachine> Tcp<M> {
     }
 
     /// Where a listener listens.
-    pub fn listener_addr(&self, index: u32) -> SocketAddr {
-        match self.listener(index) {
-            Some(listener) => SocketAddr::new(listener.local.address.unwrap_or(self.address), listener.local.port),
-            None => SocketAddr::new(self.address, 0),
-        }
+    pub fn listener_addr(&self, index: u32) -> ListenAddr {
+        self.listener(index).map_or(ListenAddr { address: None, port: 0 }, |listener| listener.local)
     }
 
     /// The next connection of a listener.
@@ -94,7 +88,9 @@ impl<M: TcpMachine> Tcp<M> {
         if self.down {
             return Err(ConnectError::Down);
         }
-        let is_host = |route: &Route| remote.port() != 0 && route.next_hop != IpAddr::V4(Ipv4Addr::BROADCAST);
+        let is_host = |route: &Route| {
+            remote.port() != 0 && route.next_hop != IpAddr::V4(Ipv4Addr::BROADCAST) && !remote.ip().is_multicast()
+        };
         let route = out.route(remote.ip()).filter(is_host);
         let Some(route) = route else { return Err(ConnectError::Unreachable(remote)) };
         let key = self.key;
@@ -121,10 +117,8 @@ impl<M: TcpMachine> Tcp<M> {
     /// A port for a socket without one of its own. Each search starts behind a number that grows in steps that others
     /// cannot foresee (RFC 6056).
     fn free_port(&mut self, is_free: impl Fn(&Self, u16) -> bool) -> Option<u16> {
-        let step = self.isn.next(
-            Instant::ZERO,
-            &FourTuple::new(&self.key, SocketAddr::new(self.address, self.next_port), SocketAddr::new(self.address, 0)),
-        );
+        let nowhere = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let step = self.isn.next(Instant::ZERO, &FourTuple::new(&self.key, nowhere(self.next_port), nowhere(0)));
         self.next_port = self.next_port.wrapping_add(1 + (step.0 % 500) as u16);
         let start = self.next_port;
         let port = (0..PORTS)

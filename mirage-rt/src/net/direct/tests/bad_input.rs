@@ -6,7 +6,7 @@ use smoltcp::wire::IpProtocol;
 use super::raw::{Raw, STACK, stack};
 use super::*;
 use crate::net::direct::ethernet::{self, EtherType};
-use crate::net::direct::ipv4;
+use crate::net::direct::{header, ipv4};
 use crate::runtime::yield_now;
 
 /// A step of a stranger.
@@ -79,7 +79,7 @@ async fn misbehave(raw: &mut Raw, step: &Step, ours: u32, theirs: u32) {
             segment.extend_from_slice(options);
             segment.resize(segment.len() + usize::from(*length), 0x55);
             let mut packet = packet(IpProtocol::Tcp, &segment);
-            ipv4::fill_transport(&mut packet, false);
+            header::fill_transport(&mut packet, false);
             raw.send_ip(&packet);
         }
     }

@@ -12,6 +12,8 @@ fn cutting(switch: &Switch, number: u8, uncut: bool) -> Network {
     let port = switch.port().with_info(|info| {
         info.checksum_ipv4 = true;
         info.gso_ipv4 = 65_535;
+        info.checksum_ipv6 = true;
+        info.gso_ipv6 = 65_535;
     });
     let port = if uncut { port.with_long_packets() } else { port };
     let config = Config { connection_memory: 16 << 20, ..config(number) };

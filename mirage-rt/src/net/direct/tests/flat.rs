@@ -12,7 +12,7 @@ fn work(others: usize) -> (u64, u64) {
             switch.port(),
             switch.pool(),
             &Config { connection_memory: 64 << 20, ..config(1) },
-            Cidr::of(ip(1), 24),
+            cidr(1),
         )
         .expect("the configuration is good");
         let server = Network { stack: crate::net::Stack::Direct(direct.clone()) };

@@ -1,14 +1,16 @@
 //! Hand-made frames against a stack: what strangers may send.
 
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use smoltcp::wire::IpProtocol;
 
 use super::*;
 use crate::net::direct::Direct;
 use crate::net::direct::ethernet::{self, Arp, EtherType};
 use crate::net::direct::hash::Keyed;
-use crate::net::direct::ipv4;
 use crate::net::direct::tcp::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq, SynOptions};
+use crate::net::direct::{header, ipv4};
 use crate::net::switch::Port;
 use crate::packet::PacketMut;
 use crate::time::{Duration, sleep};
@@ -18,8 +20,8 @@ use crate::types::network::NetworkDevice;
 pub(super) struct Raw {
     switch: Switch,
     port: Port,
-    own: Ipv4Addr,
-    proxied: Option<Ipv4Addr>,
+    own: IpAddr,
+    pub(super) proxied: Option<Ipv4Addr>,
 }
 
 const KEY: Keyed = Keyed::new([1, 2]);
@@ -29,13 +31,7 @@ pub(super) const STACK: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 impl Raw {
     pub(super) fn new(switch: &Switch, number: u8) -> Raw {
-        Raw { switch: switch.clone(), port: switch.port(), own: ip(number), proxied: None }
-    }
-
-    /// Makes it answer questions for the Ethernet address of `address` too.
-    pub(super) fn proxy(mut self, address: Ipv4Addr) -> Raw {
-        self.proxied = Some(address);
-        self
+        Raw { switch: switch.clone(), port: switch.port(), own: at(number, 0).ip(), proxied: None }
     }
 
     fn answers_for(&self, address: Ipv4Addr) -> bool {
@@ -57,7 +53,7 @@ impl Raw {
     pub(super) fn send_ip(&mut self, packet: &[u8]) {
         let mut frame = Vec::from([0; ethernet::HEADER]);
         let header = frame.first_chunk_mut().expect("as long as a header");
-        ethernet::emit(header, STACK, self.mac(), EtherType::Ipv4);
+        ethernet::emit(header, STACK, self.mac(), ethertype());
         frame.extend_from_slice(packet);
         self.send_frame(&frame);
     }
@@ -80,41 +76,39 @@ impl Raw {
     fn send_segment(&mut self, from: SocketAddr, to: SocketAddr, bare: &Bare, data: &[u8], fin: bool) {
         let mut bytes = [0; BARE_MOST];
         let tuple = FourTuple::new(&KEY, from, to);
-        let length = bare.emit(&tuple, &mut bytes).expect("IPv4");
+        let length = bare.emit(&tuple, &mut bytes).expect("of one family");
         let mut packet = bytes[..length].to_vec();
         packet.extend_from_slice(data);
-        packet[ipv4::HEADER + 13] |= u8::from(fin);
-        let total = packet.len() as u16;
-        packet[2..4].copy_from_slice(&total.to_be_bytes());
-        let (header, _) = packet.split_first_chunk_mut::<{ ipv4::HEADER }>().expect("a header");
-        let mut header = smoltcp::wire::Ipv4Packet::new_unchecked(&mut header[..]);
-        header.fill_checksum();
-        ipv4::fill_transport(&mut packet, false);
+        packet[header::length(to.ip()) + 13] |= u8::from(fin);
+        header::set_length(&mut packet);
+        header::fill_transport(&mut packet, false);
         self.send_ip(&packet);
     }
 
-    /// Sends a datagram.
-    pub(super) fn send_udp(&mut self, from: SocketAddr, to: SocketAddr, data: &[u8]) {
-        let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else { panic!("IPv4 addresses") };
-        let length = 8 + data.len();
-        let mut packet = Vec::from([0; ipv4::HEADER]);
-        let header = packet.first_chunk_mut().expect("a header");
-        ipv4::emit_header(header, *from.ip(), *to.ip(), smoltcp::wire::IpProtocol::Udp, length);
-        for field in [from.port(), to.port(), length as u16, 0] {
-            packet.extend_from_slice(&field.to_be_bytes());
+    /// Whether a packet is of neighbour discovery; a question for our address is answered.
+    #[cfg(not(feature = "ipv6"))]
+    fn answer_discovery(&mut self, _: &[u8]) -> bool {
+        false
+    }
+
+    /// Whether a packet is of neighbour discovery; a question for our address is answered.
+    #[cfg(feature = "ipv6")]
+    fn answer_discovery(&mut self, packet: &[u8]) -> bool {
+        use crate::net::ipv6::{ndp, packet};
+        let packet = packet::read(packet).expect("the stack sends sound packets");
+        let message = ndp::read(packet.source, packet.destination, packet.hop_limit, packet.payload());
+        if let Some(ndp::Message::Solicitation { target, .. }) = message
+            && self.own == target
+        {
+            let message = ndp::advertisement(target, self.mac(), true, true);
+            let mut answer = vec![0; packet::HEADER];
+            let head = answer.first_chunk_mut().expect("a header");
+            packet::emit_header(head, target, packet.source, packet::protocol::ICMP, message.len(), ndp::HOP_LIMIT);
+            answer.extend_from_slice(&message);
+            header::fill_icmp(&mut answer);
+            self.send_ip(&answer);
         }
-        packet.extend_from_slice(data);
-        ipv4::fill_transport(&mut packet, false);
-        self.send_ip(&packet);
-    }
-
-    /// Passes an IP packet on to the device `mac`.
-    pub(super) fn forward(&mut self, mac: [u8; 6], packet: &[u8]) {
-        let mut frame = Vec::from([0; ethernet::HEADER]);
-        let header = frame.first_chunk_mut().expect("as long as a header");
-        ethernet::emit(header, mac, self.mac(), EtherType::Ipv4);
-        frame.extend_from_slice(packet);
-        self.send_frame(&frame);
+        packet.protocol == packet::protocol::ICMP && packet.payload().first().is_some_and(|kind| *kind >= 133)
     }
 
     /// The next frame that came, without waiting, ARP left out. Questions for our address are answered on the way.
@@ -123,6 +117,12 @@ impl Raw {
             let mut context = core::task::Context::from_waker(core::task::Waker::noop());
             let core::task::Poll::Ready(Ok(frame)) = self.port.poll_receive(&mut context) else { return None };
             let frame = frame.head().to_vec();
+            if IPV6 {
+                match self.answer_discovery(&frame[ethernet::HEADER..]) {
+                    true => continue,
+                    false => return Some(frame),
+                }
+            }
             match Arp::parse(&frame[ethernet::HEADER..]) {
                 Some(arp) if arp.request && self.answers_for(arp.target) => self.answer_arp(&arp),
                 Some(_) => {}
@@ -164,12 +164,11 @@ impl Raw {
         packets
             .iter()
             .filter_map(|bytes| {
-                let packet = ipv4::Ipv4::parse(bytes).expect("the stack sends sound packets");
-                if packet.protocol != smoltcp::wire::IpProtocol::Tcp {
-                    return None;
-                }
-                assert!(packet.verify_transport(), "the stack sends right checksums");
-                Segment::parse(&KEY, packet.source.into(), packet.destination.into(), packet.payload())
+                let (source, destination) = addresses(bytes)?;
+                let mut filled = bytes.clone();
+                header::fill_transport(&mut filled, false);
+                assert!(filled == *bytes, "the stack sends right checksums");
+                Segment::parse(&KEY, source, destination, header::payload(bytes))
             })
             .collect()
     }
@@ -188,10 +187,29 @@ impl Raw {
     }
 }
 
+/// What a frame with a packet of these tests carries.
+fn ethertype() -> EtherType {
+    #[cfg(feature = "ipv6")]
+    if IPV6 {
+        return EtherType::Ipv6;
+    }
+    EtherType::Ipv4
+}
+
+/// The addresses of a packet with a segment.
+fn addresses(bytes: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    #[cfg(feature = "ipv6")]
+    if IPV6 {
+        let packet = crate::net::ipv6::packet::read(bytes).expect("the stack sends sound packets");
+        return (packet.protocol == 6).then_some((packet.source.into(), packet.destination.into()));
+    }
+    let packet = ipv4::Ipv4::parse(bytes).expect("the stack sends sound packets");
+    (packet.protocol == IpProtocol::Tcp).then_some((packet.source.into(), packet.destination.into()))
+}
+
 /// A stack as host 1 whose inside can be looked at.
 pub(super) fn stack(switch: &Switch) -> (Direct, Network) {
-    let direct = Direct::start(switch.port(), switch.pool(), &config(1), Cidr::of(ip(1), 24))
-        .expect("the configuration is good");
+    let direct = Direct::start(switch.port(), switch.pool(), &config(1), cidr(1)).expect("the configuration is good");
     let network = Network { stack: crate::net::Stack::Direct(direct.clone()) };
     (direct, network)
 }
@@ -342,62 +360,5 @@ fn an_acknowledgement_of_what_was_never_sent_is_not_believed() {
         sleep(Duration::from_secs(2)).await;
         let again = raw.segments().await;
         assert!(again.iter().any(|segment| segment.length == 100 && segment.seq == theirs), "{again:?}");
-    });
-}
-
-#[test]
-fn fragments_of_a_segment_do_not_reset_its_connection() {
-    testing::run(15, async {
-        let switch = Switch::new(15, Impairments::NONE);
-        let (_direct, server) = stack(&switch);
-        let mut listener = server.tcp().bind(80).await.expect("the port is free");
-        let mut raw = Raw::new(&switch, 3);
-        let (from, to) = (at(3, 4000), at(1, 80));
-        let (ours, theirs) = raw.handshake(from, to).await;
-        let (stream, _) = listener.accept().await.expect("the handshake is done");
-        for (flags, offset) in [(true, 0u16), (true, 24), (false, 48)] {
-            let mut packet = Vec::from([0; ipv4::HEADER + 24]);
-            let (header, _) = packet.split_first_chunk_mut().expect("a header");
-            ipv4::emit_header(header, ip(3), ip(1), smoltcp::wire::IpProtocol::Tcp, 24);
-            let mut header = smoltcp::wire::Ipv4Packet::new_unchecked(&mut packet[..]);
-            header.set_dont_frag(false);
-            header.set_more_frags(flags);
-            header.set_frag_offset(offset);
-            header.fill_checksum();
-            raw.send_ip(&packet);
-        }
-        assert!(raw.segments().await.is_empty());
-        raw.send_data(from, to, &Bare { seq: ours, ack: Some(theirs), window: 1000, ..Bare::default() }, b"alive");
-        assert_eq!(stream.read(&mut [0; 10]).await.expect("it lives"), 5);
-    });
-}
-
-#[test]
-fn ping_is_answered_with_what_it_carries() {
-    testing::run(16, async {
-        let switch = Switch::new(16, Impairments::NONE);
-        let (_direct, _server) = stack(&switch);
-        let mut raw = Raw::new(&switch, 3);
-        for length in [0, 1, 56, 1472] {
-            let data = pattern(length, length);
-            let mut message = Vec::from([8, 0, 0, 0, 0x12, 0x34, 0, 7]);
-            message.extend_from_slice(&data);
-            let mut icmp = smoltcp::wire::Icmpv4Packet::new_unchecked(&mut message[..]);
-            icmp.fill_checksum();
-            let mut packet = Vec::from([0; ipv4::HEADER]);
-            let (header, _) = packet.split_first_chunk_mut().expect("a header");
-            ipv4::emit_header(header, ip(3), ip(1), smoltcp::wire::IpProtocol::Icmp, message.len());
-            packet.extend_from_slice(&message);
-            raw.send_ip(&packet);
-            let answers = raw.packets().await;
-            let [answer] = answers.as_slice() else { panic!("one answer, not {}", answers.len()) };
-            let answer = ipv4::Ipv4::parse(answer).expect("a sound packet");
-            assert_eq!((answer.source, answer.destination), (ip(1), ip(3)));
-            let icmp = smoltcp::wire::Icmpv4Packet::new_checked(answer.payload()).expect("an ICMP message");
-            assert!(icmp.verify_checksum());
-            assert_eq!(icmp.msg_type(), smoltcp::wire::Icmpv4Message::EchoReply);
-            assert_eq!((icmp.echo_ident(), icmp.echo_seq_no()), (0x1234, 7));
-            assert_eq!(icmp.data(), data);
-        }
     });
 }

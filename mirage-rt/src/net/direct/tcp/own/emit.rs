@@ -1,13 +1,12 @@
 //! Packets to be sent: an IP and a TCP header with what follows it.
 
-use core::net::IpAddr;
 use core::num::NonZeroU16;
 
 use smoltcp::wire::IpProtocol;
 
 use super::options::Written;
+use crate::net::direct::header;
 use crate::net::direct::ip::{IpOut, Route, TxMeta};
-use crate::net::direct::ipv4;
 use crate::net::direct::tcp::machine::OutOfMemory;
 use crate::net::direct::tcp::segment::{FourTuple, Seq};
 use crate::packet::MAX_HEAD;
@@ -33,9 +32,7 @@ impl Header {
     #[inline]
     fn write(&self, tuple: &FourTuple, packet: &mut [u8], payload: usize) -> Option<()> {
         let (local, remote) = (tuple.local(), tuple.remote());
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (local.ip(), remote.ip()) else { return None };
-        let (ip, segment) = packet.split_first_chunk_mut::<{ ipv4::HEADER }>()?;
-        ipv4::emit_header(ip, source, destination, IpProtocol::Tcp, segment.len() + payload);
+        let segment = header::emit_before(packet, local.ip(), remote.ip(), IpProtocol::Tcp, payload)?;
         let (fixed, rest) = segment.split_first_chunk_mut::<HEADER>()?;
         fixed[..2].copy_from_slice(&local.port().to_be_bytes());
         fixed[2..4].copy_from_slice(&remote.port().to_be_bytes());
@@ -61,7 +58,7 @@ impl Header {
         out: &mut dyn IpOut,
     ) -> Result<(), OutOfMemory> {
         let payload = data[0].len() + data[1].len();
-        let headers = ipv4::HEADER + HEADER + self.options.length();
+        let headers = header::length(tuple.remote().ip()) + HEADER + self.options.length();
         let segment = u16::try_from(size).ok().and_then(NonZeroU16::new).filter(|_| payload > size);
         let mut packet = out.alloc().ok_or(OutOfMemory)?;
         if headers + payload <= MAX_HEAD {

@@ -26,7 +26,7 @@
 //! # What is not there yet
 //!
 //! - A share of its own of the budget for what is under way: up to 48 KiB of pieces for a connection are not counted.
-//! - IPv6, ECN (RFC 3168), path MTU discovery and black-hole detection.
+//! - ECN (RFC 3168), path MTU discovery and black-hole detection.
 //! - Buffers that grow and shrink with use within the budget: their limits are fixed when a connection is made.
 //! - Keep-alive, and the application's own choice of timeouts, Nagle and congestion control.
 //! - Packets taken over from or handed to applications without a copy.
@@ -56,6 +56,7 @@ mod tests;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use arrival::Arrival;
 pub use congestion::Algorithm;
@@ -67,7 +68,8 @@ use super::machine::{Buffers, ConnId, Expected, Handshake, News, OutOfMemory, Pr
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
 use super::timestamps::Stamps;
 use crate::net::direct::hash::Keyed;
-use crate::net::direct::ip::IpOut;
+use crate::net::direct::header;
+use crate::net::direct::ip::{IpOut, Paths};
 use crate::net::direct::ipv4;
 use crate::net::direct::limit::Limit;
 use crate::net::{TcpInfo, TcpState};
@@ -79,12 +81,13 @@ const GENEROUS: [usize; 3] = [32, 16, 4];
 const OVERHEAD: usize = 1024;
 /// Bytes of memory without a buffer that are kept for the next ones at most.
 const SPARE: usize = 512 << 10;
-/// Bytes of an IP and a TCP header without options.
-const HEADERS: usize = ipv4::HEADER + 20;
+/// When to look for a route again.
+const ROUTE_WAIT: Duration = Duration::from_secs(1);
 
 /// The machine.
 pub struct OwnTcp {
     link: Link,
+    paths: Paths,
     buffers: Buffers,
     connections: Vec<Option<Box<Connection>>>,
     /// Bytes of the budget that connections take.
@@ -99,13 +102,13 @@ pub struct OwnTcp {
 }
 
 impl OwnTcp {
-    /// A machine without connections on a device with this MTU, which cuts packets of up to `most` bytes. `key` must be
-    /// random.
-    pub fn new(mtu: usize, most: usize, buffers: Buffers, algorithm: Algorithm, key: Keyed) -> OwnTcp {
+    /// A machine without connections. `key` must be random.
+    pub fn new(paths: Paths, buffers: Buffers, algorithm: Algorithm, key: Keyed) -> OwnTcp {
         let shift = shift(GENEROUS[0] * buffers.receive);
         let window = u16::try_from(buffers.receive).unwrap_or(u16::MAX);
         OwnTcp {
-            link: Link { mss: mss(mtu), most, shift, window, algorithm, prediction: true },
+            link: Link { mss: 0, most: 0, shift, window, algorithm, prediction: true },
+            paths,
             buffers,
             connections: Vec::new(),
             memory: 0,
@@ -122,6 +125,14 @@ impl OwnTcp {
 
     fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
         find(&mut self.connections, id)
+    }
+
+    /// What connections to `remote` have in common.
+    fn link(&self, remote: IpAddr) -> Link {
+        // Connections count with the headers of IPv4.
+        let surplus = header::length(remote) - ipv4::HEADER;
+        let most = self.paths.to(remote).most.saturating_sub(surplus);
+        Link { mss: self.paths.mss(remote), most, ..self.link }
     }
 
     /// Bytes that a connection takes of the budget whose buffers are `times` as large as the smallest.
@@ -143,7 +154,8 @@ impl OwnTcp {
         let times = self.times()?;
         // No window is larger than a gigabyte (RFC 7323, 2.3), and no buffer need be.
         let limits = [self.buffers.receive, self.buffers.send].map(|limit| limit.saturating_mul(times).min(1 << 30));
-        let mut connection = Connection::connecting(now, id.generation, tuple, isn, limits, &self.link);
+        let link = self.link(tuple.remote().ip());
+        let mut connection = Connection::connecting(now, id.generation, tuple, isn, limits, &link);
         connection.clock = self.clock(tuple).map(|offset| Clock { offset, recent: None });
         connection.cost = self.cost(times);
         Ok(connection)
@@ -177,8 +189,8 @@ impl TcpMachine for OwnTcp {
         Some(tuple.hash_with(&self.key) as u32)
     }
 
-    fn set_device(&mut self, mtu: usize, most: usize) {
-        (self.link.mss, self.link.most) = (mss(mtu), most);
+    fn set_device(&mut self, paths: Paths) {
+        self.paths = paths;
     }
 
     fn has_room(&self) -> bool {
@@ -187,7 +199,7 @@ impl TcpMachine for OwnTcp {
 
     fn establish(&mut self, now: Instant, id: ConnId, handshake: &Handshake) -> Result<(), OutOfMemory> {
         let mut connection = self.make(now, id, &handshake.tuple, handshake.isn)?;
-        connection.establish(now, handshake, &self.link);
+        connection.establish(now, handshake, &self.link(handshake.tuple.remote().ip()));
         self.keep(id, connection)
     }
 
@@ -197,40 +209,47 @@ impl TcpMachine for OwnTcp {
     }
 
     fn on_segment(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
+        let link = self.link(segment.tuple.remote().ip());
         let Some(connection) = find(&mut self.connections, id) else { return };
         let Some((header, data)) = split(packet, segment) else { return };
         let syn = if segment.syn { segment.options(header) } else { SynOptions::default() };
         let options = Options::parse(header.get(20..).unwrap_or_default());
         let arrival = Arrival { segment, options, syn, data };
         connection.receive.supply(data.len(), &mut self.spare);
-        if let Some(reset) = connection.hear(now, &arrival, &self.link, &mut self.challenges) {
+        if let Some(reset) = connection.hear(now, &arrival, &link, &mut self.challenges) {
             reset.send(&segment.tuple, out);
         }
         connection.rest_buffers(false, &mut self.spare);
     }
 
     fn predict(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment) -> Option<News> {
+        let link = self.link(segment.tuple.remote().ip());
         let connection = find(&mut self.connections, id)?;
         let (header, data) = split(packet, segment)?;
         connection.receive.supply(data.len(), &mut self.spare);
-        let news = connection.predict(now, segment, header, data, &self.link);
+        let news = connection.predict(now, segment, header, data, &link);
         connection.rest_buffers(false, &mut self.spare);
         news
     }
 
     fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {
         let nothing = Progress { deadline: None, blocked: None, plain: false };
+        let Some(remote) = self.get(id).map(|connection| connection.remote) else { return nothing };
+        let link = self.link(remote);
         let Some(connection) = find(&mut self.connections, id) else { return nothing };
-        let Some(route) = out.route(connection.remote) else { return nothing };
+        let Some(route) = out.route(remote) else {
+            // There may be a router again later.
+            return Progress { deadline: Some(now + ROUTE_WAIT), ..nothing };
+        };
         // Nothing to do and nothing heard for a while: the time of a timer that is not needed any more.
         if connection.is_quiet(now) {
             connection.rest_buffers(true, &mut self.spare);
         }
-        if let Some(progress) = connection.send_plain(now, &self.link, &route, out) {
+        if let Some(progress) = connection.send_plain(now, &link, &route, out) {
             return progress;
         }
         let before = connection.retransmissions;
-        let progress = connection.run(now, &self.link, &route, out);
+        let progress = connection.run(now, &link, &route, out);
         self.retransmitted += connection.retransmissions - before;
         progress
     }
@@ -245,7 +264,9 @@ impl TcpMachine for OwnTcp {
     }
 
     fn info(&self, now: Instant, id: ConnId) -> TcpInfo {
-        self.get(id).map_or(TcpInfo::new(TcpState::Closed, 0, 0), |connection| connection.info(now, &self.link))
+        self.get(id).map_or(TcpInfo::new(TcpState::Closed, 0, 0), |connection| {
+            connection.info(now, &self.link(connection.remote))
+        })
     }
 
     fn retransmitted(&self) -> u64 {
@@ -316,15 +337,10 @@ fn find(connections: &mut [Option<Box<Connection>>], id: ConnId) -> Option<&mut 
 
 /// The TCP header of an IP packet, and the data behind it.
 fn split<'a>(packet: &'a [u8], segment: &Segment) -> Option<(&'a [u8], &'a [u8])> {
-    let start = 4 * usize::from(packet.first()? & 15);
+    let start = header::length_in(packet);
     let header = 4 * usize::from(packet.get(start + 12)? >> 4);
     let (headers, data) = packet.split_at_checked(start + header)?;
     Some((headers.get(start..)?, data.get(..segment.length as usize)?))
-}
-
-/// The most bytes of data in a packet of `mtu` bytes.
-fn mss(mtu: usize) -> u16 {
-    u16::try_from(mtu.saturating_sub(HEADERS)).unwrap_or(u16::MAX)
 }
 
 /// By how many bits windows must be shifted to tell of `capacity` bytes (RFC 7323, 2.3, allows 14).

@@ -6,6 +6,7 @@ use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, M
 use smoltcp::time::Instant as SmolInstant;
 
 use super::connection::Sent;
+use crate::net::direct::header;
 use crate::net::direct::ip::{Blocked, IpOut, Route, TxMeta};
 use crate::packet::{MAX_HEAD, PacketMut};
 
@@ -105,12 +106,13 @@ impl Transmit<'_> {
     #[inline(never)]
     fn finish(self, length: usize) {
         let Transmit { packet, out, route, sent, large } = self;
+        let ip_header = header::length(route.next_hop);
         match packet {
             Some(mut packet) => {
                 let length = sent.correct(packet.head_mut());
                 sent.note(packet.head());
                 packet.truncate(length);
-                out.send(route, packet, sent.meta(length));
+                out.send(route, packet, sent.meta(length, ip_header));
             }
             None => {
                 let bytes = &mut large[..length];
@@ -120,7 +122,7 @@ impl Transmit<'_> {
                     && let Some(mut packet) = out.alloc()
                     && out.append(&mut packet, &bytes[..kept]).is_some()
                 {
-                    out.send(route, packet, sent.meta(kept));
+                    out.send(route, packet, sent.meta(kept, ip_header));
                 }
             }
         }
@@ -137,6 +139,10 @@ impl IpOut for Swallow {
 
     fn ready(&self, _: &Route) -> Result<(), Blocked> {
         Ok(())
+    }
+
+    fn may_send_from(&self, _: IpAddr) -> bool {
+        true
     }
 
     fn has_room(&self) -> bool {

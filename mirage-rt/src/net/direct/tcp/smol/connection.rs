@@ -5,11 +5,11 @@ use core::net::IpAddr;
 use core::num::NonZeroU16;
 
 use smoltcp::socket::tcp::{Socket, State as SmolState};
-use smoltcp::wire::{Ipv4Packet, TcpPacket, TcpSeqNumber};
+use smoltcp::wire::{TcpPacket, TcpSeqNumber};
 
 use super::{ACK_DELAY, CONNECT_TIMEOUT, Parts, USER_TIMEOUT, smol_duration};
+use crate::net::direct::header;
 use crate::net::direct::ip::TxMeta;
-use crate::net::direct::ipv4::{self, Ipv4};
 use crate::net::direct::tcp::machine::ConnId;
 use crate::net::direct::tcp::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use crate::net::{TcpInfo, TcpState};
@@ -76,7 +76,7 @@ pub struct Sent {
 
 impl Sent {
     pub fn note(&mut self, packet: &[u8]) {
-        let Some(segment) = packet.get(ipv4::HEADER..) else { return };
+        let segment = header::payload(packet);
         let Ok(header) = TcpPacket::new_checked(segment) else { return };
         let length = segment.len() - usize::from(header.header_len());
         let end =
@@ -102,7 +102,7 @@ impl Sent {
     /// turns back to repeat what was lost.
     pub fn correct(&mut self, packet: &mut [u8]) -> usize {
         let length = packet.len();
-        let Some(segment) = packet.get_mut(ipv4::HEADER..) else { return length };
+        let Some(segment) = packet.get_mut(header::length_in(packet)..) else { return length };
         let whole = segment.len();
         let Ok(mut header) = TcpPacket::new_checked(segment) else { return length };
         if self.narrow > 0 && !header.syn() {
@@ -113,13 +113,15 @@ impl Sent {
         if data > usize::from(self.mss) && repeats && core::mem::take(&mut self.first_only) {
             header.set_fin(false);
             let length = length - data + usize::from(self.mss);
-            Ipv4Packet::new_unchecked(&mut *packet).set_total_len(length as u16);
-            Ipv4Packet::new_unchecked(packet).fill_checksum();
+            if let Some(kept) = packet.get_mut(..length) {
+                header::set_length(kept);
+            }
             return length;
         }
         if header.syn() {
             // It is the first option, if it is there at all.
-            if let Some([2, 4, size @ ..]) = packet.get_mut(ipv4::HEADER + 20..ipv4::HEADER + 24) {
+            let at = header::length_in(packet) + 20;
+            if let Some([2, 4, size @ ..]) = packet.get_mut(at..at + 4) {
                 size.copy_from_slice(&self.mss.to_be_bytes());
             }
             return length;
@@ -136,8 +138,8 @@ impl Sent {
     }
 
     /// How a packet of `length` bytes, headers without options, is to be sent.
-    pub fn meta(&self, length: usize) -> TxMeta {
-        let is_long = length > usize::from(self.mss) + ipv4::HEADER + 20;
+    pub fn meta(&self, length: usize, ip_header: usize) -> TxMeta {
+        let is_long = length > usize::from(self.mss) + ip_header + 20;
         TxMeta { fill_checksum: true, segment: NonZeroU16::new(self.mss).filter(|_| is_long) }
     }
 }
@@ -252,8 +254,7 @@ impl Connection {
     #[inline(never)]
     fn hear_first(&mut self, packet: &[u8], segment: &Segment, most_segment: u16, scratch: &mut Vec<u8>) -> Shown {
         if self.peer_isn.is_none() {
-            let payload = Ipv4::parse(packet).map(|packet| packet.payload()).unwrap_or_default();
-            self.hear_syn(segment.seq, &segment.options(payload));
+            self.hear_syn(segment.seq, &segment.options(header::payload(packet)));
             if most_segment > self.sent.mss && raise_mss(packet, most_segment, scratch).is_some() {
                 return Shown::AsScratch;
             }
@@ -440,14 +441,13 @@ fn copy(
     scratch: &mut Vec<u8>,
     rewrite: &dyn Fn(&mut TcpPacket<&mut [u8]>),
 ) -> Option<()> {
-    let ip = usize::from(Ipv4Packet::new_checked(packet).ok()?.header_len());
+    let ip = header::length_in(packet);
     let tcp = usize::from(TcpPacket::new_checked(packet.get(ip..)?).ok()?.header_len());
     let kept = packet.get(..ip + tcp + length)?;
     scratch.clear();
     scratch.try_reserve(kept.len()).ok()?;
     scratch.extend_from_slice(kept);
-    // smoltcp does not look at the header's checksum here.
-    Ipv4Packet::new_unchecked(&mut scratch[..]).set_total_len(kept.len() as u16);
+    header::set_length(scratch);
     let mut header = TcpPacket::new_unchecked(scratch.get_mut(ip..)?);
     if length == 0 {
         header.set_fin(false);
@@ -462,7 +462,7 @@ fn raise_mss(packet: &[u8], most: u16, scratch: &mut Vec<u8>) -> Option<()> {
     scratch.clear();
     scratch.try_reserve(packet.len()).ok()?;
     scratch.extend_from_slice(packet);
-    let ip = usize::from(Ipv4Packet::new_checked(packet).ok()?.header_len());
+    let ip = header::length_in(packet);
     let end = ip + usize::from(TcpPacket::new_checked(packet.get(ip..)?).ok()?.header_len());
     let mut at = ip + 20;
     while at < end {

@@ -25,7 +25,7 @@ fn tuple() -> FourTuple {
 }
 
 fn machine() -> SmolSets {
-    SmolSets::new(tuple().local().ip(), 24, 1500, 0, Buffers { receive: 8192, send: 8192, budget: 1 << 20 })
+    SmolSets::new(tuple().local().ip(), 24, Paths::of(1500, 0), Buffers { receive: 8192, send: 8192, budget: 1 << 20 })
 }
 
 const KEY: Keyed = Keyed::new([1, 2]);
@@ -87,7 +87,7 @@ fn without_pages_it_tries_again_soon() {
 #[test]
 fn the_budget_holds() {
     let buffers = Buffers { receive: 1000, send: 1000, budget: 50_000 };
-    let mut machine = SmolSets::new(tuple().local().ip(), 24, 1500, 0, buffers);
+    let mut machine = SmolSets::new(tuple().local().ip(), 24, Paths::of(1500, 0), buffers);
     let id = |index| ConnId { index, generation: 0 };
     let connect = |machine: &mut SmolSets, index| machine.connect(Instant::ZERO, id(index), &tuple(), Seq(1));
     let small = 2000 + OVERHEAD;
@@ -120,7 +120,8 @@ fn the_budget_holds() {
 fn windows_are_shifted_as_peers_were_told() {
     for (receive, budget) in [(1000, 10_000), (8192, 100_000), (8192, 1 << 30), (65_536, 200_000), (1 << 20, 1 << 30)] {
         let buffers = Buffers { receive, send: 1000, budget };
-        let (mut machine, mut out) = (SmolSets::new(tuple().local().ip(), 24, 1500, 0, buffers), Kept::new(100));
+        let (mut machine, mut out) =
+            (SmolSets::new(tuple().local().ip(), 24, Paths::of(1500, 0), buffers), Kept::new(100));
         let told = machine.window_shift();
         assert_eq!(told, shift(32 * receive), "{receive}");
         for window_shift in [Some(7), None] {
@@ -175,7 +176,8 @@ fn hear(machine: &mut SmolSets, out: &mut Kept, seq: Seq, ack: Seq, data: &[u8])
 /// A machine whose device cuts packets, with an open connection to a peer that takes segments of `mss` bytes.
 fn cutting(mss: u16) -> (SmolSets, Kept) {
     let buffers = Buffers { receive: 8192, send: 8192, budget: 1 << 30 };
-    let (mut machine, mut out) = (SmolSets::new(tuple().local().ip(), 24, 1500, 65_521, buffers), Kept::new(100));
+    let (mut machine, mut out) =
+        (SmolSets::new(tuple().local().ip(), 24, Paths::of(1500, 65_521), buffers), Kept::new(100));
     let options = SynOptions { mss: Some(mss), window_shift: Some(7), sack: true, stamp: None };
     let handshake = Handshake {
         tuple: tuple(),
@@ -226,7 +228,7 @@ fn a_device_that_cuts_gets_packets_of_many_segments() {
         let segment = Segment::parse(&KEY, packet.source.into(), packet.destination.into(), packet.payload());
         assert_eq!(segment.expect("a segment").seq, Seq(101).add(sent - 50_000));
         // When the device cuts no more, packets are as long as the link allows, and the peer.
-        machine.set_device(1000, 0);
+        machine.set_device(Paths::of(1000, 0));
         hear(&mut machine, &mut out, Seq(78), Seq(101).add(sent), &[]);
         assert!(machine.write(ID, &[1; 5000]) > 0);
         machine.run(Instant::ZERO, ID, &mut out);

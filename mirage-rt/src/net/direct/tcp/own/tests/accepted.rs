@@ -20,9 +20,9 @@ struct Server {
 impl Server {
     fn new() -> Server {
         let buffers = Buffers { receive: 8000, send: 100_000, budget: 1 << 24 };
-        let machine = OwnTcp::new(1500, 0, buffers, Algorithm::NewReno, KEY);
+        let machine = OwnTcp::new(Paths::of(1500, 0), buffers, Algorithm::NewReno, KEY);
         let clock = machine.clock(&tuple());
-        let mut tcp = Tcp::new(machine, tuple().local().ip(), 1500, KEY, [5, 6]);
+        let mut tcp = Tcp::new(machine, Paths::of(1500, 0), KEY, [5, 6]);
         tcp.bind(ListenAddr { address: None, port: 80 }, 1000).expect("the port is free");
         Server { tcp, out: Kept::new(4000), now: Instant::ZERO, words: Words { clock, ..Words::new() } }
     }

@@ -176,7 +176,7 @@ fn buffers(receive: usize, send: usize) -> Buffers {
 }
 
 fn own(buffers: Buffers, most: usize, algorithm: Algorithm) -> Box<dyn TcpMachine> {
-    Box::new(OwnTcp::new(1500, most, buffers, algorithm, KEY))
+    Box::new(OwnTcp::new(Paths::of(1500, most), buffers, algorithm, KEY))
 }
 
 fn pattern(seed: usize, length: usize) -> Vec<u8> {
@@ -215,7 +215,8 @@ fn accepted(machines: [Box<dyn TcpMachine>; 2], lengths: [usize; 2], trouble: Tr
     let (tuple, window, sent) = (server.tuple, syn.window, Instant::ZERO);
     let handshake = Handshake { tuple, isn, peer_isn, options, window, sent, repeated: false, clock };
     let machine = &server.machine;
-    let offer = Offer { mss: 1460, window: machine.initial_window(), window_shift: machine.window_shift() };
+    let offer =
+        Offer { paths: Paths::of(1500, 0), window: machine.initial_window(), window_shift: machine.window_shift() };
     send_syn(&handshake, handshake.stamp(), &offer, &mut server.out);
     let then = Instant::ZERO + MS;
     for packet in server.out.cut_packets() {
@@ -274,7 +275,7 @@ fn it_speaks_with_smoltcps_machine() {
             let smol = || -> Box<dyn TcpMachine> {
                 let mut buffers = buffers(8192, 8192);
                 buffers.budget = 1 << 24;
-                Box::new(SmolSets::new(tuple().remote().ip(), 24, 1500, 0, buffers))
+                Box::new(SmolSets::new(tuple().remote().ip(), 24, Paths::of(1500, 0), buffers))
             };
             let own = || own(buffers(8192, 8192), 0, Algorithm::Cubic);
             let mut pair = accepted([own(), smol()], [60_000, 50_000], trouble, seed);
@@ -312,7 +313,7 @@ fn conversation(
     let machines = [0, 1].map(|_| {
         // So little that nobody has said all at once.
         let buffers = Buffers { receive: 8192, send: 4096, budget: 40_000 };
-        let mut machine = OwnTcp::new(1500, 0, buffers, Algorithm::Cubic, KEY);
+        let mut machine = OwnTcp::new(Paths::of(1500, 0), buffers, Algorithm::Cubic, KEY);
         machine.link.prediction = prediction;
         Box::new(machine) as Box<dyn TcpMachine>
     });

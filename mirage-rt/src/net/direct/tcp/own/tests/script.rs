@@ -27,7 +27,7 @@ impl Script {
     pub fn new(receive: usize) -> Script {
         // Just enough that buffers are not larger than they must be.
         let buffers = Buffers { receive, send: 100_000, budget: receive + 101_024 };
-        let machine = OwnTcp::new(1500, 0, buffers, Algorithm::NewReno, KEY);
+        let machine = OwnTcp::new(Paths::of(1500, 0), buffers, Algorithm::NewReno, KEY);
         Script {
             machine,
             out: Kept::new(4000),

@@ -1,0 +1,11 @@
+//! The tests that are the same for both families, over IPv6.
+
+mod bulk;
+mod close;
+mod common;
+mod flat;
+mod hosts;
+mod loss;
+mod raw;
+
+use common::*;
