@@ -4,6 +4,7 @@ use crate::error::CommandError;
 use crate::lab::{Finished, Lab};
 use crate::protocol::TrafficReport;
 use std::net::SocketAddrV4;
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,10 @@ const LIMIT: Duration = Duration::from_secs(24 * 3600);
 pub struct Traffic {
     lab: Lab,
     report: String,
-    running: Option<JoinHandle<Result<Finished, CommandError>>>,
+    running: Mutex<Option<Running>>,
 }
+
+type Running = JoinHandle<Result<Finished, CommandError>>;
 
 /// What the traffic's service is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ impl Lab {
         );
         let lab = self.clone();
         let running = thread::spawn(move || lab.dom0_within(&script, LIMIT));
-        Traffic { lab: self.clone(), report, running: Some(running) }
+        Traffic { lab: self.clone(), report, running: Mutex::new(Some(running)) }
     }
 }
 
@@ -80,8 +83,11 @@ impl Traffic {
             if report.round_trips >= wanted {
                 return Ok(report);
             }
-            if self.running.as_ref().is_none_or(JoinHandle::is_finished) {
-                return Err(CommandError::Refused(format!("the traffic has ended: {report}")));
+            if self.running.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(JoinHandle::is_finished)
+            {
+                let why = self.joined().and_then(|finished| finished.checked("traffic"));
+                let why = why.map_or_else(|error| error.to_string(), |_| "nobody knows why".to_owned());
+                return Err(CommandError::Refused(format!("the traffic has ended, {report}: {why}")));
             }
             if Instant::now() > deadline {
                 return Err(CommandError::TimedOut(limit));
@@ -95,15 +101,16 @@ impl Traffic {
     /// # Errors
     ///
     /// If a connection failed or brought something else than was sent.
-    pub fn stop(mut self) -> Result<TrafficReport, CommandError> {
-        let finished = self.end()?;
+    pub fn stop(self) -> Result<TrafficReport, CommandError> {
+        self.lab.dom0_checked(&format!("touch {}.stop", self.report))?;
+        let finished = self.joined()?;
         let printed = finished.checked("traffic")?;
         TrafficReport::parse(&printed).ok_or(CommandError::Refused(printed))
     }
 
-    fn end(&mut self) -> Result<Finished, CommandError> {
-        let Some(running) = self.running.take() else { return Err(CommandError::Gone) };
-        self.lab.dom0_checked(&format!("touch {}.stop", self.report))?;
+    /// Waits for its end; what it came to can be asked once.
+    fn joined(&self) -> Result<Finished, CommandError> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(CommandError::Gone)?;
         running.join().unwrap_or(Err(CommandError::Gone))
     }
 }
@@ -111,7 +118,7 @@ impl Traffic {
 impl Drop for Traffic {
     fn drop(&mut self) {
         // Whoever drops it does not want to know how it went, and its service may be gone.
-        if let Some(running) = self.running.take() {
+        if let Some(running) = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = self.lab.dom0(&format!("kill $(cat {}.process)", self.report));
             let _ = running.join();
         }
