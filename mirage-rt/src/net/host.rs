@@ -13,6 +13,7 @@ use core::task::{Context, Poll};
 use super::address::ListenAddr;
 use super::error::{AcceptError, BindError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
 use super::names;
+use super::tcp_options::{OptionError, TcpOption};
 
 /// The host's sockets.
 pub trait HostStack {
@@ -101,6 +102,13 @@ pub trait HostStream {
     ///
     /// See [`WriteError`].
     fn shutdown(&self) -> Result<(), WriteError>;
+
+    /// Makes a choice for the connection. Times are between a millisecond and a day, a linger time can be zero; there is at least one probe.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`].
+    fn set(&self, option: TcpOption) -> Result<(), OptionError>;
 
     /// Resets the connection: what was written and not yet sent is lost.
     fn abort(&self);

@@ -297,6 +297,11 @@ impl Page<'_> {
         self.counter("mirage_tcp_resets_sent_total", "Resets for segments of no connection.", |network| {
             network.tcp.resets
         })?;
+        self.counter(
+            "mirage_tcp_path_mtu_reductions_total",
+            "Messages of routers that made segments shorter.",
+            |network| network.tcp.too_big,
+        )?;
         self.counter("mirage_tcp_challenges_sent_total", "Challenge acknowledgements (RFC 5961).", |network| {
             network.tcp.challenges
         })?;

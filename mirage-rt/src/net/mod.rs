@@ -34,6 +34,7 @@ pub mod names;
 pub mod switch;
 mod tcp;
 mod tcp_info;
+mod tcp_options;
 mod udp;
 
 use alloc::rc::Rc;
@@ -50,6 +51,7 @@ pub use error::{
 pub use io::SocketError;
 pub use tcp::{DEFAULT_BACKLOG, Tcp, TcpListener, TcpStream};
 pub use tcp_info::{TcpInfo, TcpState};
+pub use tcp_options::{KeepAlive, OptionError, TcpOption};
 pub use udp::{Udp, UdpSocket};
 
 use crate::boot::AddressFrom;

@@ -14,7 +14,9 @@ use super::error::{AcceptError, BindError, ConnectError, ReadError, WriteError};
 use super::host::{HostListener, HostStream};
 use super::names::NamedConnectError;
 use super::tcp_info::TcpInfo;
+use super::tcp_options::{KeepAlive, OptionError, TcpOption};
 use super::{Network, Stack};
+use crate::time::Duration;
 
 /// Connections that wait to be accepted, at most, when [`Tcp::bind`] makes the listener.
 pub const DEFAULT_BACKLOG: usize = 128;
@@ -160,7 +162,8 @@ impl fmt::Debug for TcpListener {
 /// same on one connection, they take turns in no order.
 ///
 /// When the last clone is dropped, what was written is still sent and the connection is then closed; when there are bytes
-/// that nobody read, it is reset instead, so that the peer learns that they were lost.
+/// that nobody read, it is reset instead, so that the peer learns that they were lost. [`set_linger`](TcpStream::set_linger) changes
+/// for how long that may go on.
 #[derive(Clone)]
 pub struct TcpStream {
     kind: Rc<StreamKind>,
@@ -343,6 +346,60 @@ impl TcpStream {
         match &*self.kind {
             StreamKind::Direct(connection) => connection.abort(),
             StreamKind::Host(host) => host.stream.abort(),
+        }
+    }
+
+    /// Whether small segments leave at once, as they do from the beginning. When not, bytes that do not fill a segment wait
+    /// while others are under way (Nagle's algorithm; RFC 9293, 3.7.4): for programs that write a few bytes at a time.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`].
+    pub fn set_nodelay(&self, nodelay: bool) -> Result<(), OptionError> {
+        self.set(TcpOption::NoDelay(nodelay))
+    }
+
+    /// Asks a peer that says nothing whether it is still there, and gives the connection up when it does not answer (RFC 9293,
+    /// 3.8.4); `None`, as in the beginning, waits for ever. Whoever waits learns of the end by [`ReadError::TimedOut`]. On the
+    /// host's sockets times are rounded up to whole seconds.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`]. smoltcp's machine can't.
+    pub fn set_keep_alive(&self, keep_alive: Option<KeepAlive>) -> Result<(), OptionError> {
+        self.set(TcpOption::KeepAlive(keep_alive))
+    }
+
+    /// For how long the peer may leave bytes without an acknowledgement before the connection is given up (RFC 5482, the local
+    /// part of it: the peer is told nothing). `None` is two minutes, on the host's sockets what the host does.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`].
+    pub fn set_user_timeout(&self, most: Option<Duration>) -> Result<(), OptionError> {
+        self.set(TcpOption::UserTimeout(most))
+    }
+
+    /// For how long unsent bytes are still sent when the last handle was dropped, before the connection is reset. With zero it
+    /// is reset at once ("hard close"); `None` is up to three minutes, one when the peer is silent.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`]. On the host's sockets only zero and `None` are supported: for others, dropping would wait.
+    pub fn set_linger(&self, most: Option<Duration>) -> Result<(), OptionError> {
+        self.set(TcpOption::Linger(most))
+    }
+
+    /// Makes a choice for this connection, at any time.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`].
+    pub fn set(&self, option: TcpOption) -> Result<(), OptionError> {
+        let option = option.check()?;
+        match &*self.kind {
+            StreamKind::Direct(connection) => connection.set(option),
+            StreamKind::Host(host) => host.stream.set(option),
         }
     }
 

@@ -4,7 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use mirage_rt::net::{AcceptError, BindError, ConnectError, HostError, ReadError, ReceiveError, SendError, WriteError};
+use mirage_rt::net::{
+    AcceptError, BindError, ConnectError, HostError, OptionError, ReadError, ReceiveError, SendError, WriteError,
+};
 use rustix::io::Errno;
 
 use crate::platform::host_error;
@@ -112,6 +114,15 @@ pub(super) fn write(errno: Errno, shut_down: bool) -> WriteError {
         Errno::PIPE | Errno::CONNRESET => WriteError::Reset,
         Errno::TIMEDOUT => WriteError::TimedOut,
         errno => WriteError::Host(other(errno)),
+    }
+}
+
+pub(super) fn option(errno: Errno) -> OptionError {
+    match errno {
+        Errno::OPNOTSUPP | Errno::NOPROTOOPT => OptionError::Unsupported,
+        // Linux has limits of its own for probes and their times.
+        Errno::INVAL => OptionError::OutOfRange,
+        errno => OptionError::Host(other(errno)),
     }
 }
 

@@ -7,10 +7,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use mirage_rt::net::host::{Accepted, HostListener, HostStream};
-use mirage_rt::net::{AcceptError, ConnectError, ReadError, WriteError};
-use rustix::fd::{AsFd, OwnedFd};
+use mirage_rt::net::{AcceptError, ConnectError, OptionError, ReadError, TcpOption, WriteError};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_tcp_nodelay, socket_error};
+use rustix::net::sockopt::{
+    set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_tcp_keepcnt, set_tcp_keepidle,
+    set_tcp_keepintvl, set_tcp_nodelay, set_tcp_user_timeout, socket_error,
+};
 use rustix::net::{
     RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind, connect, getpeername, listen, recv,
     send, shutdown,
@@ -186,6 +189,12 @@ impl HostStream for Stream {
         }
     }
 
+    fn set(&self, option: TcpOption) -> Result<(), OptionError> {
+        let source = self.source.borrow();
+        let Some(source) = source.as_ref() else { return Err(OptionError::Closed) };
+        set_option(source.as_fd(), option).map_err(error::option)
+    }
+
     fn abort(&self) {
         let source = self.source.borrow_mut().take();
         if let Some(source) = source {
@@ -194,4 +203,30 @@ impl HostStream for Stream {
             let _ = set_socket_linger(source.as_fd(), Some(Duration::ZERO));
         }
     }
+}
+
+/// Makes a choice that was checked; see tcp(7) and socket(7).
+fn set_option(socket: BorrowedFd<'_>, option: TcpOption) -> Result<(), Errno> {
+    match option {
+        TcpOption::NoDelay(nodelay) => set_tcp_nodelay(socket, nodelay),
+        TcpOption::KeepAlive(None) => set_socket_keepalive(socket, false),
+        TcpOption::KeepAlive(Some(keep)) => {
+            set_tcp_keepidle(socket, whole_seconds(keep.idle))?;
+            set_tcp_keepintvl(socket, whole_seconds(keep.interval))?;
+            set_tcp_keepcnt(socket, keep.probes)?;
+            set_socket_keepalive(socket, true)
+        }
+        // Zero is the host's own.
+        TcpOption::UserTimeout(most) => {
+            let milliseconds = most.map_or(0, |most| most.as_millis());
+            set_tcp_user_timeout(socket, u32::try_from(milliseconds).unwrap_or(u32::MAX))
+        }
+        TcpOption::Linger(most @ (None | Some(Duration::ZERO))) => set_socket_linger(socket, most),
+        // Closing would wait for that long, and all tasks with it.
+        _ => Err(Errno::OPNOTSUPP),
+    }
+}
+
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
 }

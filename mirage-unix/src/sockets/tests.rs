@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use mirage_rt::net::{BindError, ConnectError, ReadError, WriteError};
+use mirage_rt::net::{BindError, ConnectError, KeepAlive, OptionError, ReadError, WriteError};
 use mirage_rt::{spawn, timeout};
 use std::time::Duration;
 
@@ -64,6 +64,34 @@ fn an_abort_resets_the_peer() {
         assert!(matches!(waiting.await.expect("it was woken"), Err(ReadError::Aborted)));
         assert!(matches!(client.read(&mut [0; 8]).await, Err(ReadError::Reset)));
         assert!(matches!(server.write(b"x").await, Err(WriteError::Closed)));
+    });
+}
+
+#[test]
+fn the_user_chooses_what_linux_can_do() {
+    testing::run(|network| async move {
+        let mut listener = network.tcp().bind(0).await.expect("a port is free");
+        let client = network.tcp().connect(listener.local_addr()).await.expect("the listener is there");
+        let (server, _) = listener.accept().await.expect("the client comes");
+        let second = Duration::from_secs(1);
+        let keep = KeepAlive { idle: second / 2, interval: second, probes: 3 };
+        client.set_nodelay(false).expect("Linux has Nagle's algorithm");
+        client.set_keep_alive(Some(keep)).expect("Linux asks silent peers");
+        client.set_keep_alive(None).expect("and stops");
+        client.set_user_timeout(Some(second)).expect("Linux has a user timeout");
+        client.set_user_timeout(None).expect("and a default");
+        // More than Linux takes, and what would make dropping wait.
+        assert!(matches!(
+            client.set_keep_alive(Some(KeepAlive { probes: 1000, ..keep })),
+            Err(OptionError::OutOfRange)
+        ));
+        assert!(matches!(client.set_keep_alive(Some(KeepAlive { probes: 0, ..keep })), Err(OptionError::OutOfRange)));
+        assert!(matches!(client.set_linger(Some(second)), Err(OptionError::Unsupported)));
+        client.set_linger(Some(Duration::ZERO)).expect("a hard close is possible");
+        drop(client);
+        assert!(matches!(server.read(&mut [0; 8]).await, Err(ReadError::Reset)));
+        server.abort();
+        assert!(matches!(server.set_nodelay(true), Err(OptionError::Closed)));
     });
 }
 

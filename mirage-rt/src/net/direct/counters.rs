@@ -141,6 +141,8 @@ pub struct TcpCounters {
     pub resets: u64,
     /// Challenge acknowledgements (RFC 5961).
     pub challenges: u64,
+    /// Messages that a segment was too long for its way, and were believed.
+    pub too_big: u64,
     /// Connections that were begun here.
     pub active: u64,
     /// Connections that were begun by peers, once the handshake was done.

@@ -6,8 +6,8 @@ use core::task::{Context, Poll};
 use super::Direct;
 use super::stack::Stack;
 use super::tcp::machine::ConnId;
-use crate::net::TcpInfo;
 use crate::net::error::{AcceptError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
+use crate::net::{OptionError, TcpInfo, TcpOption};
 use crate::runtime::Runtime;
 
 impl Direct {
@@ -94,6 +94,13 @@ impl Connection {
 
     pub fn poll_sent(&self, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         self.direct.look(|stack| stack.tcp.poll_sent(self.id, context))
+    }
+
+    pub fn set(&self, option: TcpOption) -> Result<(), OptionError> {
+        self.direct.with(|stack| {
+            let now = stack.ip.now();
+            stack.tcp.set(now, self.id, option)
+        })
     }
 
     pub fn abort(&self) {

@@ -10,6 +10,7 @@ use smoltcp::wire::{
 use super::hash::Keyed;
 use super::ip::{Ip, IpOut, Route, TxMeta};
 use super::ipv4::{self, Ipv4};
+use super::tcp::choice::EXTENDED;
 use super::tcp::segment::{FourTuple, Seq};
 use crate::packet::PacketMut;
 
@@ -28,6 +29,13 @@ pub enum Meaning {
         /// Its host is there and does not want it.
         refused: bool,
     },
+    /// A segment of ours is longer than something on its way takes (RFC 1191, 4).
+    TcpTooBig {
+        tuple: FourTuple,
+        seq: Seq,
+        /// Bytes of the longest packet that can go on.
+        mtu: u16,
+    },
     /// Nothing.
     Nothing,
 }
@@ -37,7 +45,7 @@ impl Meaning {
     pub fn kind(&self) -> usize {
         match self {
             Meaning::Echo => 0,
-            Meaning::TcpUnreachable { .. } => 1,
+            Meaning::TcpUnreachable { .. } | Meaning::TcpTooBig { .. } => 1,
             Meaning::Nothing => 2,
         }
     }
@@ -54,13 +62,13 @@ pub fn read(key: &Keyed, packet: &Ipv4<'_>) -> Meaning {
         Icmpv4Message::EchoRequest if icmp.msg_code() == 0 => Meaning::Echo,
         Icmpv4Message::DstUnreachable => {
             let code = Icmpv4DstUnreachable::from(icmp.msg_code());
-            read_quote(key, icmp.data(), code).unwrap_or(Meaning::Nothing)
+            read_quote(key, payload, icmp.data(), code).unwrap_or(Meaning::Nothing)
         }
         _ => Meaning::Nothing,
     }
 }
 
-fn read_quote(key: &Keyed, quote: &[u8], code: Icmpv4DstUnreachable) -> Option<Meaning> {
+fn read_quote(key: &Keyed, message: &[u8], quote: &[u8], code: Icmpv4DstUnreachable) -> Option<Meaning> {
     // The quoted packet is cut: only its headers can be read, and its total length means nothing.
     let header = Ipv4Packet::new_unchecked(quote.get(..ipv4::HEADER)?);
     let length = usize::from(header.header_len());
@@ -70,19 +78,32 @@ fn read_quote(key: &Keyed, quote: &[u8], code: Icmpv4DstUnreachable) -> Option<M
     let (ports, rest) = quote.get(length..)?.split_first_chunk::<4>()?;
     let seq = rest.first_chunk::<4>()?;
     let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
-    // Too big a packet is no reason to give up.
+    let tuple = FourTuple::new(
+        key,
+        SocketAddr::new(header.src_addr().into(), port(0)),
+        SocketAddr::new(header.dst_addr().into(), port(2)),
+    );
+    let seq = Seq(u32::from_be_bytes(*seq));
     if code == Icmpv4DstUnreachable::FragRequired {
-        return None;
+        if !EXTENDED {
+            return None;
+        }
+        let told = u16::from_be_bytes([*message.get(6)?, *message.get(7)?]);
+        let mtu = if told > 0 { told } else { lower_mtu(header.total_len()) };
+        // Nothing is told of a packet that is no longer than that.
+        return (mtu < header.total_len()).then_some(Meaning::TcpTooBig { tuple, seq, mtu });
     }
     Some(Meaning::TcpUnreachable {
-        tuple: FourTuple::new(
-            key,
-            SocketAddr::new(header.src_addr().into(), port(0)),
-            SocketAddr::new(header.dst_addr().into(), port(2)),
-        ),
-        seq: Seq(u32::from_be_bytes(*seq)),
+        tuple,
+        seq,
         refused: matches!(code, Icmpv4DstUnreachable::PortUnreachable | Icmpv4DstUnreachable::ProtoUnreachable),
     })
+}
+
+/// What an old router takes that does not tell it of a packet of `length` bytes (RFC 1191, 7).
+fn lower_mtu(length: u16) -> u16 {
+    let plateaus = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296];
+    plateaus.into_iter().find(|plateau| *plateau < length).unwrap_or(68)
 }
 
 /// Answers an echo request by way of its own packet: `reply` has room for an IP header in front of the request's ICMP
@@ -124,5 +145,53 @@ pub fn unreachable(ip: &mut Ip, route: &Route, packet: &Ipv4<'_>, reason: Icmpv4
         repr.emit(&mut Icmpv4Packet::new_unchecked(body), &ChecksumCapabilities::default());
         ip.counters.icmp_sent[1] += 1;
         ip.send(route, answer, TxMeta { fill_checksum: false, segment: None });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    /// A router's message that a packet of `length` bytes was too big for a way of `mtu` bytes.
+    fn too_big(length: u16, mtu: u16) -> Vec<u8> {
+        let mut packet = alloc::vec![0; 2 * ipv4::HEADER + 16];
+        let (router, ours, peers) =
+            (Ipv4Addr::new(10, 0, 0, 9), Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 1, 2));
+        let (header, message) = packet.split_first_chunk_mut::<{ ipv4::HEADER }>().expect("it is longer");
+        ipv4::emit_header(header, router, ours, IpProtocol::Icmp, message.len());
+        let (icmp, quote) = message.split_at_mut(8);
+        icmp.copy_from_slice(&[3, 4, 0, 0, 0, 0, (mtu >> 8) as u8, mtu as u8]);
+        let (header, segment) = quote.split_first_chunk_mut::<{ ipv4::HEADER }>().expect("it is longer");
+        ipv4::emit_header(header, ours, peers, IpProtocol::Tcp, usize::from(length) - ipv4::HEADER);
+        segment.copy_from_slice(&[0, 80, 0x0f, 0xa0, 0, 0, 0, 7]);
+        let sum = !checksum::data(message);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        packet
+    }
+
+    fn meaning(packet: &[u8]) -> Meaning {
+        read(&Keyed::new([1, 2]), &Ipv4::parse(packet).expect("it is sound"))
+    }
+
+    #[test]
+    fn a_packet_that_is_too_big_tells_of_its_way() {
+        let told = |length, mtu| match meaning(&too_big(length, mtu)) {
+            Meaning::TcpTooBig { tuple, seq, mtu } => {
+                assert_eq!((tuple.local().port(), tuple.remote().port(), seq), (80, 4000, Seq(7)));
+                Some(mtu)
+            }
+            Meaning::Nothing => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(1500, 1400), Some(1400));
+        assert_eq!(told(1500, 1500), None, "it was not too big for that");
+        // Routers from before RFC 1191.
+        assert_eq!(told(1500, 0), Some(1492));
+        assert_eq!(told(1492, 0), Some(1006));
+        assert_eq!(told(100, 0), Some(68));
+        let mut broken = too_big(1500, 1400);
+        broken[ipv4::HEADER + 7] ^= 1;
+        assert_eq!(meaning(&broken), Meaning::Nothing);
     }
 }

@@ -125,6 +125,10 @@ impl Stack {
                 self.tcp.on_unreachable(&tuple, seq, refused);
                 None
             }
+            Meaning::TcpTooBig { tuple, seq, mtu } => {
+                self.tcp.on_too_big(self.ip.now(), &tuple, seq, mtu);
+                None
+            }
             Meaning::Nothing => None,
         }
     }

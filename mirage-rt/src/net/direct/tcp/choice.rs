@@ -11,8 +11,9 @@ pub use super::own::OwnTcp as Machine;
 pub use super::smol::SmolSets as Machine;
 use crate::net::direct::ip::Paths;
 
-/// Whether the machine may speak timestamps (RFC 7323). smoltcp's has none to look at, and its images no code for them.
-pub const TIMESTAMPS: bool = cfg!(any(test, feature = "own-tcp"));
+/// Whether there is a machine that knows of timestamps, marks and the MTU of paths. What only such a machine needs is not in
+/// images without one.
+pub const EXTENDED: bool = cfg!(any(test, feature = "own-tcp"));
 
 /// The machine of this build, for an interface with this address in a network with this prefix. `secret` is that of the
 /// sequence numbers.

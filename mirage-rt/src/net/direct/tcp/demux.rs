@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::choice::TIMESTAMPS;
+use super::choice::EXTENDED;
 use super::half_open::{Found, Offer, send_syn};
 use super::machine::{ConnId, Handshake, News, State, TcpMachine};
 use super::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions};
@@ -21,7 +21,7 @@ impl<M: TcpMachine> Tcp<M> {
         if let Some(index) = self.find(&segment.tuple) {
             return self.on_own_segment(now, index, packet, segment, out);
         }
-        let stamped = TIMESTAMPS && segment.syn;
+        let stamped = EXTENDED && segment.syn;
         let options = if stamped { options(packet, segment) } else { SynOptions::default() };
         if let Some(late) = self.time_wait.on_segment(now, segment, &options) {
             match late {
@@ -48,12 +48,13 @@ impl<M: TcpMachine> Tcp<M> {
         let local = segment.tuple.local();
         match (self.cookies.check(now, segment), self.listening_at(local)) {
             (Some(mut handshake), Some(listener)) => {
-                if TIMESTAMPS
+                if EXTENDED
                     && let Some(stamp) = options(packet, segment).stamp
                     && let Some(clock) = self.machine.clock(&segment.tuple)
                 {
-                    let mss = handshake.options.mss;
-                    handshake.options = SynOptions { mss, stamp: Some(stamp), ..timestamps::kept(stamp.echo) };
+                    let (mss, kept) = (handshake.options.mss, timestamps::kept(stamp.echo));
+                    let ecn = kept.ecn && self.machine.ecn();
+                    handshake.options = SynOptions { mss, stamp: Some(stamp), ecn, ..kept };
                     handshake.clock = Some(clock);
                 }
                 self.on_complete(now, &handshake, listener, packet, segment, out);
@@ -142,12 +143,13 @@ impl<M: TcpMachine> Tcp<M> {
             None => self.isn.next(now, &segment.tuple),
         };
         let options = options(packet, segment);
-        let clock = options.stamp.filter(|_| TIMESTAMPS).and_then(|_| self.machine.clock(&segment.tuple));
+        let clock = options.stamp.filter(|_| EXTENDED).and_then(|_| self.machine.clock(&segment.tuple));
+        let ecn = options.ecn && self.machine.ecn();
         let handshake = Handshake {
             tuple: segment.tuple,
             isn,
             peer_isn: segment.seq,
-            options: SynOptions { stamp: options.stamp.filter(|_| clock.is_some()), ..options },
+            options: SynOptions { stamp: options.stamp.filter(|_| clock.is_some()), ecn, ..options },
             window: segment.window,
             sent: now,
             repeated: false,
@@ -158,7 +160,8 @@ impl<M: TcpMachine> Tcp<M> {
             self.counters.cookies += 1;
             let isn = self.cookies.make(now, &segment.tuple, segment.seq, options.mss);
             let stamp = handshake.stamp();
-            let stamp = stamp.map(|stamp| Timestamp { value: timestamps::keep(stamp.value, &options), ..stamp });
+            let stamp =
+                stamp.map(|stamp| Timestamp { value: timestamps::keep(stamp.value, &handshake.options), ..stamp });
             // A cookie alone has no place for the other options.
             let bare = SynOptions { mss: options.mss, ..SynOptions::default() };
             let options = if stamp.is_some() { handshake.options } else { bare };
@@ -205,6 +208,16 @@ impl<M: TcpMachine> Tcp<M> {
         let id = self.id(index);
         if self.machine.state(id) == State::Connecting && self.machine.expected(id).sent == seq.add(1) {
             self.end(index, if refused { End::Reset } else { End::Unreachable });
+        }
+    }
+
+    /// ICMP says that a segment with the position `seq` is longer than its way takes, which is `mtu` bytes.
+    pub fn on_too_big(&mut self, now: Instant, tuple: &FourTuple, seq: Seq, mtu: u16) {
+        if let Some(index) = self.find(tuple)
+            && self.machine.on_too_big(now, self.id(index), seq, mtu.into())
+        {
+            self.counters.too_big += 1;
+            self.mark(index);
         }
     }
 
@@ -286,7 +299,7 @@ impl<M: TcpMachine> Tcp<M> {
     /// silent gets less of it than one that answers; none can keep the memory for ever.
     fn may_linger(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> bool {
         let slot = &mut self.slots[id.index as usize];
-        let until = *slot.linger_until.get_or_insert(now + LINGER_MOST);
+        let until = *slot.linger_until.get_or_insert(now + slot.linger.unwrap_or(LINGER_MOST));
         if now >= until {
             self.send_reset(id, out);
             self.end(id.index, End::TimedOut);

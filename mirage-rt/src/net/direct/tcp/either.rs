@@ -11,8 +11,8 @@ use super::own::OwnTcp;
 use super::segment::{FourTuple, Segment, Seq};
 use super::smol::SmolSets;
 use super::timestamps::Stamps;
-use crate::net::TcpInfo;
 use crate::net::direct::ip::{IpOut, Paths};
+use crate::net::{OptionError, TcpInfo, TcpOption};
 use crate::time::{Duration, Instant};
 
 std::thread_local! {
@@ -63,6 +63,10 @@ impl TcpMachine for Either {
         self.get().clock(tuple)
     }
 
+    fn ecn(&self) -> bool {
+        self.get().ecn()
+    }
+
     fn set_device(&mut self, paths: Paths) {
         self.get_mut().set_device(paths);
     }
@@ -89,6 +93,10 @@ impl TcpMachine for Either {
 
     fn predict(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment) -> Option<News> {
         self.get_mut().predict(now, id, packet, segment)
+    }
+
+    fn on_too_big(&mut self, now: Instant, id: ConnId, seq: Seq, mtu: usize) -> bool {
+        self.get_mut().on_too_big(now, id, seq, mtu)
     }
 
     fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {
@@ -129,6 +137,10 @@ impl TcpMachine for Either {
 
     fn shutdown(&mut self, id: ConnId) {
         self.get_mut().shutdown(id);
+    }
+
+    fn set(&mut self, now: Instant, id: ConnId, option: TcpOption) -> Result<(), OptionError> {
+        self.get_mut().set(now, id, option)
     }
 
     fn linger(&mut self, now: Instant, id: ConnId, most: Duration) {

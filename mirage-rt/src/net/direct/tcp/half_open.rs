@@ -128,6 +128,8 @@ impl HalfOpen {
                 if let (Some(known), Some(stamp)) = (&mut entry.handshake.options.stamp, options.stamp) {
                     *known = stamp;
                 }
+                // Something on the way may not let the flags pass, so it tries without (RFC 3168, 6.1.1.1).
+                entry.handshake.options.ecn &= options.ecn;
                 entry.repeat(now, offer, out);
                 return Some(Found::Ignore);
             }
@@ -235,6 +237,7 @@ pub fn send_syn(handshake: &Handshake, stamp: Option<Timestamp>, offer: &Offer, 
         window_shift: handshake.options.window_shift.map(|_| offer.window_shift),
         sack: handshake.options.sack,
         stamp: None,
+        ecn: handshake.options.ecn,
     };
     Bare {
         control: Control::Syn,

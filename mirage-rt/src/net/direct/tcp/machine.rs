@@ -7,10 +7,11 @@
 
 use core::net::IpAddr;
 
+use super::choice::EXTENDED;
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
 use super::timestamps::{Stamps, Timestamp};
-use crate::net::TcpInfo;
 use crate::net::direct::ip::{Blocked, IpOut, Paths};
+use crate::net::{OptionError, TcpInfo, TcpOption};
 use crate::time::{Duration, Instant};
 
 /// A connection: a place in a table, and which of the connections that had this place.
@@ -51,7 +52,8 @@ pub struct Handshake {
 impl Handshake {
     /// The timestamp of our SYN.
     pub fn stamp(&self) -> Option<Timestamp> {
-        let stamps = Stamps { offset: self.clock?, recent: self.options.stamp?.value };
+        let clock = self.clock.filter(|_| EXTENDED)?;
+        let stamps = Stamps { offset: clock, recent: self.options.stamp?.value };
         Some(stamps.at(self.sent))
     }
 }
@@ -139,6 +141,9 @@ pub trait TcpMachine {
     /// timestamps, which nobody must offer for it then.
     fn clock(&self, tuple: &FourTuple) -> Option<u32>;
 
+    /// Whether the machine heeds explicit congestion notification (RFC 3168); else nobody must take up a peer's offer of it.
+    fn ecn(&self) -> bool;
+
     /// Packets can be so long from now on, those of open connections too.
     fn set_device(&mut self, paths: Paths);
 
@@ -167,6 +172,10 @@ pub trait TcpMachine {
     /// A segment of `id`'s peer: `packet` is the whole IP packet, its checksums are right. At most one answer leaves at
     /// once; what else there is to be sent waits for [`run`](TcpMachine::run).
     fn on_segment(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment, out: &mut dyn IpOut);
+
+    /// A router says that a segment of `id` with the position `seq` is longer than the `mtu` bytes that its way takes. It may be
+    /// a stranger's invention. Whether it was believed; a machine that does not look for the MTU of paths believes nothing.
+    fn on_too_big(&mut self, now: Instant, id: ConnId, seq: Seq, mtu: usize) -> bool;
 
     /// Sends what there is to be sent and does what is due.
     fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress;
@@ -203,6 +212,9 @@ pub trait TcpMachine {
 
     /// Closes this side behind what was written.
     fn shutdown(&mut self, id: ConnId);
+
+    /// Makes a choice for `id`; never [`TcpOption::Linger`], which is no business of a machine.
+    fn set(&mut self, now: Instant, id: ConnId, option: TcpOption) -> Result<(), OptionError>;
 
     /// From now on the connection is given up when nothing was heard of the peer for so long, even when nothing waits
     /// for it.

@@ -86,6 +86,8 @@ struct Slot {
     end: Option<End>,
     /// This side was shut down.
     shut: bool,
+    /// For how long it is kept at most when it is nobody's, by its user's wish.
+    linger: Option<Duration>,
     /// Until when it is kept, when it is nobody's.
     linger_until: Option<Instant>,
     /// In the queue of those with something to do.
@@ -221,6 +223,7 @@ impl<M: TcpMachine> Tcp<M> {
             holder,
             end: None,
             shut: false,
+            linger: None,
             linger_until: None,
             dirty: false,
             blocked: false,

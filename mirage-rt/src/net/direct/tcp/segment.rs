@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpAddress, IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
 
+use super::choice::EXTENDED;
 use super::timestamps::Timestamp;
 use crate::net::direct::hash::Keyed;
 use crate::net::direct::header;
@@ -101,6 +102,9 @@ pub struct Segment {
     pub syn: bool,
     pub fin: bool,
     pub rst: bool,
+    /// The flags of explicit congestion notification (RFC 3168, 6.1).
+    pub ece: bool,
+    pub cwr: bool,
     pub window: u16,
     /// Bytes of data.
     pub length: u32,
@@ -132,6 +136,8 @@ impl Segment {
             syn,
             fin,
             rst,
+            ece: is_set(64),
+            cwr: is_set(128),
             window: half(14),
             length: payload.len().checked_sub(header)? as u32,
             header,
@@ -140,7 +146,7 @@ impl Segment {
 
     /// The options of a SYN; `payload` is what [`parse`](Segment::parse) got.
     pub fn options(&self, payload: &[u8]) -> SynOptions {
-        let mut found = SynOptions::default();
+        let mut found = SynOptions { ecn: EXTENDED && self.ece && self.cwr, ..SynOptions::default() };
         let mut options = payload.get(20..self.header).unwrap_or_default();
         while let Some((kind, rest)) = options.split_first() {
             match kind {
@@ -173,6 +179,8 @@ pub struct SynOptions {
     pub window_shift: Option<u8>,
     pub sack: bool,
     pub stamp: Option<Timestamp>,
+    /// Explicit congestion notification, which is offered by flags.
+    pub ecn: bool,
 }
 
 impl SynOptions {
@@ -182,7 +190,7 @@ impl SynOptions {
             // RFC 7323: no shift is larger than 14.
             (3, [shift]) => self.window_shift = Some((*shift).min(14)),
             (4, []) => self.sack = true,
-            (8, _) => {
+            (8, _) if EXTENDED => {
                 if let ([value, echo], []) = data.as_chunks::<4>() {
                     let [value, echo] = [value, echo].map(|bytes| u32::from_be_bytes(*bytes));
                     self.stamp = Some(Timestamp { value, echo });
@@ -241,14 +249,18 @@ impl Bare {
             max_seg_size: self.options.mss.filter(|_| syn),
             sack_permitted: self.options.sack && syn,
             sack_ranges: [None; 3],
-            timestamp: self.stamp.map(|stamp| TcpTimestampRepr::new(stamp.value, stamp.echo)),
+            timestamp: self.stamp.filter(|_| EXTENDED).map(|stamp| TcpTimestampRepr::new(stamp.value, stamp.echo)),
             payload: &[],
         };
         let length = header::length(remote.ip()) + repr.buffer_len();
         let segment = header::emit(packet.get_mut(..length)?, local.ip(), remote.ip(), IpProtocol::Tcp)?;
         // The addresses are those of the checksum.
         let nowhere = IpAddress::v4(0, 0, 0, 0);
-        repr.emit(&mut TcpPacket::new_unchecked(segment), &nowhere, &nowhere, &ChecksumCapabilities::ignored());
+        repr.emit(&mut TcpPacket::new_unchecked(&mut *segment), &nowhere, &nowhere, &ChecksumCapabilities::ignored());
+        if let Some(flags) = segment.get_mut(13).filter(|_| EXTENDED && syn && self.options.ecn) {
+            // An answer takes the offer with one flag of its two (RFC 3168, 6.1.1).
+            *flags |= 0x40;
+        }
         Some(length)
     }
 
@@ -287,7 +299,7 @@ mod tests {
         let (local, remote) = (SocketAddr::from(([10, 0, 0, 1], 80)), SocketAddr::from(([10, 0, 0, 2], 4000)));
         let tuple = FourTuple::new(&key, local, remote);
         assert_eq!((tuple.local(), tuple.remote()), (local, remote));
-        let options = SynOptions { mss: Some(1460), window_shift: Some(3), sack: true, stamp: None };
+        let options = SynOptions { mss: Some(1460), window_shift: Some(3), sack: true, stamp: None, ecn: false };
         let stamp = Some(Timestamp { value: 70_000, echo: 80_000 });
         let bare = Bare { control: Control::Syn, seq: Seq(7), ack: Some(Seq(9)), window: 500, options, stamp };
         let mut bytes = [0; BARE_MOST];

@@ -24,7 +24,7 @@ use super::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq, SynOptio
 use super::timestamps::Stamps;
 use crate::net::direct::header;
 use crate::net::direct::ip::{IpOut, Path, Paths, Route};
-use crate::net::{TcpInfo, TcpState};
+use crate::net::{OptionError, TcpInfo, TcpOption, TcpState};
 use crate::time::{Duration, Instant};
 
 /// How long a peer may be silent while it owes an answer.
@@ -197,6 +197,7 @@ impl SmolSets {
         let socket = parts.set.get_mut::<Socket<'_>>(parts.handle);
         socket.abort();
         socket.set_timeout(None);
+        socket.set_nagle_enabled(false);
         self.spare.push(parts);
     }
 
@@ -260,6 +261,10 @@ impl TcpMachine for SmolSets {
     /// smoltcp echoes timestamps but has none to look at.
     fn clock(&self, _: &FourTuple) -> Option<u32> {
         None
+    }
+
+    fn ecn(&self) -> bool {
+        false
     }
 
     fn set_device(&mut self, paths: Paths) {
@@ -368,6 +373,11 @@ impl TcpMachine for SmolSets {
                 show(connection, &packet[..length]);
             }
         }
+    }
+
+    /// smoltcp takes the size of segments from the peer's SYN, and from nothing else.
+    fn on_too_big(&mut self, _: Instant, _: ConnId, _: Seq, _: usize) -> bool {
+        false
     }
 
     fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {
@@ -495,6 +505,21 @@ impl TcpMachine for SmolSets {
         if let Some(connection) = self.get_mut(id) {
             connection.socket_mut().close();
         }
+    }
+
+    fn set(&mut self, now: Instant, id: ConnId, option: TcpOption) -> Result<(), OptionError> {
+        let connection = self.get_mut(id).ok_or(OptionError::Closed)?;
+        match option {
+            TcpOption::NoDelay(nodelay) => connection.socket_mut().set_nagle_enabled(!nodelay),
+            TcpOption::UserTimeout(most) => {
+                connection.user_timeout = most.unwrap_or(USER_TIMEOUT);
+                connection.set_timeout(now);
+            }
+            TcpOption::KeepAlive(None) => {}
+            // smoltcp asks silent peers without end, and has one time for silence and for lost segments.
+            TcpOption::KeepAlive(Some(_)) | TcpOption::Linger(_) => return Err(OptionError::Unsupported),
+        }
+        Ok(())
     }
 
     fn linger(&mut self, now: Instant, id: ConnId, most: Duration) {

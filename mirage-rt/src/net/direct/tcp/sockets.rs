@@ -11,6 +11,7 @@ use crate::net::address::ListenAddr;
 use crate::net::direct::ip::{IpOut, Route};
 use crate::net::direct::wakers::WakerSlot;
 use crate::net::error::{AcceptError, BindError, ConnectError, ReadError, WriteError};
+use crate::net::{OptionError, TcpOption};
 use crate::time::Instant;
 
 impl<M: TcpMachine> Tcp<M> {
@@ -287,6 +288,21 @@ impl<M: TcpMachine> Tcp<M> {
         }
     }
 
+    /// Makes a choice for a connection.
+    pub fn set(&mut self, now: Instant, id: ConnId, option: TcpOption) -> Result<(), OptionError> {
+        let slot = self.slot(id);
+        if slot.end.is_some() {
+            return Err(OptionError::Closed);
+        }
+        if let TcpOption::Linger(most) = option {
+            slot.linger = most;
+            return Ok(());
+        }
+        let result = self.machine.set(now, id, option);
+        self.mark(id.index);
+        result
+    }
+
     /// Resets the connection.
     pub fn abort(&mut self, id: ConnId, out: &mut dyn IpOut) {
         if self.slot(id).end.is_some() {
@@ -301,11 +317,12 @@ impl<M: TcpMachine> Tcp<M> {
         if self.slot(id).end.is_some() {
             return self.release(id.index);
         }
+        let hard = self.slot(id).linger.is_some_and(|most| most.is_zero());
         let unread = self.machine.readiness(id).readable > 0;
         self.slot(id).holder = Holder::Orphan;
         if self.machine.state(id) == State::Connecting {
             self.end(id.index, End::Aborted);
-        } else if unread {
+        } else if unread || hard {
             self.send_reset(id, out);
             self.end(id.index, End::Reset);
         } else {

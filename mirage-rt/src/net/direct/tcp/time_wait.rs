@@ -3,6 +3,7 @@
 
 use alloc::collections::VecDeque;
 
+use super::choice::EXTENDED;
 use super::segment::{Bare, FourTuple, Segment, Seq, SynOptions};
 use super::timestamps::{Stamps, Timestamp};
 use crate::net::direct::hash::Index;
@@ -28,7 +29,7 @@ impl Entry {
     fn is_followed_by(&self, segment: &Segment, options: &SynOptions) -> bool {
         let is_later = |stamps: Stamps, stamp: Timestamp| Seq(stamp.value).since(Seq(stamps.recent)) > 0;
         segment.seq.since(self.expected) > 0
-            || self.stamps.zip(options.stamp).is_some_and(|(stamps, stamp)| is_later(stamps, stamp))
+            || EXTENDED && self.stamps.zip(options.stamp).is_some_and(|(stamps, stamp)| is_later(stamps, stamp))
     }
 }
 
@@ -97,7 +98,7 @@ impl TimeWait {
         } else if segment.span() == 0 {
             Late::Ignore
         } else {
-            let stamp = entry.stamps.map(|stamps| stamps.at(now));
+            let stamp = entry.stamps.filter(|_| EXTENDED).map(|stamps| stamps.at(now));
             Late::Answer(Bare { seq: entry.next, ack: Some(entry.expected), stamp, ..Bare::default() })
         })
     }

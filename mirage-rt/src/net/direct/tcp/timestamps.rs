@@ -38,14 +38,15 @@ pub fn clock(offset: u32, now: Instant) -> u32 {
 const KEPT: u32 = 63;
 /// In these bits: the shift of windows, and this when there is none.
 const SHIFT: u32 = 15;
-/// And that SACK may be used.
+/// And that SACK may be used, and explicit congestion notification.
 const SACK: u32 = 16;
+const ECN: u32 = 32;
 
 /// The last value of our clock up to `value` that keeps what the peer has offered and a cookie has no place for. The peer
 /// echoes it.
 pub fn keep(value: u32, options: &SynOptions) -> u32 {
     let shift = options.window_shift.map_or(SHIFT, |shift| u32::from(shift.min(14)));
-    let bits = shift | if options.sack { SACK } else { 0 };
+    let bits = shift | if options.sack { SACK } else { 0 } | if options.ecn { ECN } else { 0 };
     let kept = value & !KEPT | bits;
     if kept.wrapping_sub(value) as i32 > 0 { kept.wrapping_sub(KEPT + 1) } else { kept }
 }
@@ -56,6 +57,7 @@ pub fn kept(echo: u32) -> SynOptions {
     SynOptions {
         window_shift: (shift != SHIFT).then_some(shift as u8),
         sack: echo & SACK != 0,
+        ecn: echo & ECN != 0,
         ..SynOptions::default()
     }
 }
@@ -67,8 +69,8 @@ mod tests {
     #[test]
     fn a_cookies_clock_is_never_fast_and_keeps_all() {
         for window_shift in [None, Some(0), Some(7), Some(14)] {
-            for sack in [false, true] {
-                let options = SynOptions { window_shift, sack, ..SynOptions::default() };
+            for (sack, ecn) in [(false, false), (false, true), (true, false), (true, true)] {
+                let options = SynOptions { window_shift, sack, ecn, ..SynOptions::default() };
                 for value in (0..200u32).chain([u32::MAX, u32::MAX - 40]) {
                     let kept_value = keep(value, &options);
                     assert!(value.wrapping_sub(kept_value) <= KEPT, "{value} {kept_value}");

@@ -10,6 +10,7 @@ mod flat;
 mod hosts;
 mod ipv4;
 mod loss;
+mod options;
 mod raw;
 
 use common::*;

@@ -175,7 +175,7 @@ impl Raw {
 
     /// Opens a connection from `from` to `to` by hand; our next position and the stack's.
     pub(super) async fn handshake(&mut self, from: SocketAddr, to: SocketAddr) -> (Seq, Seq) {
-        let options = SynOptions { mss: Some(1460), window_shift: Some(7), sack: true, stamp: None };
+        let options = SynOptions { mss: Some(1460), window_shift: Some(7), sack: true, ..SynOptions::default() };
         let syn = Bare { control: Control::Syn, seq: Seq(1000), window: 60_000, options, ..Bare::default() };
         self.send_bare(from, to, &syn);
         let answers = self.segments().await;

@@ -126,6 +126,7 @@ impl Connection {
         self.data_start = self.data_start.add(bytes as u32);
         self.una = ack;
         self.trip.advance();
+        self.trust_path(now);
         self.waiting = Some(now);
     }
 

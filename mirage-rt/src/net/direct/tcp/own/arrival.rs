@@ -24,6 +24,8 @@ pub struct Arrival<'a> {
     /// What a SYN offers; nothing for others.
     pub syn: SynOptions,
     pub data: &'a [u8],
+    /// A router has marked the packet (RFC 3168).
+    pub marked: bool,
 }
 
 impl Connection {
@@ -123,6 +125,9 @@ impl Connection {
                 return;
             }
             self.phase = TcpState::Established;
+        }
+        if self.ecn.on {
+            self.hear_marks(arrival, link);
         }
         self.acknowledge(now, arrival, ack, link);
         self.deliver(now, arrival, link);

@@ -56,6 +56,11 @@ impl Congestion {
         self.window = self.mss;
     }
 
+    /// Segments have so many bytes from now on.
+    pub fn set_segment(&mut self, bytes: u32) {
+        self.mss = bytes.max(1);
+    }
+
     /// Bytes that may be under way.
     pub fn window(&self) -> u32 {
         self.window

@@ -1,9 +1,13 @@
 //! One connection: its state, and what its application does with it.
 
+use alloc::boxed::Box;
 use core::net::IpAddr;
 
 use super::congestion::{Algorithm, Congestion};
+use super::ecn::Ecn;
 use super::flight::Flight;
+use super::keep_alive::Asking;
+use super::path::Path;
 use super::rack::{Probe, Rack};
 use super::reassembly::Reassembly;
 use super::ring::{Ring, Spare};
@@ -116,6 +120,8 @@ pub struct Connection {
     pub rack: Rack,
     pub probe: Probe,
     pub congestion: Congestion,
+    pub path: Path,
+    pub ecn: Ecn,
     /// Acknowledgements without news in a row, for peers without SACK.
     pub repeats: u32,
     /// The congestion window was what held us back.
@@ -130,6 +136,10 @@ pub struct Connection {
     pub heard: Instant,
     pub waiting: Option<Instant>,
     pub sent_at: Instant,
+    /// How long the peer may leave something unacknowledged, by the application's wish.
+    pub user_timeout: Option<Duration>,
+    /// The peer is asked whether it is there.
+    pub asking: Option<Box<Asking>>,
     /// Segments that were sent again.
     pub retransmissions: u64,
     /// Nobody reads or writes it: since when, and for how long it may be silent.
@@ -143,6 +153,8 @@ pub struct Due {
     pub tail: bool,
     /// A probe of a closed window (RFC 9293, 3.8.6.1).
     pub window: bool,
+    /// A question whether the peer is there (RFC 9293, 3.8.4).
+    pub question: bool,
     /// What fits the window, however small it is (RFC 9293, 3.8.6.2.1).
     pub small: bool,
     /// Our SYN with an acknowledgement.
@@ -153,7 +165,7 @@ pub struct Due {
 
 impl Due {
     pub fn is_any(&self) -> bool {
-        self.tail | self.window | self.small | self.syn | self.first
+        self.tail | self.window | self.question | self.small | self.syn | self.first
     }
 }
 
@@ -201,6 +213,8 @@ impl Connection {
             rack: Rack::new(isn),
             probe: Probe::default(),
             congestion: Congestion::new(link.algorithm, u32::from(link.mss)),
+            path: Path::default(),
+            ecn: Ecn::default(),
             repeats: 0,
             limited: false,
             timer: None,
@@ -209,6 +223,8 @@ impl Connection {
             heard: now,
             waiting: None,
             sent_at: now,
+            user_timeout: None,
+            asking: None,
             retransmissions: 0,
             lingering: None,
         }
@@ -250,6 +266,7 @@ impl Connection {
             self.shift = 0;
         }
         self.sack = options.sack;
+        self.ecn.on = options.ecn;
         match (&mut self.clock, options.stamp) {
             (Some(clock), Some(stamp)) => clock.recent = Some((stamp.value, now)),
             _ => self.clock = None,
@@ -260,7 +277,12 @@ impl Connection {
     /// Bytes of data in a full segment, when it has no options but the timestamp.
     pub fn segment(&self, link: &Link) -> usize {
         let options = if self.clock.is_some() { 12 } else { 0 };
-        usize::from(self.peer_mss.min(link.mss)).saturating_sub(options).max(1)
+        usize::from(self.most_segment(link)).saturating_sub(options).max(1)
+    }
+
+    /// Bytes of data and options in a full segment.
+    pub fn most_segment(&self, link: &Link) -> u16 {
+        self.peer_mss.min(link.mss).min(self.path.most())
     }
 
     /// Behind the last byte that was written.

@@ -4,6 +4,7 @@ use core::num::NonZeroU16;
 
 use smoltcp::wire::IpProtocol;
 
+use super::ecn;
 use super::options::Written;
 use crate::net::direct::header;
 use crate::net::direct::ip::{IpOut, Route, TxMeta};
@@ -22,6 +23,10 @@ pub struct Header {
     pub syn: bool,
     pub fin: bool,
     pub push: bool,
+    /// Flags of RFC 3168; `ect` says that routers may mark the packet.
+    pub ece: bool,
+    pub cwr: bool,
+    pub ect: bool,
     pub window: u16,
     pub options: Written,
 }
@@ -39,11 +44,15 @@ impl Header {
         fixed[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
         fixed[8..12].copy_from_slice(&self.ack.unwrap_or_default().0.to_be_bytes());
         fixed[12] = ((HEADER + self.options.length()) as u8 / 4) << 4;
-        let flags = [(self.fin, 1), (self.syn, 2), (self.push, 8), (self.ack.is_some(), 16)];
+        let flags =
+            [(self.fin, 1), (self.syn, 2), (self.push, 8), (self.ack.is_some(), 16), (self.ece, 64), (self.cwr, 128)];
         fixed[13] = flags.into_iter().map(|(is_set, flag)| u8::from(is_set) * flag).sum();
         fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
         fixed[16..].fill(0);
         rest.get_mut(..self.options.length())?.copy_from_slice(self.options.bytes());
+        if self.ect {
+            ecn::allow_marks(packet);
+        }
         Some(())
     }
 

@@ -14,7 +14,10 @@
 //! | [deliver] | data, the peer's FIN, delayed acknowledgements | RFC 9293, 3.8.6.3; RFC 5681, 4.2 |
 //! | [flight], [rack] | what is under way and what of it is lost | RFC 8985 |
 //! | [timestamps](super::timestamps) | clocks, for both machines; options in SYN cookies | RFC 7323; RFC 6191 |
-//! | [rtt], [timers] | the timeout, probes, giving up | RFC 6298; RFC 8985, 7; RFC 9293, 3.8.6.1 |
+//! | [rtt], [timers] | the timeout, probes, giving up | RFC 6298; RFC 8985, 7; RFC 9293, 3.8.6.1; RFC 5482 |
+//! | [keep_alive] | peers that say nothing | RFC 9293, 3.8.4 |
+//! | [path] | how long packets may be on their way | RFC 1191; RFC 5927, 7; RFC 4821 |
+//! | [ecn] | marks instead of losses | RFC 3168 |
 //! | [congestion], [cubic] | how much may be under way | RFC 5681; RFC 6928; RFC 9438 |
 //! | [transmit] | what leaves, and in which order; silly windows, Nagle | RFC 9293, 3.7.4 and 3.8.6.2 |
 //!
@@ -26,9 +29,10 @@
 //! # What is not there yet
 //!
 //! - A share of its own of the budget for what is under way: up to 48 KiB of pieces for a connection are not counted.
-//! - ECN (RFC 3168), path MTU discovery and black-hole detection.
+//! - ECN on connections that are opened from here: offers of peers are taken up, none is made. What is known of a path's MTU
+//!   is known for one connection, and routers' messages are heard for IPv4 only.
 //! - Buffers that grow and shrink with use within the budget: their limits are fixed when a connection is made.
-//! - Keep-alive, and the application's own choice of timeouts, Nagle and congestion control.
+//! - The application's own choice of the congestion control.
 //! - Packets taken over from or handed to applications without a copy.
 //! - Proportional rate reduction (RFC 6937), pacing, F-RTO (RFC 5682), HyStart++ (RFC 9406), undoing of a needless reduction.
 //! - The list of pieces is walked for each SACK block and each loss; RFC 8985, 6.2, keeps it in the order of time as well.
@@ -39,9 +43,12 @@ mod congestion;
 mod connection;
 mod cubic;
 mod deliver;
+mod ecn;
 mod emit;
 mod flight;
+mod keep_alive;
 mod options;
+mod path;
 mod predict;
 mod rack;
 mod reassembly;
@@ -72,7 +79,7 @@ use crate::net::direct::header;
 use crate::net::direct::ip::{IpOut, Paths};
 use crate::net::direct::ipv4;
 use crate::net::direct::limit::Limit;
-use crate::net::{TcpInfo, TcpState};
+use crate::net::{OptionError, TcpInfo, TcpOption, TcpState};
 use crate::time::{Duration, Instant};
 
 /// Buffers are so many times as large while most of the budget is free: the fewer connections, the faster each.
@@ -189,6 +196,10 @@ impl TcpMachine for OwnTcp {
         Some(tuple.hash_with(&self.key) as u32)
     }
 
+    fn ecn(&self) -> bool {
+        true
+    }
+
     fn set_device(&mut self, paths: Paths) {
         self.paths = paths;
     }
@@ -214,7 +225,7 @@ impl TcpMachine for OwnTcp {
         let Some((header, data)) = split(packet, segment) else { return };
         let syn = if segment.syn { segment.options(header) } else { SynOptions::default() };
         let options = Options::parse(header.get(20..).unwrap_or_default());
-        let arrival = Arrival { segment, options, syn, data };
+        let arrival = Arrival { segment, options, syn, data, marked: ecn::is_marked(packet) };
         connection.receive.supply(data.len(), &mut self.spare);
         if let Some(reset) = connection.hear(now, &arrival, &link, &mut self.challenges) {
             reset.send(&segment.tuple, out);
@@ -225,11 +236,20 @@ impl TcpMachine for OwnTcp {
     fn predict(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment) -> Option<News> {
         let link = self.link(segment.tuple.remote().ip());
         let connection = find(&mut self.connections, id)?;
+        if segment.ece || segment.cwr || ecn::is_marked(packet) {
+            return None;
+        }
         let (header, data) = split(packet, segment)?;
         connection.receive.supply(data.len(), &mut self.spare);
         let news = connection.predict(now, segment, header, data, &link);
         connection.rest_buffers(false, &mut self.spare);
         news
+    }
+
+    fn on_too_big(&mut self, now: Instant, id: ConnId, seq: Seq, mtu: usize) -> bool {
+        let Some(remote) = self.get(id).map(|connection| connection.remote) else { return false };
+        let link = self.link(remote);
+        self.get_mut(id).is_some_and(|connection| connection.is_too_big(now, seq, mtu, &link))
     }
 
     fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {
@@ -313,6 +333,10 @@ impl TcpMachine for OwnTcp {
         if let Some(connection) = self.get_mut(id) {
             connection.shut = true;
         }
+    }
+
+    fn set(&mut self, now: Instant, id: ConnId, option: TcpOption) -> Result<(), OptionError> {
+        self.get_mut(id).ok_or(OptionError::Closed)?.set(now, option)
     }
 
     fn linger(&mut self, now: Instant, id: ConnId, most: Duration) {

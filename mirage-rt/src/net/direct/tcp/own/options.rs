@@ -164,7 +164,7 @@ mod tests {
         let mut written = Written::none();
         written.sacks([].into_iter());
         assert_eq!(written.length(), 0);
-        let all = SynOptions { mss: Some(1460), window_shift: Some(7), sack: true, stamp: None };
+        let all = SynOptions { mss: Some(1460), window_shift: Some(7), sack: true, ..SynOptions::default() };
         assert_eq!(Written::syn(&all).bytes(), [2, 4, 5, 180, 1, 3, 3, 7, 1, 1, 4, 2]);
     }
 

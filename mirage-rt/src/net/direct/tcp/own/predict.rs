@@ -30,6 +30,8 @@ impl Connection {
             && self.flight.is_plain()
             && !self.congestion.has_lost()
             && !self.probe.is_out()
+            // Else longer segments are to be tried in time.
+            && self.path.is_whole()
     }
 
     /// Takes in a segment with this header and data, if it is what was expected.

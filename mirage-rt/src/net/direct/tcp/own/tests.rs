@@ -1,7 +1,10 @@
 //! Two machines on a link in virtual time, and scripts of what arrives and what must leave.
 
 mod accepted;
+mod choices;
 mod link;
+mod marks;
+mod path;
 mod script;
 mod scripts;
 

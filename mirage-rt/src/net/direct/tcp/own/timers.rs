@@ -63,7 +63,7 @@ impl Connection {
     /// Does what is due. A reset to be sent is returned when the peer is given up.
     pub fn expire(&mut self, now: Instant, link: &Link) -> Option<Bare> {
         self.waiting = if self.is_waiting() { self.waiting.or(Some(now)) } else { None };
-        if now >= self.patience_ends() {
+        if now >= self.patience_ends() || self.asking.is_some() && self.ask(now) {
             let reset = self.is_open().then(|| give_up(self));
             self.close();
             return reset;
@@ -100,6 +100,7 @@ impl Connection {
             self.flight.forget_sacks();
         }
         let under_way = self.flight.total();
+        self.suspect_path(now, link);
         self.flight.lose(|_| true);
         self.probe.forget();
         self.reorder_at = None;
@@ -116,7 +117,7 @@ impl Connection {
     fn patience_ends(&self) -> Instant {
         let patience = match self.phase {
             TcpState::SynSent | TcpState::SynReceived => CONNECT_TIMEOUT,
-            _ => USER_TIMEOUT,
+            _ => self.user_timeout.unwrap_or(USER_TIMEOUT),
         };
         let waiting = self.waiting.map_or(NEVER, |since| since + patience);
         let lingering = self.lingering.map_or(NEVER, |(since, most)| since.max(self.heard) + most);
@@ -131,6 +132,7 @@ impl Connection {
         let timer = self.timer.map_or(NEVER, |(at, _)| at);
         let reorder = self.reorder_at.unwrap_or(NEVER);
         let owed = self.owed.until.unwrap_or(NEVER);
-        timer.min(reorder).min(owed).min(self.patience_ends())
+        let ask = self.ask_at().unwrap_or(NEVER);
+        timer.min(reorder).min(owed).min(ask).min(self.patience_ends())
     }
 }

@@ -26,8 +26,10 @@ pub enum Segment {
     Repeat(Range),
     /// So many bytes that were never sent, perhaps with our FIN.
     New { length: u32, fin: bool },
-    /// Something from in front of the peer's window, which it must answer.
-    WindowProbe,
+    /// Nothing, from in front of the peer's window, which it must answer (RFC 9293, 3.10.7.4): to ask for its window, or
+    /// whether it is there. RFC 9293, 3.8.6.1, has a byte of new data ask for the window; without it, as other
+    /// systems do it, nothing is under way that a closed window would have to be believed to have refused.
+    Question,
     /// Nothing but an acknowledgement.
     Ack,
 }
@@ -39,6 +41,7 @@ impl Connection {
             reset.send(&self.tuple, out);
         }
         self.limited = false;
+        self.retry_path(now, link);
         let mut progress = Progress { deadline: None, blocked: None, plain: false };
         while let Some(segment) = self.choose(now, link, out) {
             if let Err(blocked) = out.ready(route) {
@@ -77,8 +80,8 @@ impl Connection {
         tail.or_else(|| self.lost(link))
             .or_else(|| self.fresh(link, out))
             .or_else(|| {
-                let probe = core::mem::take(&mut self.due.window) && self.flight.is_empty();
-                probe.then_some(Segment::WindowProbe)
+                let is_asked = core::mem::take(&mut self.due.window) | core::mem::take(&mut self.due.question);
+                (is_asked && self.flight.is_empty()).then_some(Segment::Question)
             })
             .or_else(|| {
                 self.owed.now |= self.is_window_news(link);
@@ -135,8 +138,9 @@ impl Connection {
         }
         let segment = self.segment(link) as u32;
         let allowed = self.congestion.window().saturating_sub(self.pipe(link));
-        // A packet that the device cuts takes many pages.
-        let most = if unsent > segment && out.has_pages() { self.longest(link) } else { segment };
+        // A packet that the device cuts takes many pages, and would repeat a flag that is for one.
+        let is_long = unsent > segment && !self.ecn.reduced && out.has_pages();
+        let most = if is_long { self.longest(link) } else { segment };
         let length = unsent.min(window).min(most);
         // No cut segment because of the congestion window: its rest comes when there is room.
         let length = if length > allowed {
@@ -178,11 +182,11 @@ impl Connection {
         let (range, fin) = match segment {
             Segment::Repeat(range) => (range, self.content(range).2),
             Segment::New { length, fin } => (Range::new(self.next, length + u32::from(fin)), fin),
-            Segment::WindowProbe => (Range::new(Seq(self.una.0.wrapping_sub(1)), 0), false),
+            Segment::Question => (Range::new(Seq(self.una.0.wrapping_sub(1)), 0), false),
             Segment::Ack | Segment::Syn { .. } => (Range::new(self.next, 0), false),
         };
         let mut options = self.stamp(now);
-        let size = usize::from(self.peer_mss.min(link.mss)).saturating_sub(options.length()).max(1);
+        let size = usize::from(self.most_segment(link)).saturating_sub(options.length()).max(1);
         let (offset, length, _) = if range.is_empty() { (0, 0, false) } else { self.content(range) };
         if length == 0 {
             // Blocks go with acknowledgements only: beside data they would have to take its place.
@@ -194,8 +198,13 @@ impl Connection {
         }
         let push = length > 0 && offset + length == self.send.length();
         let window = self.offer(link);
-        let header = Header { seq: range.start, ack: Some(self.expected), syn: false, fin, push, window, options };
+        // Only what was never sent before may be marked (RFC 3168, 6.1.5).
+        let ect = self.ecn.on && length > 0 && matches!(segment, Segment::New { .. });
+        let (ece, cwr) = (self.ecn.echo, ect && self.ecn.reduced);
+        let (seq, ack) = (range.start, Some(self.expected));
+        let header = Header { seq, ack, syn: false, fin, push, ece, cwr, ect, window, options };
         header.send(&self.tuple, self.send.get(offset, length), size, route, out)?;
+        self.ecn.reduced &= !cwr;
         self.note_sent(now, segment, range, length, link);
         Ok(())
     }
@@ -233,7 +242,7 @@ impl Connection {
                 self.due.first = false;
                 self.flight.repeat(range, now);
             }
-            Segment::Syn { .. } | Segment::WindowProbe | Segment::Ack => {}
+            Segment::Syn { .. } | Segment::Question | Segment::Ack => {}
         }
     }
 
@@ -247,7 +256,7 @@ impl Connection {
     ) -> Result<(), OutOfMemory> {
         let is_answer = self.phase == TcpState::SynReceived;
         let shift = if !is_answer || self.shift > 0 { Some(link.shift) } else { None };
-        let offer = SynOptions { mss: Some(link.mss), window_shift: shift, sack: self.sack, stamp: None };
+        let offer = SynOptions { mss: Some(link.mss), window_shift: shift, sack: self.sack, ..SynOptions::default() };
         let mut options = Written::syn(&offer);
         if let Some(clock) = &self.clock {
             options.timestamp(clock.stamps().at(now));
@@ -258,6 +267,9 @@ impl Connection {
             syn: true,
             fin: false,
             push: false,
+            ece: false,
+            cwr: false,
+            ect: false,
             window: link.window,
             options,
         };

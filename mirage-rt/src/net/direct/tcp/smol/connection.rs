@@ -42,6 +42,8 @@ pub struct Connection {
     pub heard: Instant,
     pub lingering: Option<Duration>,
     pub timeout: Option<Duration>,
+    /// How long the peer may be silent while it owes an answer.
+    pub user_timeout: Duration,
     /// Until when an acknowledgement may wait for something to go with it.
     ack_until: Option<Instant>,
     /// How often the peer has repeated its last acknowledgement, and the window it gave with it.
@@ -162,6 +164,7 @@ impl Connection {
             heard: now,
             lingering: None,
             timeout: None,
+            user_timeout: USER_TIMEOUT,
             ack_until: None,
             repeats: 0,
             peer_window: 0,
@@ -367,7 +370,7 @@ impl Connection {
             SmolState::SynSent => Some(CONNECT_TIMEOUT),
             _ => match self.lingering {
                 Some(most) => Some(most),
-                None => (self.unacknowledged() > 0).then_some(USER_TIMEOUT),
+                None => (self.unacknowledged() > 0).then_some(self.user_timeout),
             },
         };
         if wanted == self.timeout {

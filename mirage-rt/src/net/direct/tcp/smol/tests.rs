@@ -125,7 +125,7 @@ fn windows_are_shifted_as_peers_were_told() {
         let told = machine.window_shift();
         assert_eq!(told, shift(32 * receive), "{receive}");
         for window_shift in [Some(7), None] {
-            let options = SynOptions { mss: Some(1460), window_shift, sack: true, stamp: None };
+            let options = SynOptions { mss: Some(1460), window_shift, sack: true, ..SynOptions::default() };
             let handshake = Handshake {
                 tuple: tuple(),
                 isn: Seq(100),
@@ -178,7 +178,7 @@ fn cutting(mss: u16) -> (SmolSets, Kept) {
     let buffers = Buffers { receive: 8192, send: 8192, budget: 1 << 30 };
     let (mut machine, mut out) =
         (SmolSets::new(tuple().local().ip(), 24, Paths::of(1500, 65_521), buffers), Kept::new(100));
-    let options = SynOptions { mss: Some(mss), window_shift: Some(7), sack: true, stamp: None };
+    let options = SynOptions { mss: Some(mss), window_shift: Some(7), sack: true, ..SynOptions::default() };
     let handshake = Handshake {
         tuple: tuple(),
         isn: Seq(100),

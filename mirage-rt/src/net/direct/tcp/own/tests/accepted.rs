@@ -120,7 +120,7 @@ fn a_cookie_with_a_timestamp_keeps_all_options() {
         server.until(100);
         server.port(port);
         let stamp = |value: u32, echo: u32| if with_stamp { format!(" ts {value}:{echo}") } else { String::new() };
-        let answer = server.hears(&format!("S 0:1 syn-options{}", stamp(5000, 0)));
+        let answer = server.hears(&format!("S E C 0:1 syn-options{}", stamp(5000, 0)));
         let told = answer[0].split_once(" ts ").map_or("0", |(_, told)| told.split_once(':').expect("a pair").0);
         let told: u32 = told.parse().expect("the clock is not ahead");
         server.hears(&format!("1:1 ack 1{}", stamp(5050, told)));
@@ -129,6 +129,7 @@ fn a_cookie_with_a_timestamp_keeps_all_options() {
         let answer = server.hears(&format!("1001:1101 ack 1{}", stamp(5050, told)));
         assert_eq!(answer[0].contains(" sack 1001:1101"), with_stamp, "{answer:?}");
         assert_eq!(answer[0].contains(" ts 100:5050"), with_stamp, "{answer:?}");
+        assert_eq!(server.writes(id, 10)[0].contains(" ect"), with_stamp);
     }
     assert_eq!(server.tcp.counters().cookies, 2);
 }
@@ -161,4 +162,20 @@ fn who_did_not_hear_our_syn_is_sent_little_at_first() {
     // RFC 6298, 5.7.
     assert_eq!(server.until(4249), [""; 0]);
     assert_eq!(server.until(4250), ["1:1001 ack 1"]);
+}
+
+#[test]
+fn an_offer_to_heed_marks_is_taken_up() {
+    let mut server = Server::new();
+    assert_eq!(server.hears("S E C 0:1 syn-options"), ["S E 0:1 ack 1"]);
+    // A second attempt without (RFC 3168, 6.1.1.1).
+    assert_eq!(server.hears("S 0:1 syn-options"), ["S 0:1 ack 1"]);
+    assert_eq!(server.hears("S E C 0:1 syn-options"), ["S 0:1 ack 1"]);
+    for (port, flags, answer, ect) in [(5000, "E C ", "S E ", " ect"), (5001, "E ", "S ", ""), (5002, "", "S ", "")] {
+        server.port(port);
+        assert_eq!(server.hears(&format!("S {flags}0:1 syn-options")), [format!("{answer}0:1 ack 1")]);
+        server.hears("1:1 ack 1");
+        let id = server.accept();
+        assert_eq!(server.writes(id, 10), [format!("1:11 ack 1{ect}")]);
+    }
 }

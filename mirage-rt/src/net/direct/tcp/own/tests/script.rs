@@ -58,7 +58,7 @@ impl Script {
     }
 
     pub fn with_sack() -> Script {
-        Script::open(SynOptions { mss: Some(1000), window_shift: Some(0), sack: true, stamp: None }, 60_000)
+        Script::open(SynOptions { mss: Some(1000), window_shift: Some(0), sack: true, ..SynOptions::default() }, 60_000)
     }
 
     pub fn without_sack() -> Script {
@@ -145,7 +145,8 @@ impl Words {
         let segment = parse(&self.tuple, packet);
         let at = |seq: Seq| seq.0.wrapping_sub(self.ours.0);
         let mut text = String::new();
-        for (flag, name) in [(segment.syn, "S "), (segment.fin, "F "), (segment.rst, "R ")] {
+        let flags = [(segment.syn, "S "), (segment.fin, "F "), (segment.rst, "R ")];
+        for (flag, name) in flags.into_iter().chain([(segment.ece, "E "), (segment.cwr, "C ")]) {
             text += if flag { name } else { "" };
         }
         text += &format!("{}:{}", at(segment.seq), at(segment.seq.add(segment.span())));
@@ -157,13 +158,15 @@ impl Words {
         for block in options.sacks() {
             text += &format!(" sack {}:{}", block.start.0.wrapping_sub(PEERS.0), block.end.0.wrapping_sub(PEERS.0));
         }
+        text += if packet[1] & 3 == 2 { " ect" } else { "" };
         if let (Some(clock), Some(stamp)) = (self.clock, options.timestamp) {
             text += &format!(" ts {}:{}", stamp.value.wrapping_sub(clock), stamp.echo);
         }
         text
     }
 
-    /// A packet of the peer from words: `S`, `F`, `R`, `from:to`, `ack`, `win`, `sack from:to`, `ts value:echo`.
+    /// A packet of the peer from words: `S`, `F`, `R`, `E`, `C`, `from:to`, `ack`, `win`, `sack from:to`, `ts value:echo`, and `ce`
+    /// for one that a router has marked.
     pub fn peers(&self, text: &str) -> Vec<u8> {
         let mut header = Header {
             seq: PEERS,
@@ -171,10 +174,13 @@ impl Words {
             syn: false,
             fin: false,
             push: false,
+            ece: false,
+            cwr: false,
+            ect: false,
             window: 60_000,
             options: Written::none(),
         };
-        let (mut length, mut rst, mut blocks) = (0, false, Vec::new());
+        let (mut length, mut rst, mut marked, mut blocks) = (0, false, false, Vec::new());
         let number = |word: &str| word.parse::<u32>().expect("a number");
         let pair = |word: &str| word.split_once(':').map(|(one, other)| (number(one), number(other))).expect("a pair");
         let mut words = text.split_whitespace();
@@ -184,6 +190,9 @@ impl Words {
                 "S" => header.syn = true,
                 "F" => header.fin = true,
                 "R" => rst = true,
+                "E" => header.ece = true,
+                "C" => header.cwr = true,
+                "ce" => marked = true,
                 "ack" => header.ack = Some(self.ours.add(number(next()))),
                 "win" => header.window = number(next()) as u16,
                 "sack" => {
@@ -196,8 +205,12 @@ impl Words {
                     header.options.timestamp(Timestamp { value, echo });
                 }
                 "syn-options" => {
-                    header.options =
-                        Written::syn(&SynOptions { mss: Some(1000), window_shift: Some(2), sack: true, stamp: None });
+                    header.options = Written::syn(&SynOptions {
+                        mss: Some(1000),
+                        window_shift: Some(2),
+                        sack: true,
+                        ..SynOptions::default()
+                    });
                 }
                 range => {
                     let (start, end) = pair(range);
@@ -214,6 +227,7 @@ impl Words {
         header.send(&reversed, [&data, &[]], 9000, &route, &mut kept).expect("there are pages");
         let mut packet = kept.cut_packets().remove(0);
         packet[33] |= if rst { 4 } else { 0 };
+        packet[1] |= if marked { 3 } else { 0 };
         packet
     }
 }

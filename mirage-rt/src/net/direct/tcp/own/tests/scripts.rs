@@ -192,14 +192,6 @@ fn old_timestamps_do_not_count() {
 }
 
 #[test]
-fn nagle_holds_small_segments_back_when_it_is_on() {
-    let mut script = Script::with_sack();
-    script.writes(10).writes(10).sends(&["0 1:11 ack 1", "0 11:21 ack 1"]);
-    script.machine.get_mut(ID).expect("it is there").nagle = true;
-    script.writes(10).sends(&[]).hears("1:1 ack 21").sends(&["0 21:31 ack 1"]);
-}
-
-#[test]
 fn a_blocked_way_delays_and_loses_nothing() {
     let mut script = Script::with_sack();
     script.out.blocked = Some(Blocked::Device);
