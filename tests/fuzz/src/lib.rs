@@ -7,6 +7,7 @@
 
 pub mod driver;
 pub mod hostile;
+pub mod ipv6;
 pub mod random;
 pub mod seeds;
 pub mod targets;

@@ -20,6 +20,8 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         "command-line" => command_line(),
         "names" => names(),
         "dhcp" => dhcp(),
+        "ipv6" => crate::ipv6::packet_seeds(),
+        "neighbour-discovery" => crate::ipv6::discovery_seeds(),
         _ => manifest(),
     }
 }

@@ -42,6 +42,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "manifest", run: manifest },
     Target { name: "names", run: names },
     Target { name: "dhcp", run: dhcp },
+    Target { name: "ipv6", run: crate::ipv6::packets },
+    Target { name: "neighbour-discovery", run: crate::ipv6::discovery },
 ];
 
 /// The stream of messages from xenstored, and what is in them.
