@@ -1,6 +1,23 @@
 //! Figures: samples with their median, a goal, and how they are printed for people and for scripts.
 
+use std::error::Error;
 use std::fmt;
+use std::process::ExitCode;
+
+/// How a benchmark ends: with a line for each figure, or with what went wrong.
+pub fn report(figures: Result<Vec<Figure>, Box<dyn Error>>) -> ExitCode {
+    match figures {
+        Ok(figures) => {
+            println!();
+            figures.iter().for_each(|figure| println!("{figure}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Samples of one quantity.
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,7 @@ mod valgrind;
 use std::error::Error;
 use std::process::ExitCode;
 
-use mirage_bench::figures::Figure;
+use mirage_bench::figures::{self, Figure};
 use mirage_bench::words;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -26,17 +26,7 @@ struct Bench {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(figures) => {
-            println!();
-            figures.iter().for_each(|figure| println!("{figure}"));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    figures::report(run())
 }
 
 fn run() -> Result<Vec<Figure>> {

@@ -17,7 +17,7 @@ use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mirage_bench::figures::{Figure, Samples};
+use mirage_bench::figures::{self, Figure, Samples};
 use mirage_bench::words;
 use mirage_lab::{Domain, Lab, LabOptions};
 
@@ -43,17 +43,7 @@ struct Bench {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(figures) => {
-            println!();
-            figures.iter().for_each(|figure| println!("{figure}"));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    figures::report(run())
 }
 
 fn run() -> Result<Vec<Figure>> {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mirage_lab::Lab;
@@ -23,6 +23,44 @@ fn run(package: &str, words: &[&str]) -> (String, Option<i32>) {
     let output = cargo(&[&command[..], words].concat()).output().expect("cargo starts");
     let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     (printed, output.status.code())
+}
+
+/// A running server in the lab, and a connection to it.
+struct Serving {
+    running: Child,
+    connection: TcpStream,
+}
+
+impl Serving {
+    /// Runs `package` with `words`, on a port of this machine that nobody uses, until it has printed `ready`.
+    fn start(package: &str, words: &[&str], ready: &str) -> Serving {
+        let port = TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("it has one").port();
+        let command = ["run", "--release", "--quiet", "-p", package, "--target", XEN, "--"];
+        let mut running = cargo(&[&command[..], words, &["--port", &port.to_string()]].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("cargo starts");
+        let mut console = BufReader::new(running.stdout.take().expect("its output is piped"));
+        let mut line = String::new();
+        while !line.contains(ready) {
+            line.clear();
+            assert_ne!(console.read_line(&mut line).expect("the console is text"), 0, "it ended before it served");
+        }
+        // Read to the end, so that the guest's further lines have somewhere to go.
+        std::thread::spawn(move || console.read_to_string(&mut String::new()));
+        let connection = TcpStream::connect(("127.0.0.1", port)).expect("the port is forwarded");
+        connection.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
+        Serving { running, connection }
+    }
+}
+
+/// Ends a run by Ctrl-C, which is a good end.
+fn interrupt(mut running: Child) {
+    // cargo and the runner's script replace themselves by the runner: it has the process id that was started.
+    let sent = Command::new("kill").args(["-INT", &running.id().to_string()]).status();
+    assert!(sent.expect("kill starts").success());
+    assert_eq!(running.wait().expect("it ends").code(), Some(0));
 }
 
 #[test]
@@ -57,30 +95,13 @@ fn the_site_is_at_the_hosts_port_until_ctrl_c() {
         return;
     }
     image("static-site");
-    let port = TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("it has one").port();
-    let command = ["run", "--release", "--quiet", "-p", "static-site", "--target", XEN, "--"];
-    let mut running = cargo(&[&command[..], &["--port", &port.to_string()]].concat())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .expect("cargo starts");
-    let mut console = BufReader::new(running.stdout.take().expect("its output is piped"));
-    let mut line = String::new();
-    while !line.contains("serving on") {
-        line.clear();
-        assert_ne!(console.read_line(&mut line).expect("the console is text"), 0, "it ended before it served");
-    }
-    let mut connection = TcpStream::connect(("127.0.0.1", port)).expect("the port is forwarded");
-    connection.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
+    let Serving { running, mut connection } = Serving::start("static-site", &[], "serving on");
     write!(connection, "GET /index.html HTTP/1.0\r\n\r\n").expect("the request is taken");
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer).expect("the answer ends");
     let page = std::fs::read(root().join("examples/static-site/htdocs/index.html")).expect("the example has a page");
     assert!(answer.ends_with(&page), "{}", String::from_utf8_lossy(&answer));
-    // cargo and the runner's script replace themselves by the runner: it has the process id that was started.
-    let sent = Command::new("kill").args(["-INT", &running.id().to_string()]).status();
-    assert!(sent.expect("kill starts").success());
-    assert_eq!(running.wait().expect("it ends").code(), Some(0));
+    interrupt(running);
 }
 
 #[test]
@@ -99,28 +120,12 @@ fn a_disk_is_a_file_of_the_host_and_what_the_guest_wrote_comes_back() {
 
     std::fs::File::create(&disk).and_then(|file| file.set_len(8 << 20)).expect("the folder is ours");
     for (round, answer) in ["ok 0", "ok 1"].into_iter().enumerate() {
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("it has one").port();
-        let command = ["run", "--release", "--quiet", "-p", "block", "--target", XEN, "--"];
-        let mut running = cargo(&[&command[..], &words, &["--port", &port.to_string()]].concat())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("cargo starts");
-        let mut console = BufReader::new(running.stdout.take().expect("its output is piped"));
-        let mut line = String::new();
-        while !line.contains("serving the disk on") {
-            line.clear();
-            assert_ne!(console.read_line(&mut line).expect("the console is text"), 0, "it ended before it served");
-        }
-        let mut connection = TcpStream::connect(("127.0.0.1", port)).expect("the port is forwarded");
-        connection.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
+        let Serving { running, mut connection } = Serving::start("block", &words, "serving the disk on");
         write!(connection, "append round {round}\nquit\n").expect("the guest reads");
         let mut answers = String::new();
         connection.read_to_string(&mut answers).expect("the answers end");
         assert_eq!(answers, format!("{answer}\nok\n"));
-        let sent = Command::new("kill").args(["-INT", &running.id().to_string()]).status();
-        assert!(sent.expect("kill starts").success());
-        assert_eq!(running.wait().expect("it ends").code(), Some(0));
+        interrupt(running);
     }
     let content = std::fs::read(&disk).expect("it is there");
     assert_eq!(content.len(), 8 << 20);
