@@ -36,14 +36,14 @@ impl Instant {
     }
 
     /// Nanoseconds from `earlier` to `self`, none when `earlier` is the later one. Cheaper than a [`Duration`].
-    #[cfg(any(test, feature = "own-tcp"))]
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
     #[inline]
     pub(crate) const fn nanos_since(self, earlier: Instant) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
     /// So many nanoseconds later.
-    #[cfg(any(test, feature = "own-tcp"))]
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
     #[inline]
     pub(crate) const fn plus_nanos(self, nanoseconds: u64) -> Instant {
         Instant(self.0.saturating_add(nanoseconds))

@@ -48,6 +48,14 @@ impl HostSockets {
             .map_err(|errno| HostAddressError::new(self.address, errno))
     }
 
+    /// The address that a connection to `remote` is to come from; `None` when the host may choose. It does for the default
+    /// address, from which nothing leads to other hosts.
+    fn source(&self, remote: SocketAddr) -> Option<Ipv4Addr> {
+        let chosen = self.address != Ipv4Addr::LOCALHOST && !self.address.is_unspecified();
+        let leads_there = remote.is_ipv4() && (remote.ip().is_loopback() || !self.address.is_loopback());
+        (chosen && leads_there).then_some(self.address)
+    }
+
     fn local(&self, local: ListenAddr) -> SocketAddr {
         SocketAddr::new(local.address.unwrap_or(IpAddr::V4(self.address)), local.port)
     }
@@ -66,7 +74,7 @@ impl HostStack for HostSockets {
     }
 
     fn tcp_connect(&self, remote: SocketAddr) -> Result<Box<dyn HostStream>, ConnectError> {
-        tcp::Stream::connect(&self.reactor, remote)
+        tcp::Stream::connect(&self.reactor, self.source(remote), remote)
             .map(|stream| Box::new(stream) as Box<dyn HostStream>)
             .map_err(|errno| error::connect(errno, remote))
     }

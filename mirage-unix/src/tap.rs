@@ -1,23 +1,26 @@
 //! A tap device: the host's end of it is an interface such as tap0, this end is an application's network device.
 //!
 //! Frames carry a `virtio_net_hdr` ([`header`]), so checksums are left to whoever needs them: what the host sends to us
-//! without one counts as correct, what we send without one is completed by the host where it leaves it.
+//! without one counts as correct, what we send without one is completed by the host where it leaves it. So are segments: up to
+//! 64 KiB of TCP pass as one frame each way.
 
 mod error;
 mod header;
 mod pool;
 mod sys;
 
+use std::array;
+use std::iter;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use mirage_rt::log::warn;
-use mirage_rt::packet::{Fragment, HEADROOM, MAX_HEAD, Packet, PacketMut};
-use mirage_rt::page::{Page, PagePool};
+use mirage_rt::packet::{Fragment, Gso, HEADROOM, MAX_FRAGMENTS, MAX_HEAD, Packet, PacketMut};
+use mirage_rt::page::{PAGE_SIZE, Page, PagePool};
 use mirage_rt::types::network::{NetworkDevice, NetworkError, NetworkInfo, TransmitError, TransmitErrorKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
-use rustix::io::{Errno, IoSlice, read, writev};
+use rustix::io::{Errno, IoSlice, IoSliceMut, readv, writev};
 
 pub use error::TapError;
 
@@ -32,6 +35,12 @@ const ETHERNET: usize = 14;
 /// The largest MTU: a frame with a VLAN tag still fits the head of a packet.
 const MAX_MTU: u16 = (MAX_HEAD - ETHERNET - 4) as u16;
 
+/// The most bytes of a frame that is to be cut into segments, or was put together from some: its IP packet's length has 16 bits.
+const MAX_FRAME: usize = 65535 + ETHERNET;
+
+/// Pages besides the first that the largest frame takes.
+const FURTHER_PAGES: usize = (MAX_FRAME - MAX_HEAD).div_ceil(PAGE_SIZE);
+
 /// Pages for received frames: 1 MiB. When they are all in use, frames wait in the host's queue, which drops what it can't
 /// hold.
 const PAGES: usize = 256;
@@ -45,6 +54,8 @@ pub struct Tap {
     name: String,
     info: NetworkInfo,
     pages: Rc<Pages>,
+    // Where what does not fit the first page of the next frame goes.
+    further: Vec<Page>,
     // The host's queue was full at the last try.
     full: bool,
     broken: bool,
@@ -67,9 +78,12 @@ impl Tap {
         let mut info = NetworkInfo::new(mac(name), interface.mtu);
         info.checksum_ipv4 = true;
         info.checksum_ipv6 = true;
+        info.gso_ipv4 = MAX_FRAME as u32;
+        info.gso_ipv6 = MAX_FRAME as u32;
         let source = Source::new(platform.reactor(), interface.descriptor)
             .map_err(|errno| TapError::host(name, "watching the device", errno))?;
-        Ok(Tap { source, name: name.into(), info, pages: Pages::new(PAGES), full: false, broken: false })
+        let pages = Pages::new(PAGES + FURTHER_PAGES);
+        Ok(Tap { source, name: name.into(), info, pages, further: Vec::new(), full: false, broken: false })
     }
 
     /// The pool of the pages that received frames stand in.
@@ -88,32 +102,63 @@ impl Tap {
 
     /// The next frame, whatever its content.
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<PacketMut>, Errno>> {
-        let pool: Rc<dyn PagePool> = self.pages.clone();
-        let Some(mut page) = Page::take(&pool) else {
+        let Some(mut page) = self.take_pages() else {
             self.pages.wait(context.waker());
             return Poll::Pending;
         };
         // The header stands right in front of the frame, which starts where a packet's head does.
         let start = HEADROOM - header::LENGTH;
-        let length = ready!(self.source.poll_io(Direction::Read, context, |tap| read(tap, &mut page[start..])))?;
-        let end = start + length;
+        let further = &mut self.further;
+        let length = ready!(self.source.poll_io(Direction::Read, context, |tap| {
+            let mut parts = iter::once(&mut page[start..]).chain(further.iter_mut().map(|page| &mut page[..]));
+            let mut parts: [_; 1 + FURTHER_PAGES] =
+                array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()));
+            readv(tap, &mut parts)
+        }))?;
         let header = page.get(start..HEADROOM).and_then(Header::read);
-        let Some(header) = header.filter(|_| end >= HEADROOM + ETHERNET) else { return Poll::Ready(Ok(None)) };
-        let Some(checksum) = header.checksum(end - HEADROOM) else { return Poll::Ready(Ok(None)) };
-        let Ok(head) = Fragment::new(page, HEADROOM..end) else { return Poll::Ready(Ok(None)) };
-        let mut packet = PacketMut::from_head(head);
-        packet.set_checksum(checksum);
-        Poll::Ready(Ok(Some(packet)))
+        let length = length.saturating_sub(header::LENGTH);
+        let Some(header) = header.filter(|_| length >= ETHERNET) else { return Poll::Ready(Ok(None)) };
+        let Some((checksum, gso)) = header.of_received(length) else { return Poll::Ready(Ok(None)) };
+        Poll::Ready(Ok(self.packet(page, length).map(|mut packet| {
+            packet.set_checksum(checksum);
+            packet.set_gso(gso);
+            packet
+        })))
+    }
+
+    /// A page for the next frame's start, when there are enough for the rest, too. A read of less than a frame would lose its end.
+    fn take_pages(&mut self) -> Option<Page> {
+        let pool: Rc<dyn PagePool> = self.pages.clone();
+        while self.further.len() < FURTHER_PAGES {
+            self.further.push(Page::take(&pool)?);
+        }
+        Page::take(&pool)
+    }
+
+    /// The frame of `length` bytes that was read into `page` and as many of the further pages as it needed.
+    fn packet(&mut self, page: Page, length: usize) -> Option<PacketMut> {
+        let mut packet = PacketMut::from_head(Fragment::new(page, HEADROOM..HEADROOM + length.min(MAX_HEAD)).ok()?);
+        let mut left = length.saturating_sub(MAX_HEAD);
+        let pages = left.div_ceil(PAGE_SIZE).min(self.further.len());
+        for page in self.further.drain(..pages) {
+            packet.push_fragment(Fragment::new(page, 0..left.min(PAGE_SIZE)).ok()?).ok()?;
+            left = left.saturating_sub(PAGE_SIZE);
+        }
+        Some(packet)
     }
 
     /// Why `packet` can't be taken, if it can't.
     fn refusal(&self, packet: &Packet) -> Option<TransmitErrorKind> {
         let length = packet.len();
+        let most = match packet.gso() {
+            Gso::None => usize::from(self.info.mtu) + ETHERNET + 4,
+            Gso::Ipv4 { .. } | Gso::Ipv6 { .. } => MAX_FRAME,
+        };
         if self.broken {
             Some(TransmitErrorKind::Device(NetworkError::Broken))
         } else if self.full {
             Some(TransmitErrorKind::Full)
-        } else if length < ETHERNET || length > usize::from(self.info.mtu) + ETHERNET + 4 {
+        } else if length < ETHERNET || length > most {
             Some(TransmitErrorKind::Size)
         } else {
             None
@@ -170,9 +215,8 @@ impl NetworkDevice for Tap {
         };
         let header = header.bytes();
         let sent = loop {
-            let mut parts = Vec::with_capacity(2 + packet.fragments().len());
-            parts.push(IoSlice::new(&header));
-            parts.extend(packet.parts().map(IoSlice::new));
+            let mut parts = iter::once(&header[..]).chain(packet.parts());
+            let parts: [_; 2 + MAX_FRAGMENTS] = array::from_fn(|_| IoSlice::new(parts.next().unwrap_or_default()));
             match writev(self.source.as_fd(), &parts) {
                 Err(Errno::INTR) => {}
                 result => break result,

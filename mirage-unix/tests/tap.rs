@@ -1,13 +1,9 @@
 //! The tap device against the Linux kernel's network stack, in a network namespace that ends with the test.
-//!
-//! The outer test runs this program again inside `unshare`, where the inner tests, ignored otherwise, may make interfaces.
-//! Where that is not permitted it says so and passes; as root under `CI=true` it fails.
 
 #![forbid(unsafe_code)]
 
 use std::future::poll_fn;
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
 use std::rc::Rc;
 
 use mirage_rt::packet::{Checksum, Gso, PacketMut};
@@ -15,6 +11,7 @@ use mirage_rt::platform::Platform;
 use mirage_rt::types::network::{NetworkDevice, TransmitErrorKind};
 use mirage_rt::{Duration, Runtime, timeout};
 use mirage_unix::{Tap, TapError, UnixPlatform};
+use namespace::ip;
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -22,45 +19,11 @@ const LONG: Duration = Duration::from_secs(30);
 const OURS: [u8; 4] = [10, 77, 0, 2];
 const KERNELS: [u8; 4] = [10, 77, 0, 1];
 
+mod namespace;
+
 #[test]
 fn inside_a_namespace() {
-    let program = std::env::current_exe().expect("a program knows its path");
-    for name in ["errors", "frames", "bursts"] {
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--net", "--"]).arg(&program);
-        match command.args(["--exact", &format!("inner::{name}"), "--ignored", "--nocapture"]).output() {
-            Ok(output) if output.status.success() => {
-                let text = String::from_utf8_lossy(&output.stdout);
-                assert!(text.contains("1 passed"), "the inner test did not run: {text}");
-            }
-            Ok(output) => {
-                let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-                match text.lines().find(|line| line.starts_with("unshare: ") || line.starts_with("NOT PERMITTED")) {
-                    Some(reason) => return skip(reason),
-                    None => panic!("{name}: {text}"),
-                }
-            }
-            Err(error) => return skip(&format!("unshare: {error}")),
-        }
-    }
-}
-
-/// Where namespaces can be made, a test that makes none has failed.
-fn skip(reason: &str) {
-    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
-    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    assert!(!(root && ci), "no test of the tap device: {reason}");
-    eprintln!("SKIPPED: no test of the tap device, which needs a network namespace, /dev/net/tun and ip: {reason}");
-}
-
-/// Runs `ip`; what it can't do ends the inner test with a reason to skip.
-fn ip(words: &str) {
-    let output = Command::new("ip").args(words.split(' ')).output();
-    let done = output.as_ref().is_ok_and(|output| output.status.success());
-    if !done {
-        println!("NOT PERMITTED: ip {words}: {output:?}");
-        std::process::exit(1);
-    }
+    namespace::run(&["inner::errors", "inner::frames", "inner::bursts"]);
 }
 
 /// Makes an interface with the kernel's address and no traffic of its own.

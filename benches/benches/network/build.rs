@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// Our stack in memory, with our own TCP machine or smoltcp's.
 pub fn stack(own: bool) -> PathBuf {
     let name = if own { "own-tcp" } else { "smoltcp-tcp" };
-    let features: &[&str] = if own { &["--features", "own-tcp"] } else { &[] };
+    let features: &[&str] = if own { &[] } else { &["--features", "smoltcp-tcp"] };
     release("mirage-bench-stack", name, features)
 }
 

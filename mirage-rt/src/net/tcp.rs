@@ -455,6 +455,16 @@ struct Staged {
     end: usize,
 }
 
+/// The host does not know that what was staged was not read.
+impl Drop for HostSide {
+    fn drop(&mut self) {
+        let staged = self.staged.get_mut();
+        if staged.start < staged.end {
+            self.stream.abort();
+        }
+    }
+}
+
 impl HostSide {
     fn new(stream: Box<dyn HostStream>) -> HostSide {
         HostSide { stream, staged: RefCell::default() }

@@ -48,7 +48,7 @@ impl fmt::Display for OptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OptionError::Unsupported => f.write_str(
-                "this network cannot do that for a connection: do without it, or build with mirage-rt's feature own-tcp",
+                "this network cannot do that for a connection: do without it, or build without mirage-rt's feature smoltcp-tcp",
             ),
             OptionError::OutOfRange => {
                 f.write_str("the value is out of range: give times between 1 ms and a day, and at least one probe")

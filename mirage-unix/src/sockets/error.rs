@@ -93,7 +93,7 @@ pub(super) fn connect(errno: Errno, remote: SocketAddr) -> ConnectError {
         Errno::CONNREFUSED => ConnectError::Refused(remote),
         Errno::TIMEDOUT => ConnectError::TimedOut(remote),
         Errno::NETUNREACH | Errno::HOSTUNREACH => ConnectError::Unreachable(remote),
-        Errno::ADDRNOTAVAIL => ConnectError::NoPort,
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => ConnectError::NoPort,
         Errno::NOMEM | Errno::NOBUFS => ConnectError::OutOfMemory,
         errno => ConnectError::Host(other(errno)),
     }

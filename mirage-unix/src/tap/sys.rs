@@ -22,6 +22,8 @@ const IFF_TAP: u16 = 0x0002;
 const IFF_NO_PI: u16 = 0x1000;
 const IFF_VNET_HDR: u16 = 0x4000;
 const TUN_F_CSUM: usize = 0x01;
+const TUN_F_TSO4: usize = 0x02;
+const TUN_F_TSO6: usize = 0x04;
 
 // Linux include/uapi/linux/if.h.
 const IFF_UP: u16 = 0x0001;
@@ -44,7 +46,7 @@ pub(super) struct Interface {
     pub(super) up: bool,
 }
 
-/// Attaches to the tap interface `name`, in non-blocking mode, with `virtio_net_hdr` and checksum offload.
+/// Attaches to the tap interface `name`, in non-blocking mode, with `virtio_net_hdr`, checksum and segmentation offload.
 pub(super) fn attach(name: &str) -> Result<Interface, TapError> {
     let request = request(name).ok_or_else(|| TapError::Name(name.into()))?;
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
@@ -63,7 +65,7 @@ pub(super) fn attach(name: &str) -> Result<Interface, TapError> {
         Errno::INVAL => TapError::NotTap(name.into()),
         errno => TapError::host(name, "attaching to the interface", errno),
     })?;
-    set_offload(&descriptor).map_err(|errno| TapError::host(name, "setting checksum offload", errno))?;
+    set_offload(&descriptor).map_err(|errno| TapError::host(name, "setting offloads", errno))?;
     let mtu = get::<SIOCGIFMTU>(&socket, request).map_err(|errno| TapError::host(name, "reading the MTU", errno))?;
     let flags = get::<SIOCGIFFLAGS>(&socket, request).map_err(|errno| TapError::host(name, "reading flags", errno))?;
     // An MTU is an int and at most 65535; the flags are a short, its bytes are the first two.
@@ -91,8 +93,8 @@ fn set_interface(tun: impl AsFd, mut request: InterfaceRequest) -> Result<(), Er
 }
 
 fn set_offload(tun: impl AsFd) -> Result<(), Errno> {
-    // SAFETY: TUNSETOFFLOAD takes an integer, of which TUN_F_CSUM is a defined bit.
-    let call = unsafe { IntegerSetter::<TUNSETOFFLOAD>::new_usize(TUN_F_CSUM) };
+    // SAFETY: TUNSETOFFLOAD takes an integer, of which these are defined bits.
+    let call = unsafe { IntegerSetter::<TUNSETOFFLOAD>::new_usize(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) };
     // SAFETY: as above; no memory is read or written.
     unsafe { ioctl(tun, call) }
 }

@@ -98,7 +98,7 @@ pub fn pseudo_header(header: &[u8], protocol: IpProtocol) -> u16 {
 
 /// Makes the length in the header of `packet` that of the packet.
 #[inline(never)]
-#[cfg(any(test, feature = "test-utils", not(feature = "own-tcp")))]
+#[cfg(any(test, feature = "test-utils", feature = "smoltcp-tcp"))]
 pub fn set_length(packet: &mut [u8]) {
     let length = packet.len() as u16;
     if packet.len() >= HEADER {

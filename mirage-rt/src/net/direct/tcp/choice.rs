@@ -1,29 +1,29 @@
-//! Which machine a build has: smoltcp's, or with the feature `own-tcp` our own. Tests have both.
+//! Which machine a build has: our own, or with the feature `smoltcp-tcp` that of smoltcp. Tests have both.
 
 use core::net::IpAddr;
 
 #[cfg(test)]
 pub use super::either::Either as Machine;
 use super::machine::Buffers;
-#[cfg(all(not(test), feature = "own-tcp"))]
+#[cfg(all(not(test), not(feature = "smoltcp-tcp")))]
 pub use super::own::OwnTcp as Machine;
-#[cfg(all(not(test), not(feature = "own-tcp")))]
+#[cfg(all(not(test), feature = "smoltcp-tcp"))]
 pub use super::smol::SmolSets as Machine;
 use crate::net::direct::ip::Paths;
 
 /// Whether there is a machine that knows of timestamps, marks and the MTU of paths. What only such a machine needs is not in
 /// images without one.
-pub const EXTENDED: bool = cfg!(any(test, feature = "own-tcp"));
+pub const EXTENDED: bool = cfg!(any(test, not(feature = "smoltcp-tcp")));
 
 /// The machine of this build, for an interface with this address in a network with this prefix. `secret` is that of the
 /// sequence numbers.
-#[cfg(all(not(test), not(feature = "own-tcp")))]
+#[cfg(all(not(test), feature = "smoltcp-tcp"))]
 pub fn machine(address: IpAddr, prefix: u8, paths: Paths, buffers: Buffers, _secret: [u64; 2]) -> Machine {
     Machine::new(address, prefix, paths, buffers)
 }
 
 /// As above.
-#[cfg(all(not(test), feature = "own-tcp"))]
+#[cfg(all(not(test), not(feature = "smoltcp-tcp")))]
 pub fn machine(_address: IpAddr, _prefix: u8, paths: Paths, buffers: Buffers, secret: [u64; 2]) -> Machine {
     own(paths, buffers, secret)
 }
@@ -40,7 +40,7 @@ pub fn machine(address: IpAddr, prefix: u8, paths: Paths, buffers: Buffers, secr
     }
 }
 
-#[cfg(any(test, feature = "own-tcp"))]
+#[cfg(any(test, not(feature = "smoltcp-tcp")))]
 fn own(paths: Paths, buffers: Buffers, secret: [u64; 2]) -> super::own::OwnTcp {
     use super::own::{Algorithm, OwnTcp};
     use crate::net::direct::hash::Keyed;

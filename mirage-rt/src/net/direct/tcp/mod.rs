@@ -14,10 +14,10 @@ mod isn;
 #[cfg(test)]
 mod kept;
 pub mod machine;
-#[cfg(any(test, feature = "own-tcp"))]
+#[cfg(any(test, not(feature = "smoltcp-tcp")))]
 pub mod own;
 pub mod segment;
-#[cfg(any(test, not(feature = "own-tcp")))]
+#[cfg(any(test, feature = "smoltcp-tcp"))]
 pub mod smol;
 mod sockets;
 mod time_wait;

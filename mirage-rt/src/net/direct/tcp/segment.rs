@@ -78,7 +78,7 @@ impl FourTuple {
     }
 
     /// As the other side sees it; the hash is not right then.
-    #[cfg(any(test, not(feature = "own-tcp")))]
+    #[cfg(any(test, feature = "smoltcp-tcp"))]
     pub fn reversed(&self) -> FourTuple {
         FourTuple { hash: 0, ports: self.ports.rotate_left(16), remote: self.local, local: self.remote }
     }
@@ -219,7 +219,7 @@ pub enum Control {
     #[default]
     None,
     Syn,
-    #[cfg(any(test, not(feature = "own-tcp")))]
+    #[cfg(any(test, feature = "smoltcp-tcp"))]
     Fin,
     Rst,
 }
@@ -238,7 +238,7 @@ impl Bare {
             control: match self.control {
                 Control::None => TcpControl::None,
                 Control::Syn => TcpControl::Syn,
-                #[cfg(any(test, not(feature = "own-tcp")))]
+                #[cfg(any(test, feature = "smoltcp-tcp"))]
                 Control::Fin => TcpControl::Fin,
                 Control::Rst => TcpControl::Rst,
             },

@@ -1,4 +1,4 @@
-//! A TCP machine of our own, behind the [seam](super::machine): that of builds with the feature `own-tcp`, and of tests, which
+//! A TCP machine of our own, behind the [seam](super::machine): that of builds without the feature `smoltcp-tcp`, and of tests, which
 //! run the stack with it and with the one of smoltcp.
 //!
 //! A [connection] is state and nothing else; what is done to it stands in a file of its own for each subject:

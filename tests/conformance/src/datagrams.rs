@@ -1,0 +1,48 @@
+//! UDP.
+
+use mirage_rt::net::{SendError, UdpSocket};
+
+use super::*;
+
+/// A socket on each side, and the server's address.
+async fn sockets(pair: &Pair) -> (UdpSocket, UdpSocket, SocketAddr) {
+    let server = pair.server.network.udp().bind(0).await.expect("a port is free");
+    let client = pair.client.network.udp().bind(0).await.expect("a port is free");
+    let address = pair.server.at(server.local_addr().port());
+    (server, client, address)
+}
+
+pub async fn datagrams_keep_their_bounds(pair: Pair) {
+    let (server, client, address) = sockets(&pair).await;
+    let mut buffer = alloc::vec![0; 2000];
+    for length in [0, 1, 100, 1472, 0, 7] {
+        let sent = pattern(length, length);
+        client.send_to(&sent, address).await.expect("it fits");
+        let (length, from) = server.receive_from(&mut buffer).await.expect("it comes");
+        assert!(buffer[..length] == sent, "{length} bytes came of {}", sent.len());
+        assert_eq!(from, pair.client.at(client.local_addr().port()));
+        server.send_to(&buffer[..length], from).await.expect("it fits");
+        let answer = client.receive_from(&mut buffer).await.expect("it comes");
+        assert_eq!(answer, (sent.len(), address));
+    }
+}
+
+pub async fn a_datagram_too_long_is_an_error(pair: Pair) {
+    let (server, client, address) = sockets(&pair).await;
+    let error = client.send_to(&alloc::vec![0; 70_000], address).await.expect_err("no datagram is so long");
+    assert!(matches!(error, SendError::TooLong { most: 1472.. }), "{error:?}");
+    client.send_to(b"short", address).await.expect("the socket goes on");
+    assert_eq!(server.receive_from(&mut [0; 8]).await.map(|(length, _)| length).ok(), Some(5));
+}
+
+pub async fn a_short_buffer_is_told_the_length(pair: Pair) {
+    let (server, client, address) = sockets(&pair).await;
+    client.send_to(b"0123456789", address).await.expect("it fits");
+    let mut buffer = [0; 4];
+    server.readable().await;
+    let (length, _) = server.receive_from(&mut buffer).await.expect("it comes");
+    assert_eq!((length, &buffer), (10, b"0123"));
+    client.send_to(b"next", address).await.expect("it fits");
+    let (length, _) = server.receive_from(&mut buffer).await.expect("it comes");
+    assert_eq!((length, &buffer), (4, b"next"));
+}
