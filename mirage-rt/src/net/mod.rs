@@ -264,18 +264,18 @@ pub struct Config {
     /// IPv6, when the network has it. One with IPv6 only has no `ipv4` and no `gateway`.
     #[cfg(feature = "ipv6")]
     pub ipv6: Option<ipv6::Ipv6Config>,
-    /// Bytes that each connection can have received and not read yet: the window that is offered to peers. Up to 32
-    /// times as much while most of `connection_memory` is free.
+    /// Bytes that each connection can have received and not read yet: the window that is offered to peers. One that makes
+    /// full use of it gets up to 32 times as much, but never more than an eighth of what is free of `connection_memory`.
     pub receive_buffer: usize,
-    /// Bytes that each connection can have written and the peer not acknowledged yet. Up to 32 times as much
-    /// while most of `connection_memory` is free.
+    /// Bytes that each connection can have written and the peer not acknowledged yet, growing in the same way.
     pub send_buffer: usize,
-    /// Bytes for the buffers of all connections together; when they are used up, further connections are refused.
+    /// Bytes for all connections together: a kilobyte for each, and what their buffers really hold. When there are only few
+    /// left, further connections are refused; without any, peers have to send again and writers wait.
     pub connection_memory: usize,
 }
 
 impl Config {
-    /// Buffers of at least 8 KiB each way, 2 MiB for all connections, no address yet, no IPv6.
+    /// Buffers of 8 KiB each way and more, 2 MiB for all connections (1,500 with little under way), no address yet, no IPv6.
     pub const fn new() -> Config {
         Config {
             ipv4: None,

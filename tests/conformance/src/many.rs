@@ -5,7 +5,7 @@ use mirage_rt::{spawn, yield_now};
 use super::*;
 
 pub async fn connections_do_not_mix(pair: Pair) {
-    const CONNECTIONS: usize = 40;
+    const CONNECTIONS: usize = 200;
     let mut listener = pair.server.network.tcp().bind_with_backlog(0, CONNECTIONS).await.expect("a port is free");
     let address = pair.server.at(listener.local_addr().port());
     let server = spawn(async move {

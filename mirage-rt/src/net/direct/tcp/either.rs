@@ -50,6 +50,16 @@ impl Either {
     }
 }
 
+impl super::Tcp<Either> {
+    /// Bytes that the connections of our own machine have.
+    pub fn memory(&self) -> Option<usize> {
+        match &self.machine {
+            Either::Own(machine) => Some(machine.memory()),
+            Either::Smol(_) => None,
+        }
+    }
+}
+
 impl TcpMachine for Either {
     fn window_shift(&self) -> u8 {
         self.get().window_shift()

@@ -1,6 +1,6 @@
 //! TCP segments as the demultiplexer sees them, and those without data that it sends itself.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpAddress, IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
@@ -32,24 +32,28 @@ pub struct FourTuple {
     hash: u32,
     /// The local port above, the remote one below.
     ports: u32,
-    /// IPv4 addresses as IPv6 has them (RFC 4291, 2.5.5.2).
-    remote: u128,
-    local: u128,
+    remote: Packed,
+    local: Packed,
 }
 
 impl FourTuple {
     pub fn new(key: &Keyed, local: SocketAddr, remote: SocketAddr) -> FourTuple {
-        let bits = |address: SocketAddr| match address.ip() {
-            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-            IpAddr::V6(address) => address.to_bits(),
-        };
         let ports = u32::from(local.port()) << 16 | u32::from(remote.port());
-        let mut tuple = FourTuple { hash: 0, ports, remote: bits(remote), local: bits(local) };
-        let halves = |bits: u128| [(bits >> 64) as u64, bits as u64];
-        let ([a, b], [c, d]) = (halves(tuple.remote), halves(tuple.local));
-        // What a peer can't choose may be mixed in the cheap way: it is one of our few addresses.
-        tuple.hash = key.hash_words([a, b, u64::from(ports) ^ c ^ d.rotate_left(32)]) as u32;
+        let mut tuple = FourTuple { hash: 0, ports, remote: pack(remote.ip()), local: pack(local.ip()) };
+        tuple.hash = tuple.hash_for_table(key);
         tuple
+    }
+
+    #[cfg(feature = "ipv6")]
+    fn hash_for_table(&self, key: &Keyed) -> u32 {
+        let ([a, b], [c, d]) = (self.remote, self.local);
+        // What a peer can't choose may be mixed in the cheap way: it is one of our few addresses.
+        key.hash_words([a, b, u64::from(self.ports) ^ c ^ d.rotate_left(32)]) as u32
+    }
+
+    #[cfg(not(feature = "ipv6"))]
+    fn hash_for_table(&self, key: &Keyed) -> u32 {
+        key.hash_words([u64::from(self.remote) << 32 | u64::from(self.ports), self.local.into()]) as u32
     }
 
     /// Its hash with the key that it was made with.
@@ -60,21 +64,22 @@ impl FourTuple {
     /// Its hash with another key, for what others see.
     #[inline(never)]
     pub fn hash_with(&self, key: &Keyed) -> u64 {
-        let mut bytes = [0; 36];
+        const ADDRESS: usize = size_of::<Packed>();
+        let mut bytes = [0; 4 + 2 * ADDRESS];
         bytes[..4].copy_from_slice(&self.ports.to_le_bytes());
-        bytes[4..20].copy_from_slice(&self.remote.to_le_bytes());
-        bytes[20..].copy_from_slice(&self.local.to_le_bytes());
+        bytes[4..4 + ADDRESS].copy_from_slice(&packed_bytes(self.remote));
+        bytes[4 + ADDRESS..].copy_from_slice(&packed_bytes(self.local));
         key.signed(&bytes)
     }
 
     #[inline]
     pub fn local(&self) -> SocketAddr {
-        SocketAddr::new(canonical(self.local), (self.ports >> 16) as u16)
+        SocketAddr::new(unpack(self.local), (self.ports >> 16) as u16)
     }
 
     #[inline]
     pub fn remote(&self) -> SocketAddr {
-        SocketAddr::new(canonical(self.remote), self.ports as u16)
+        SocketAddr::new(unpack(self.remote), self.ports as u16)
     }
 
     /// As the other side sees it; the hash is not right then.
@@ -84,13 +89,56 @@ impl FourTuple {
     }
 }
 
-/// An address whose IPv4 form is that of IPv6, as it is meant.
+/// An address as it is kept: those of IPv4 as IPv6 has them (RFC 4291, 2.5.5.2), the upper half first; without IPv6 as they
+/// are.
+#[cfg(feature = "ipv6")]
+type Packed = [u64; 2];
+#[cfg(not(feature = "ipv6"))]
+type Packed = u32;
+
+#[cfg(feature = "ipv6")]
 #[inline]
-fn canonical(bits: u128) -> IpAddr {
-    match bits >> 32 {
-        0xffff => IpAddr::V4(Ipv4Addr::from_bits(bits as u32)),
-        _ => IpAddr::V6(Ipv6Addr::from_bits(bits)),
+fn pack(address: IpAddr) -> Packed {
+    let bits = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    [(bits >> 64) as u64, bits as u64]
+}
+
+/// There is no route to addresses of IPv6, and nothing comes from one.
+#[cfg(not(feature = "ipv6"))]
+#[inline]
+fn pack(address: IpAddr) -> Packed {
+    match address {
+        IpAddr::V4(address) => address.to_bits(),
+        IpAddr::V6(_) => 0,
     }
+}
+
+#[cfg(feature = "ipv6")]
+#[inline]
+fn unpack([high, low]: Packed) -> IpAddr {
+    match (high, low >> 32) {
+        (0, 0xffff) => IpAddr::V4(core::net::Ipv4Addr::from_bits(low as u32)),
+        _ => IpAddr::V6(core::net::Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low))),
+    }
+}
+
+#[cfg(not(feature = "ipv6"))]
+#[inline]
+fn unpack(bits: Packed) -> IpAddr {
+    IpAddr::V4(core::net::Ipv4Addr::from_bits(bits))
+}
+
+#[cfg(feature = "ipv6")]
+fn packed_bytes([high, low]: Packed) -> [u8; 16] {
+    (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
+}
+
+#[cfg(not(feature = "ipv6"))]
+fn packed_bytes(bits: Packed) -> [u8; 4] {
+    bits.to_le_bytes()
 }
 
 /// The header of a received segment whose checksum is right.

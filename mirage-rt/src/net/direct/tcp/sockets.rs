@@ -245,6 +245,8 @@ impl<M: TcpMachine> Tcp<M> {
             return Poll::Ready(Ok(length));
         }
         self.slot(id).writer.register(context.waker());
+        // If there was no memory, the machine must look for some again.
+        self.mark(id.index);
         Poll::Pending
     }
 

@@ -118,6 +118,9 @@ impl Connection {
         if before(self.next, ack) || before(ack, oldest) {
             return self.challenge(now, challenges);
         }
+        if self.is_idle(now) {
+            self.shrink(link);
+        }
         self.heard = now;
         self.take_stamp(now, segment, arrival.options.timestamp);
         if self.phase == TcpState::SynReceived {

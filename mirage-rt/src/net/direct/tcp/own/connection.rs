@@ -7,15 +7,16 @@ use super::congestion::{Algorithm, Congestion};
 use super::ecn::Ecn;
 use super::flight::Flight;
 use super::keep_alive::Asking;
+use super::memory::{Hunger, Memory, Purpose, Sizes, Use};
 use super::path::Path;
 use super::rack::{Probe, Rack};
 use super::reassembly::Reassembly;
-use super::ring::{Ring, Spare};
+use super::ring::Ring;
 use super::rtt::RoundTrip;
 use super::sequence::{Range, distance, later};
 use super::timers::Timer;
 use crate::net::direct::tcp::machine::{Expected, Handshake, Readiness, State};
-use crate::net::direct::tcp::segment::{FourTuple, Seq, SynOptions};
+use crate::net::direct::tcp::segment::{FourTuple, Segment, Seq, SynOptions};
 use crate::net::direct::tcp::timestamps::{self, Stamps};
 use crate::net::{TcpInfo, TcpState};
 use crate::time::{Duration, Instant};
@@ -32,6 +33,10 @@ pub struct Link {
     /// The window that a SYN offers.
     pub window: u16,
     pub algorithm: Algorithm,
+    /// Bytes of buffers, and how many one may hold at most now.
+    pub receive: Sizes,
+    pub send: Sizes,
+    pub part: u32,
     /// Whether [prediction](super::predict) is tried; only tests go without it, to compare.
     pub prediction: bool,
 }
@@ -77,8 +82,6 @@ pub struct Connection {
     pub tuple: FourTuple,
     pub remote: IpAddr,
     pub phase: TcpState,
-    /// Bytes that it takes of the budget.
-    pub cost: usize,
 
     /// The position of our SYN (ISS), the first that is not acknowledged (SND.UNA), the next to be sent (SND.NXT).
     pub isn: Seq,
@@ -89,6 +92,8 @@ pub struct Connection {
     pub data_start: Seq,
     /// Our FIN is to follow them.
     pub shut: bool,
+    /// The application has written, and there was no memory for it.
+    pub hunger: Hunger,
     /// The peer's window (SND.WND), the largest it ever was, and the segment that told it (SND.WL1, SND.WL2).
     pub window: u32,
     pub most_window: u32,
@@ -104,6 +109,7 @@ pub struct Connection {
     pub edge: Seq,
     pub shift: u8,
     pub receive: Ring,
+    pub usage: Use,
     pub held: Reassembly,
     /// Where the peer's stream ends, once that was heard; and whether all in front of it is there.
     pub fin_at: Option<Seq>,
@@ -170,27 +176,20 @@ impl Due {
 }
 
 impl Connection {
-    /// A connection whose SYN is still to be sent. The buffers hold `receive` and `send` bytes at most.
-    pub fn connecting(
-        now: Instant,
-        generation: u32,
-        tuple: &FourTuple,
-        isn: Seq,
-        buffers: [usize; 2],
-        link: &Link,
-    ) -> Connection {
+    /// A connection whose SYN is still to be sent.
+    pub fn connecting(now: Instant, generation: u32, tuple: &FourTuple, isn: Seq, link: &Link) -> Connection {
         Connection {
             generation,
             tuple: *tuple,
             remote: tuple.remote().ip(),
             phase: TcpState::SynSent,
-            cost: 0,
             isn,
             una: isn,
             next: isn,
-            send: Ring::new(buffers[1]),
+            send: Ring::new(link.send.first(link.part)),
             data_start: isn.add(1),
             shut: false,
+            hunger: Hunger::None,
             window: 0,
             most_window: 0,
             told_by: (Seq(0), Seq(0)),
@@ -200,7 +199,8 @@ impl Connection {
             expected: Seq(0),
             edge: Seq(0),
             shift: link.shift,
-            receive: Ring::new(buffers[0]),
+            receive: Ring::new(link.receive.first(link.part)),
+            usage: Use::default(),
             held: Reassembly::default(),
             fin_at: None,
             finished: false,
@@ -259,6 +259,7 @@ impl Connection {
         self.expected = isn.add(1);
         self.owed.told = self.expected;
         self.edge = self.expected.add(u32::from(link.window));
+        self.start_use(now);
         self.peer_mss = options.mss.unwrap_or(536).max(LEAST_MSS);
         self.peer_shift = options.window_shift.unwrap_or(0).min(14);
         if options.window_shift.is_none() {
@@ -318,7 +319,8 @@ impl Connection {
         self.owed = Owed { told: self.owed.told, ..Owed::default() };
         self.due = Due::default();
         self.flight = Flight::default();
-        self.send = Ring::new(0);
+        self.send.set_limit(0);
+        self.send.consume(usize::MAX);
         self.data_start = self.next;
     }
 
@@ -337,7 +339,7 @@ impl Connection {
         Readiness {
             readable: self.receive.length(),
             finished: self.finished,
-            writable: self.can_write() && self.send.room() > 0,
+            writable: self.can_write() && self.send.room() > 0 && self.hunger == Hunger::None,
             unacknowledged: self.send.length() + usize::from(fin) + usize::from(self.state() == State::Connecting),
         }
     }
@@ -372,8 +374,24 @@ impl Connection {
         self.clock.as_ref().map(Clock::stamps)
     }
 
-    pub fn write(&mut self, bytes: &[u8]) -> usize {
-        if self.can_write() { self.send.write(bytes) } else { 0 }
+    pub fn write(&mut self, bytes: &[u8], memory: &mut Memory) -> usize {
+        if !self.can_write() {
+            return 0;
+        }
+        let room = self.send.room();
+        self.send.supply(self.send.length() + bytes.len().min(room), memory, Purpose::Send);
+        let length = self.send.write(bytes);
+        self.hunger = if length == 0 && room > 0 { Hunger::New } else { Hunger::None };
+        length
+    }
+
+    /// Makes sure of memory for what a segment brings, if it lies in the window and there is any.
+    #[inline]
+    pub fn make_room(&mut self, segment: &Segment, memory: &mut Memory) {
+        let end = distance(self.expected, segment.seq.add(segment.length));
+        if segment.length > 0 && end <= distance(self.expected, self.edge) {
+            self.receive.supply(self.receive.length() + end as usize, memory, Purpose::Receive);
+        }
     }
 
     pub fn read(&mut self, buffer: &mut [u8]) -> usize {
@@ -400,10 +418,13 @@ impl Connection {
 
     /// Gives memory back that the buffers do not need now; unless `all` is set, a little stays.
     #[inline]
-    pub fn rest_buffers(&mut self, all: bool, spare: &mut Spare) {
-        self.send.rest(all, spare);
+    pub fn rest_buffers(&mut self, all: bool, memory: &mut Memory) {
+        if all {
+            self.flight.rest();
+        }
+        self.send.rest(all, memory);
         if self.held.is_empty() {
-            self.receive.rest(all, spare);
+            self.receive.rest(all, memory);
         }
     }
 

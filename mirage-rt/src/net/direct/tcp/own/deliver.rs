@@ -35,6 +35,7 @@ impl Connection {
             // As with data: what is missing in front of an early FIN is told at once.
             self.owed.now = true;
         }
+        self.note_use(now, link);
         self.take_fin();
         if segment.length > 0 || segment.fin {
             self.owe(now);

@@ -8,6 +8,12 @@ use crate::time::Instant;
 
 /// Pieces at most. While there are so many, nothing new is sent.
 const MOST: usize = 1024;
+/// Nor while there are so many and one more for each of these bytes of memory of the buffer that they are of: small pieces
+/// must not take more memory than what they tell of.
+const FEW: usize = 16;
+const BYTES: usize = 64;
+/// So many keep their places when nothing is under way.
+const RESTING: usize = 4;
 /// Bytes of the longest piece.
 const LONGEST: u32 = 1 << 16;
 
@@ -42,8 +48,17 @@ impl Flight {
         self.pieces.is_empty()
     }
 
-    pub fn is_full(&self) -> bool {
-        self.pieces.len() >= MOST
+    /// Whether nothing new may be sent, of a buffer with so many bytes of memory.
+    #[inline]
+    pub fn is_full(&self, memory: usize) -> bool {
+        self.pieces.len() >= (FEW + memory / BYTES).min(MOST)
+    }
+
+    /// Gives back what is not needed while nothing is under way.
+    pub fn rest(&mut self) {
+        if self.pieces.is_empty() && self.pieces.capacity() > RESTING {
+            self.pieces = VecDeque::new();
+        }
     }
 
     /// Bytes that are believed to be in the network (RFC 6675's pipe).

@@ -6,6 +6,7 @@
 //! | file | subject | specification |
 //! |---|---|---|
 //! | [sequence] | arithmetic of positions | RFC 9293, 3.4 |
+//! | [memory] | the budget, buffers that grow and shrink | |
 //! | [ring], [reassembly] | buffers, data out of order, SACK blocks | RFC 2018, RFC 2883 |
 //! | [options], [emit] | headers read and written | RFC 9293, 3.1; RFC 7323 |
 //! | [arrival] | which segments count; resets, challenges, PAWS | RFC 9293, 3.10.7; RFC 5961; RFC 7323, 5 |
@@ -21,17 +22,15 @@
 //! | [congestion], [cubic] | how much may be under way | RFC 5681; RFC 6928; RFC 9438 |
 //! | [transmit] | what leaves, and in which order; silly windows, Nagle | RFC 9293, 3.7.4 and 3.8.6.2 |
 //!
-//! A connection takes part of the budget when it is made, for as much as its buffers may hold; the memory itself comes with
-//! the bytes and goes when they are gone: to the next buffer that needs some, or back to the heap when as much as a quarter of
-//! the budget lies there unused. Everything else that a peer can make grow is bounded: [reassembly] holds 32
-//! ranges, [flight] 2048 pieces.
+//! What counts against the budget is the memory that buffers have, and a fixed sum for each connection. Memory comes with
+//! the bytes and goes when they are gone: to the next buffer that needs some, or back to the heap. Everything else that
+//! a peer can make grow is bounded: [reassembly] holds 32 ranges, [flight] a piece for each 64 bytes of its buffer's memory and
+//! 16 more, no more than 2048.
 //!
 //! # What is not there yet
 //!
-//! - A share of its own of the budget for what is under way: up to 48 KiB of pieces for a connection are not counted.
 //! - ECN on connections that are opened from here: offers of peers are taken up, none is made. What is known of a path's MTU
 //!   is known for one connection, and routers' messages are heard for IPv4 only.
-//! - Buffers that grow and shrink with use within the budget: their limits are fixed when a connection is made.
 //! - The application's own choice of the congestion control.
 //! - Packets taken over from or handed to applications without a copy.
 //! - Proportional rate reduction (RFC 6937), pacing, F-RTO (RFC 5682), HyStart++ (RFC 9406), undoing of a needless reduction.
@@ -47,6 +46,7 @@ mod ecn;
 mod emit;
 mod flight;
 mod keep_alive;
+mod memory;
 mod options;
 mod path;
 mod predict;
@@ -68,8 +68,8 @@ use core::net::IpAddr;
 use arrival::Arrival;
 pub use congestion::Algorithm;
 use connection::{Clock, Connection, Link};
+use memory::{Hunger, Memory, Sizes};
 use options::Options;
-use ring::Spare;
 
 use super::machine::{Buffers, ConnId, Expected, Handshake, News, OutOfMemory, Progress, Readiness, State, TcpMachine};
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
@@ -82,48 +82,46 @@ use crate::net::direct::limit::Limit;
 use crate::net::{OptionError, TcpInfo, TcpOption, TcpState};
 use crate::time::{Duration, Instant};
 
-/// Buffers are so many times as large while most of the budget is free: the fewer connections, the faster each.
-const GENEROUS: [usize; 3] = [32, 16, 4];
-/// Bytes of a connection besides its buffers, roughly.
-const OVERHEAD: usize = 1024;
-/// Bytes of memory without a buffer that are kept for the next ones at most.
-const SPARE: usize = 512 << 10;
 /// When to look for a route again.
 const ROUTE_WAIT: Duration = Duration::from_secs(1);
+/// And when for memory.
+const MEMORY_WAIT: Duration = Duration::from_millis(10);
 
 /// The machine.
 pub struct OwnTcp {
     link: Link,
     paths: Paths,
-    buffers: Buffers,
     connections: Vec<Option<Box<Connection>>>,
-    /// Bytes of the budget that connections take.
-    memory: usize,
+    memory: Memory,
     /// For the offsets of timestamps.
     key: Keyed,
     challenges: Limit,
     /// Segments of all connections that were sent again.
     retransmitted: u64,
-    /// Memory for the buffers of connections.
-    spare: Spare,
 }
 
 impl OwnTcp {
     /// A machine without connections. `key` must be random.
     pub fn new(paths: Paths, buffers: Buffers, algorithm: Algorithm, key: Keyed) -> OwnTcp {
-        let shift = shift(GENEROUS[0] * buffers.receive);
+        let (receive, send) = (Sizes::new(buffers.receive), Sizes::new(buffers.send));
+        // The shift is for the connection's whole life, in which its buffer may become as large as any.
+        let shift = shift(receive.most as usize);
         let window = u16::try_from(buffers.receive).unwrap_or(u16::MAX);
         OwnTcp {
-            link: Link { mss: 0, most: 0, shift, window, algorithm, prediction: true },
+            link: Link { mss: 0, most: 0, shift, window, algorithm, receive, send, part: 0, prediction: true },
             paths,
-            buffers,
             connections: Vec::new(),
-            memory: 0,
+            memory: Memory::new(buffers.budget),
             key,
             challenges: Limit::per_second(100),
             retransmitted: 0,
-            spare: Spare::new((buffers.budget / 4).min(SPARE)),
         }
+    }
+
+    /// Bytes that connections and their buffers have.
+    #[cfg(test)]
+    pub fn memory(&self) -> usize {
+        self.memory.used()
     }
 
     fn get(&self, id: ConnId) -> Option<&Connection> {
@@ -139,32 +137,16 @@ impl OwnTcp {
         // Connections count with the headers of IPv4.
         let surplus = header::length(remote) - ipv4::HEADER;
         let most = self.paths.to(remote).most.saturating_sub(surplus);
-        Link { mss: self.paths.mss(remote), most, ..self.link }
-    }
-
-    /// Bytes that a connection takes of the budget whose buffers are `times` as large as the smallest.
-    fn cost(&self, times: usize) -> usize {
-        times.saturating_mul(self.buffers.receive.saturating_add(self.buffers.send)).saturating_add(OVERHEAD)
-    }
-
-    /// How large the buffers of the next connection may be, in multiples of the smallest.
-    fn times(&self) -> Result<usize, OutOfMemory> {
-        let is_affordable = |times: &usize| self.memory.saturating_add(self.cost(*times)) <= self.buffers.budget / 4;
-        match GENEROUS.into_iter().find(is_affordable) {
-            Some(times) => Ok(times),
-            None if self.has_room() => Ok(1),
-            None => Err(OutOfMemory),
-        }
+        Link { mss: self.paths.mss(remote), most, part: self.memory.part(), ..self.link }
     }
 
     fn make(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<Connection, OutOfMemory> {
-        let times = self.times()?;
-        // No window is larger than a gigabyte (RFC 7323, 2.3), and no buffer need be.
-        let limits = [self.buffers.receive, self.buffers.send].map(|limit| limit.saturating_mul(times).min(1 << 30));
+        if !self.memory.has_room() {
+            return Err(OutOfMemory);
+        }
         let link = self.link(tuple.remote().ip());
-        let mut connection = Connection::connecting(now, id.generation, tuple, isn, limits, &link);
+        let mut connection = Connection::connecting(now, id.generation, tuple, isn, &link);
         connection.clock = self.clock(tuple).map(|offset| Clock { offset, recent: None });
-        connection.cost = self.cost(times);
         Ok(connection)
     }
 
@@ -175,11 +157,19 @@ impl OwnTcp {
             self.connections.resize_with(index + 1, || None);
         }
         let place = self.connections.get_mut(index).ok_or(OutOfMemory)?;
-        self.memory += connection.cost;
-        if let Some(old) = place.replace(Box::new(connection)) {
-            self.memory -= old.cost;
-        }
+        let old = place.replace(Box::new(connection));
+        self.memory.open();
+        self.forget(old);
         Ok(())
+    }
+}
+
+impl OwnTcp {
+    /// A connection is no more.
+    fn forget(&mut self, old: Option<Box<Connection>>) {
+        if let Some(mut old) = old {
+            self.memory.close([old.receive.take_memory(), old.send.take_memory()]);
+        }
     }
 }
 
@@ -205,7 +195,7 @@ impl TcpMachine for OwnTcp {
     }
 
     fn has_room(&self) -> bool {
-        self.memory.saturating_add(self.cost(1)) <= self.buffers.budget
+        self.memory.has_room()
     }
 
     fn establish(&mut self, now: Instant, id: ConnId, handshake: &Handshake) -> Result<(), OutOfMemory> {
@@ -226,11 +216,11 @@ impl TcpMachine for OwnTcp {
         let syn = if segment.syn { segment.options(header) } else { SynOptions::default() };
         let options = Options::parse(header.get(20..).unwrap_or_default());
         let arrival = Arrival { segment, options, syn, data, marked: ecn::is_marked(packet) };
-        connection.receive.supply(data.len(), &mut self.spare);
+        connection.make_room(segment, &mut self.memory);
         if let Some(reset) = connection.hear(now, &arrival, &link, &mut self.challenges) {
             reset.send(&segment.tuple, out);
         }
-        connection.rest_buffers(false, &mut self.spare);
+        connection.rest_buffers(false, &mut self.memory);
     }
 
     fn predict(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment) -> Option<News> {
@@ -240,9 +230,9 @@ impl TcpMachine for OwnTcp {
             return None;
         }
         let (header, data) = split(packet, segment)?;
-        connection.receive.supply(data.len(), &mut self.spare);
+        connection.make_room(segment, &mut self.memory);
         let news = connection.predict(now, segment, header, data, &link);
-        connection.rest_buffers(false, &mut self.spare);
+        connection.rest_buffers(false, &mut self.memory);
         news
     }
 
@@ -263,14 +253,25 @@ impl TcpMachine for OwnTcp {
         };
         // Nothing to do and nothing heard for a while: the time of a timer that is not needed any more.
         if connection.is_quiet(now) {
-            connection.rest_buffers(true, &mut self.spare);
+            connection.rest_buffers(true, &mut self.memory);
         }
         if let Some(progress) = connection.send_plain(now, &link, &route, out) {
             return progress;
         }
         let before = connection.retransmissions;
-        let progress = connection.run(now, &link, &route, out);
+        let mut progress = connection.run(now, &link, &route, out);
         self.retransmitted += connection.retransmissions - before;
+        match connection.hunger {
+            Hunger::None => {}
+            Hunger::Waiting if self.memory.has_some() => connection.hunger = Hunger::None,
+            _ => {
+                connection.hunger = Hunger::Waiting;
+                let again = now + MEMORY_WAIT;
+                progress.deadline = Some(progress.deadline.map_or(again, |deadline| deadline.min(again)));
+                // Who waits for memory would only find out that there is still none.
+                progress.plain = connection.state() == State::Open;
+            }
+        }
         progress
     }
 
@@ -312,21 +313,23 @@ impl TcpMachine for OwnTcp {
     fn consume(&mut self, id: ConnId, length: usize) {
         if let Some(connection) = find(&mut self.connections, id) {
             connection.consume(length);
-            connection.rest_buffers(false, &mut self.spare);
+            connection.rest_buffers(false, &mut self.memory);
         }
     }
 
     fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> usize {
         let Some(connection) = find(&mut self.connections, id) else { return 0 };
         let length = connection.read(buffer);
-        connection.rest_buffers(false, &mut self.spare);
+        connection.rest_buffers(false, &mut self.memory);
         length
     }
 
     fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         let Some(connection) = find(&mut self.connections, id) else { return 0 };
-        connection.send.supply(bytes.len(), &mut self.spare);
-        connection.write(bytes)
+        if bytes.len() > connection.send.room() {
+            connection.fit_send(self.link.send, self.memory.part());
+        }
+        connection.write(bytes, &mut self.memory)
     }
 
     fn shutdown(&mut self, id: ConnId) {
@@ -348,9 +351,10 @@ impl TcpMachine for OwnTcp {
 
     fn free(&mut self, id: ConnId) {
         if self.get(id).is_some()
-            && let Some(old) = self.connections.get_mut(id.index as usize).and_then(Option::take)
+            && let Some(place) = self.connections.get_mut(id.index as usize)
         {
-            self.memory -= old.cost;
+            let old = place.take();
+            self.forget(old);
         }
     }
 }

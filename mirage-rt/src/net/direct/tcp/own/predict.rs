@@ -4,6 +4,7 @@
 //! tests run each conversation with prediction and without it.
 
 use super::connection::{Connection, Link};
+use super::memory::Hunger;
 use super::sequence::{before, distance};
 use super::timers::NEVER;
 use super::transmit::Segment as Leaving;
@@ -27,6 +28,7 @@ impl Connection {
             && self.held.is_empty()
             && self.duplicate.is_none()
             && self.lingering.is_none()
+            && self.hunger == Hunger::None
             && self.flight.is_plain()
             && !self.congestion.has_lost()
             && !self.probe.is_out()
@@ -47,7 +49,7 @@ impl Connection {
         let advanced = ack.since(self.una);
         let is_next = segment.seq == self.expected && advanced >= 0 && !before(self.next, ack);
         // An acknowledgement without news may be one of several that tell of a loss.
-        if !is_next || advanced == 0 && data.is_empty() || !self.is_plain(link) {
+        if !is_next || advanced == 0 && data.is_empty() || !self.is_plain(link) || self.is_idle(now) {
             return None;
         }
         let stamp = self.predicted_stamp(header)?;
@@ -81,6 +83,7 @@ impl Connection {
         if length > 0 {
             self.receive.advance(data.len());
             self.expected = self.expected.add(length);
+            self.note_use(now, link);
             self.owed.segment = self.owed.segment.max(length.min(link.mss.into()));
             self.owe(now);
         }
@@ -117,7 +120,7 @@ impl Connection {
             _ => {
                 let under_way = self.flight.total();
                 let room = distance(self.next, self.una.add(self.window));
-                let is_whole = unsent as usize <= self.segment(link) && unsent <= room && !self.flight.is_full();
+                let is_whole = unsent as usize <= self.segment(link) && unsent <= room && !self.is_flight_full();
                 self.rest(now);
                 if !is_whole
                     || self.nagle && under_way > 0

@@ -1,6 +1,7 @@
 //! Two machines on a link in virtual time, and scripts of what arrives and what must leave.
 
 mod accepted;
+mod buffers;
 mod choices;
 mod link;
 mod marks;

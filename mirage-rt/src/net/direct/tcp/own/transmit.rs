@@ -106,7 +106,7 @@ impl Connection {
         let segment = self.segment(link) as u32;
         let length = self.unsent().min(segment);
         let room = distance(self.next, self.una.add(self.window));
-        let chosen = if length > 0 && length <= room && !self.flight.is_full() {
+        let chosen = if length > 0 && length <= room && !self.is_flight_full() {
             Segment::New { length, fin: false }
         } else {
             let range = self.flight.last(segment)?;
@@ -128,12 +128,18 @@ impl Connection {
         Some(Segment::Repeat(range))
     }
 
+    /// Whether there are so many pieces under way that nothing new may follow.
+    #[inline]
+    pub fn is_flight_full(&self) -> bool {
+        self.flight.is_full(self.send.memory())
+    }
+
     /// What was never sent, as far as the windows allow.
     fn fresh(&mut self, link: &Link, out: &dyn IpOut) -> Option<Segment> {
         let unsent = self.unsent();
         let fin = self.shut && !self.is_fin_sent();
         let window = distance(self.next, self.una.add(self.window));
-        if self.flight.is_full() || unsent == 0 && !fin || window == 0 {
+        if self.is_flight_full() || unsent == 0 && !fin || window == 0 {
             return None;
         }
         let segment = self.segment(link) as u32;

@@ -25,8 +25,12 @@ pub struct Script {
 
 impl Script {
     pub fn new(receive: usize) -> Script {
-        // Just enough that buffers are not larger than they must be.
-        let buffers = Buffers { receive, send: 100_000, budget: receive + 101_024 };
+        // Just so much that buffers are not larger than they must be.
+        Script::with(Buffers { receive, send: 100_000, budget: 8 * receive })
+    }
+
+    /// A machine with such buffers.
+    pub fn with(buffers: Buffers) -> Script {
         let machine = OwnTcp::new(Paths::of(1500, 0), buffers, Algorithm::NewReno, KEY);
         Script {
             machine,
@@ -41,6 +45,14 @@ impl Script {
     /// An open connection whose peer has offered these options.
     pub fn open(options: SynOptions, window: u16) -> Script {
         let mut script = Script::new(60_000);
+        script.establish(options, window);
+        script
+    }
+
+    /// Makes the connection, with a peer that has offered these options.
+    pub fn establish(&mut self, options: SynOptions, window: u16) -> &mut Script {
+        let clock = options.stamp.and_then(|_| self.machine.clock(&tuple()));
+        self.words.clock = clock;
         let handshake = Handshake {
             tuple: tuple(),
             isn: OURS,
@@ -49,12 +61,10 @@ impl Script {
             window,
             sent: Instant::ZERO,
             repeated: false,
-            clock: None,
+            clock,
         };
-        script.machine.establish(Instant::ZERO, ID, &handshake).expect("there is memory");
-        script.hears(&format!("1:1 ack 1 win {window}"));
-        script.sends(&[]);
-        script
+        self.machine.establish(self.now, ID, &handshake).expect("there is memory");
+        self.hears(&format!("1:1 ack 1 win {window}")).sends(&[])
     }
 
     pub fn with_sack() -> Script {
