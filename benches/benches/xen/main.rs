@@ -1,14 +1,16 @@
 //! What the drivers and the stack of an image do beside those of a Linux domU in the same boot of the lab, with the same
 //! memory, processor, bridge and kind of disk.
 //!
-//! `cargo bench -p mirage-bench --bench xen`, and `-- --quick` for one short round of each; `-- frames bulk disk ping` for
-//! those alone.
+//! `cargo bench -p mirage-bench --bench xen`, and `-- --quick` for one short round of each; `-- frames bulk ping http netem disk`
+//! for those alone.
 //!
 //! Rates are taken in dom0 while a load goes on, from the backends' own counters and Xen's account of the guest's processor
 //! time, for both alike: neither a load's start nor a guest's clock is in them. All domains share the one processor of the
 //! lab, so a rate also has dom0's work in it; how the processor was shared is printed beside each rate, and says what limits it.
 
 mod disk;
+mod http;
+mod netem;
 mod network;
 mod rate;
 
@@ -30,7 +32,7 @@ const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 16);
 const MEMORY: u32 = 256;
 /// The size of each disk, in MiB. It lies in dom0's memory.
 const DISK: u32 = 64;
-const PARTS: [&str; 4] = ["frames", "bulk", "ping", "disk"];
+const PARTS: [&str; 6] = ["frames", "bulk", "ping", "http", "netem", "disk"];
 
 /// What every part needs.
 struct Bench {
@@ -57,7 +59,8 @@ fn run() -> Result<Vec<Figure>> {
     // Built before the lab is there: it would be in the way.
     let image = |guest: &str, wanted: bool| wanted.then(|| mirage_tests::image(guest));
     let frames = image("frames", wanted("frames"));
-    let bulk = image("bulk", wanted("bulk") || wanted("ping"));
+    let bulk = image("bulk", ["bulk", "ping", "netem"].into_iter().any(wanted));
+    let site = image("static-site", wanted("http"));
     let disk = image("disk", wanted("disk"));
     let lab = Lab::start_with(&LabOptions::new().memory(2560).dom0_memory(1024))?;
     disk::files(&lab)?;
@@ -69,8 +72,18 @@ fn run() -> Result<Vec<Figure>> {
     if let Some(frames) = frames {
         figures.extend(network::frames(&bench, &frames)?);
     }
-    if let Some(bulk) = bulk {
-        figures.extend(network::stack(&bench, &bulk, wanted("bulk"), wanted("ping"))?);
+    if let Some(bulk) = &bulk
+        && (wanted("bulk") || wanted("ping"))
+    {
+        figures.extend(network::stack(&bench, bulk, wanted("bulk"), wanted("ping"))?);
+    }
+    if let Some(site) = site {
+        figures.extend(http::all(&bench, &site)?);
+    }
+    if let Some(bulk) = &bulk
+        && wanted("netem")
+    {
+        figures.extend(netem::all(&bench, bulk, quick)?);
     }
     if let Some(disk) = disk {
         figures.extend(disk::all(&bench, &disk)?);

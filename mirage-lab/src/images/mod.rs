@@ -31,9 +31,10 @@ const NGINX: &str = include_str!("nginx.conf");
 /// Raised when what is built from the same parts changes.
 const FORM: &[u8] = b"2";
 
-const DOM0_PROGRAMS: [&str; 19] = [
+const DOM0_PROGRAMS: [&str; 20] = [
     "bash",
     "ip",
+    "tc",
     "bridge",
     "losetup",
     "flock",
@@ -62,7 +63,7 @@ const XEN_PROGRAMS: [&str; 8] = [
     "xenctx",
     "xenstore-control",
 ];
-const DOM0_MODULES: [&str; 17] = [
+const DOM0_MODULES: [&str; 19] = [
     "xen_privcmd",
     "xen_evtchn",
     "xen_gntdev",
@@ -80,6 +81,8 @@ const DOM0_MODULES: [&str; 17] = [
     "xen_netback",
     "xen_blkback",
     "af_packet",
+    "veth",
+    "sch_netem",
 ];
 const DOMU_MODULES: [&str; 3] = ["xen_netfront", "xen_blkfront", "af_packet"];
 

@@ -87,7 +87,7 @@ impl Setup {
         }
         let backend = Backend::new(&frontend, &features)?;
         let info = describe(&frontend, &backend, &own)?;
-        let queues = Box::new(self.queues(&backend, &info, &Rc::downgrade(device))?);
+        let queues = self.queues(&backend, &info, &Rc::downgrade(device))?;
         match self.publish(device, &frontend, &mut watch, &queues).await {
             Ok(()) => Ok(Connection { watch, frontend, queues, info }),
             Err(error) => {
@@ -103,7 +103,14 @@ impl Setup {
         }
     }
 
-    fn queues(&self, backend: &Backend, info: &NetworkInfo, device: &Weak<Device>) -> Result<Queues, ConnectError> {
+    // Not within the futures of its callers, which are copied about.
+    #[inline(never)]
+    fn queues(
+        &self,
+        backend: &Backend,
+        info: &NetworkInfo,
+        device: &Weak<Device>,
+    ) -> Result<Box<Queues>, ConnectError> {
         let (events, grants) = (self.attachment.events(), self.attachment.grants());
         let handler = |transmit, receive| Rc::new(Handler { device: device.clone(), transmit, receive });
         let allocate = |handler: &Rc<Handler>| {
@@ -125,7 +132,7 @@ impl Setup {
         let ring = FrontRing::starting_at(self.ring_page(backend.domain)?, self.options.first_index);
         let gso = self.options.receive_gso;
         let receive = ReceiveQueue::new(ring, grants, backend.domain, &self.pool, most, gso)?;
-        Ok(Queues { transmit, receive, channels, generation: self.attachment.generation() })
+        Ok(Box::new(Queues { transmit, receive, channels, generation: self.attachment.generation() }))
     }
 
     /// A page for a ring, which the backend sees without anything that was in it before.
@@ -200,6 +207,7 @@ impl Backend {
     }
 }
 
+#[inline(never)]
 /// The device as its user sees it, given its Ethernet address and MTU in xenstore.
 fn describe(frontend: &Frontend, backend: &Backend, own: &[Option<String>]) -> Result<NetworkInfo, ConnectError> {
     let text = |index: usize| own.get(index).and_then(Option::as_deref).map(str::trim);
