@@ -26,6 +26,8 @@ pub(crate) const PROCESSOR: &str = "qemu64,+svm,+npt,+rdrand";
 /// takes of the host's memory.
 const HYPERVISOR_WORDS: &str = "console=com1 com1=115200 noreboot loglvl=info guest_loglvl=info \
     dom0_max_vcpus=1 spec-ctrl=no xpti=no bootscrub=0";
+/// What dom0 is told: it trusts whom it runs, and need not clear what it hands out.
+const DOM0_WORDS: &str = "console=hvc0 quiet mitigations=off init_on_alloc=0 audit=0 apparmor=0";
 /// The network of the machine, and what QEMU calls it when ports are forwarded.
 pub(crate) const NETWORK: &str = "lab";
 const SETPRIV: &str = "the lab's programs end with it by its help: install util-linux";
@@ -239,7 +241,7 @@ fn arguments(command: &mut Command, images: &Images, share: &Path, options: &Lab
         .args(["-m", &format!("{}M", options.memory_mib)])
         .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
         .args(["-kernel", "images/xen", "-append", &format!("{HYPERVISOR_WORDS} dom0_mem={dom0}M,max:{dom0}M")])
-        .args(["-initrd", "images/vmlinux console=hvc0 quiet,images/dom0.cpio"])
+        .args(["-initrd", &format!("images/vmlinux {DOM0_WORDS},images/dom0.cpio")])
         // Without `restrict` a packet to a guest that is gone would reach that address from the host's own network.
         .args(["-netdev", &format!("user,id={NETWORK},restrict=on,dhcpstart=10.0.2.100")])
         .args(["-device", &format!("virtio-net-pci,netdev={NETWORK},romfile=")])

@@ -65,16 +65,51 @@ pub fn build(arguments: &[&str]) {
     assert!(!errors.contains("warning"), "cargo build {arguments:?} warns:\n{errors}");
 }
 
-/// Builds the release image of `package` under the target's own name and returns its path. A process builds it once.
+/// The packages that tests have images of. They ask for the same features of what they share, so one build of all makes the same
+/// images as a build of each; a package of which that is not true does not belong here.
+const IMAGES: [&str; 15] = [
+    "hello",
+    "echo-server",
+    "block",
+    "static-site",
+    "conformance",
+    "consoles",
+    "disk",
+    "faults",
+    "first-console",
+    "frames",
+    "grants",
+    "life",
+    "machine",
+    "plugged",
+    "store",
+];
+/// Those of which there are images by feature, too.
+const EXAMPLES: &[&str] = IMAGES.split_at(4).0;
+
+/// Builds the release image of `package` under the target's own name and returns its path. A process builds it once; one that
+/// runs all tests builds all images with the first, so that each processor links some.
 pub fn image(package: &str) -> PathBuf {
-    once(&["--release", "-p", package, "--target", XEN]);
+    let images = if runs_all_tests() && IMAGES.contains(&package) { &IMAGES } else { &[package][..] };
+    let packages = images.iter().flat_map(|image| ["-p", image]);
+    once(&["--release", "--target", XEN].into_iter().chain(packages).collect::<Vec<_>>());
     target().join(XEN).join("release").join(package)
 }
 
-/// Builds the release image of `package` by its feature, on the host's triple, and returns its path. A process builds it once.
+/// Builds the release image of `package` by its feature, on the host's triple, and returns its path; when, as [`image`].
 pub fn image_by_feature(package: &str) -> PathBuf {
-    once(&["--release", "-p", package, "--features", "xen"]);
+    let images = if runs_all_tests() && EXAMPLES.contains(&package) { EXAMPLES } else { &[package] };
+    let features: Vec<String> = images.iter().map(|image| format!("{image}/xen")).collect();
+    let features = features.join(",");
+    let packages = images.iter().flat_map(|image| ["-p", image]);
+    once(&["--release", "--features", &features].into_iter().chain(packages).collect::<Vec<_>>());
     target().join("release").join(package)
+}
+
+/// Whether this is a program of tests that was not asked for some of them.
+fn runs_all_tests() -> bool {
+    let name = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
+    name.is_some_and(|name| name.starts_with("product-")) && std::env::args().skip(1).all(|word| word.starts_with('-'))
 }
 
 /// Runs `cargo build` with `arguments` unless this process has done so.

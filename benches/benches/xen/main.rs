@@ -1,7 +1,7 @@
 //! What the drivers and the stack of an image do beside those of a Linux domU in the same boot of the lab, with the same
 //! memory, processor, bridge and kind of disk.
 //!
-//! `cargo bench -p mirage-bench --bench xen`, and `-- --quick` for one short round of each; `-- frames bulk ping http netem disk`
+//! `cargo bench -p mirage-bench --bench xen`, and `-- --quick` for one short round of each; `-- frames bulk ping http udp netem disk`
 //! for those alone.
 //!
 //! Rates are taken in dom0 while a load goes on, from the backends' own counters and Xen's account of the guest's processor
@@ -13,6 +13,7 @@ mod http;
 mod netem;
 mod network;
 mod rate;
+mod udp;
 
 use std::error::Error;
 use std::net::Ipv4Addr;
@@ -32,7 +33,7 @@ const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 16);
 const MEMORY: u32 = 256;
 /// The size of each disk, in MiB. It lies in dom0's memory.
 const DISK: u32 = 64;
-const PARTS: [&str; 6] = ["frames", "bulk", "ping", "http", "netem", "disk"];
+const PARTS: [&str; 7] = ["frames", "bulk", "ping", "http", "udp", "netem", "disk"];
 
 /// What every part needs.
 struct Bench {
@@ -59,7 +60,7 @@ fn run() -> Result<Vec<Figure>> {
     // Built before the lab is there: it would be in the way.
     let image = |guest: &str, wanted: bool| wanted.then(|| mirage_tests::image(guest));
     let frames = image("frames", wanted("frames"));
-    let bulk = image("bulk", ["bulk", "ping", "netem"].into_iter().any(wanted));
+    let bulk = image("bulk", ["bulk", "ping", "udp", "netem"].into_iter().any(wanted));
     let site = image("static-site", wanted("http"));
     let disk = image("disk", wanted("disk"));
     let lab = Lab::start_with(&LabOptions::new().memory(2560).dom0_memory(1024))?;
@@ -79,6 +80,11 @@ fn run() -> Result<Vec<Figure>> {
     }
     if let Some(site) = site {
         figures.extend(http::all(&bench, &site)?);
+    }
+    if let Some(bulk) = &bulk
+        && wanted("udp")
+    {
+        figures.extend(udp::all(&bench, bulk)?);
     }
     if let Some(bulk) = &bulk
         && wanted("netem")

@@ -104,9 +104,8 @@ fn run(bench: &Bench, address: Ipv4Addr, way: usize, sum: &str) -> Result<f64> {
         0 => format!("nc {address} {PORT} < /run/file"),
         _ => format!("nc {address} {} < /dev/null | cksum", PORT + 1),
     };
-    let script = format!(
-        "cut -d' ' -f1 /proc/uptime; timeout 300 ip netns exec far sh -c '{copy}'; cut -d' ' -f1 /proc/uptime"
-    );
+    let script =
+        format!("cut -d' ' -f1 /proc/uptime; timeout 300 ip netns exec far sh -c '{copy}'; cut -d' ' -f1 /proc/uptime");
     let printed = bench.lab.dom0_checked(&script)?;
     let lines: Vec<&str> = printed.lines().map(str::trim).collect();
     match lines[..] {

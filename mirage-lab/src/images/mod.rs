@@ -26,6 +26,7 @@ const DOMU_INIT: &str = include_str!("domu-init.sh");
 const BLOCK: &str = include_str!("block-lab.sh");
 const VIF: &str = include_str!("vif-lab.sh");
 const DISK_LOAD: &str = include_str!("disk-load.c");
+const UDP_LOAD: &str = include_str!("udp-load.c");
 const NGINX: &str = include_str!("nginx.conf");
 
 /// Raised when what is built from the same parts changes.
@@ -111,6 +112,7 @@ impl Images {
             BLOCK.as_bytes(),
             NGINX.as_bytes(),
             DISK_LOAD.as_bytes(),
+            UDP_LOAD.as_bytes(),
         ];
         let lists = [DOM0.wanted, DOM0.prefixes, &DOM0_PROGRAMS, &XEN_PROGRAMS, &DOM0_MODULES, &DOMU_MODULES];
         let words = lists.iter().flat_map(|list| list.iter().map(|word| word.as_bytes()));
@@ -175,8 +177,9 @@ fn build_from(tree: &Tree, folder: &Path) -> Result<(), SetupError> {
     let modules = Modules::find(tree)?;
     let helper = compile_helper(tree, folder)?;
     let load = compile(folder, "disk-load", DISK_LOAD, &[])?;
-    save(folder, "dom0.cpio", dom0(tree, &modules, helper)?)?;
-    save(folder, "domu.cpio", domu(tree, &modules, load)?)
+    let udp = compile(folder, "udp-load", UDP_LOAD, &[])?;
+    save(folder, "dom0.cpio", dom0(tree, &modules, helper, udp.clone())?)?;
+    save(folder, "domu.cpio", domu(tree, &modules, load, udp)?)
 }
 
 /// The program that asks the hypervisor about its domains, built against the packages' own libxenctrl.
@@ -203,7 +206,7 @@ fn compile(folder: &Path, name: &str, text: &str, arguments: &[OsString]) -> Res
     fs::read(&program).map_err(SetupError::file(&program))
 }
 
-fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>) -> Result<Root<'a>, SetupError> {
+fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>, udp: Vec<u8>) -> Result<Root<'a>, SetupError> {
     let mut root = Root::new(tree)?;
     for folder in ["host", "images", "root", "var/log/xen/console", "var/lib/xen", "var/lock", "usr/lib/mods"] {
         root.archive.folder(folder);
@@ -225,18 +228,20 @@ fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>) -> Result<Ro
     // Loaded by name when xl ends a thread: no file says that it is needed.
     root.library("libgcc_s.so.1")?;
     root.program_from("usr/bin/mirage-lab-domains", helper)?;
+    root.program_from("usr/bin/udp-load", udp)?;
     root.archive.file("usr/bin/mirage-lab-agent", 0o755, AGENT);
     root.modules("dom0", modules.ordered(&DOM0_MODULES)?);
     root.archive.file("init", 0o755, DOM0_INIT);
     Ok(root)
 }
 
-fn domu<'a>(tree: &'a Tree, modules: &Modules<'_>, load: Vec<u8>) -> Result<Root<'a>, SetupError> {
+fn domu<'a>(tree: &'a Tree, modules: &Modules<'_>, load: Vec<u8>, udp: Vec<u8>) -> Result<Root<'a>, SetupError> {
     let mut root = Root::new(tree)?;
     for program in ["nginx", "iperf3"] {
         root.program(program)?;
     }
     root.program_from("usr/bin/disk-load", load)?;
+    root.program_from("usr/bin/udp-load", udp)?;
     root.archive.file("etc/passwd", 0o644, "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n");
     root.archive.file("etc/group", 0o644, "root:x:0:\nnogroup:x:65534:\n");
     root.archive.file("etc/nginx.conf", 0o644, NGINX);

@@ -12,6 +12,8 @@ mod store;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::resume_unwind;
+use std::thread;
 
 use mirage_rt::runtime::yield_now;
 use mirage_rt::time::{Duration, timeout};
@@ -97,20 +99,33 @@ pub fn run(seed: u64, steps: u64) -> Tally {
     run_with(seed, steps, |_, _| {})
 }
 
-/// As [`run`], and tells after each piece which device it was and what it came to.
-pub fn run_with(seed: u64, steps: u64, tell: impl Fn(&str, &Tally)) -> Tally {
-    let mut tally = Tally::default();
-    for (number, (name, device)) in DEVICES.iter().enumerate() {
+/// As [`run`], and tells after each piece which device it was and what it came to. Each device has a thread.
+///
+/// # Panics
+///
+/// When a driver does.
+pub fn run_with(seed: u64, steps: u64, tell: impl Fn(&str, &Tally) + Sync) -> Tally {
+    let steps = steps.div_ceil(DEVICES.len() as u64);
+    let one = |number: usize| {
+        let (name, device) = DEVICES[number];
+        let (mut tally, mut left) = (Tally::default(), steps);
         let mut random = Random::new(seed ^ (number as u64) << 56);
-        let mut left = steps.div_ceil(DEVICES.len() as u64);
         while left > 0 {
             let piece = device(&mut random, left.min(STEPS_OF_A_MACHINE));
             left = left.saturating_sub(piece.steps);
             tell(name, &piece);
             tally.add(piece);
         }
-    }
-    tally
+        tally
+    };
+    thread::scope(|scope| {
+        let one = &one;
+        let threads: Vec<_> = (0..DEVICES.len()).map(|number| scope.spawn(move || one(number))).collect();
+        threads.into_iter().fold(Tally::default(), |mut all, thread| {
+            all.add(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            all
+        })
+    })
 }
 
 /// Lets both sides do what they can.

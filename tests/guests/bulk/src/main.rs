@@ -4,6 +4,7 @@
 //!   peer and the way it counts are then the same as with iperf3's own server in Linux.
 //! - `--mode sink` takes all that a connection brings, and prints how much that was when it ends.
 //! - `--mode check` keeps what it is sent, answers with its checksum, and sends it back at the next port.
+//! - `--mode echo` sends back each datagram that comes to the port, over UDP.
 //! - `--mode source` writes to each connection until the peer closes it, and prints how much that was.
 
 #![no_std]
@@ -19,7 +20,7 @@ use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use mirage_rt::net::{TcpListener, TcpStream};
+use mirage_rt::net::{Network, TcpListener, TcpStream};
 use mirage_rt::{Error, println};
 
 mirage_rt::unikernel!();
@@ -33,10 +34,11 @@ async fn main(devices: Devices, keys: Keys) -> mirage_rt::Result {
     println!("{} on port {}", keys.mode, listener.local_addr().port());
     match keys.mode.as_str() {
         "iperf3" => iperf::serve(listener).await,
+        "echo" => echo(&devices.service, keys.port).await,
         "check" => check::serve(&devices.service, listener).await,
         "sink" => each(listener, sink).await,
         "source" => each(listener, source).await,
-        other => Err(Error::message(format!("\"{other}\" is no mode: iperf3, check, source or sink"))),
+        other => Err(Error::message(format!("\"{other}\" is no mode: iperf3, check, echo, source or sink"))),
     }
 }
 
@@ -71,4 +73,15 @@ async fn source(connection: TcpStream, piece: &mut [u8]) -> u64 {
         given += length as u64;
     }
     given
+}
+
+/// Sends back each datagram that comes to `port`.
+async fn echo(network: &Network, port: u16) -> mirage_rt::Result {
+    let socket = network.udp().bind(port).await?;
+    let mut buffer = [0; 2048];
+    loop {
+        let (length, from) = socket.receive_from(&mut buffer).await?;
+        // What can't be sent now is lost, as datagrams may be.
+        let _ = socket.send_to(buffer.get(..length).unwrap_or_default(), from).await;
+    }
 }
