@@ -26,14 +26,14 @@ use crate::reactor::Reactor;
 /// A socket that is bound to a port alone gets that address; one that is bound to an address must name one of the host's.
 pub struct HostSockets {
     reactor: Rc<Reactor>,
-    address: Ipv4Addr,
+    address: IpAddr,
     names: NameSlot,
 }
 
 impl HostSockets {
-    /// Sockets on `address`; 0.0.0.0 stands for all of the host's.
-    pub fn new(platform: &UnixPlatform, address: Ipv4Addr) -> HostSockets {
-        HostSockets { reactor: Rc::clone(platform.reactor()), address, names: NameSlot::default() }
+    /// Sockets on `address`, of either family; 0.0.0.0 stands for all of the host's, and :: for those of both families.
+    pub fn new(platform: &UnixPlatform, address: impl Into<IpAddr>) -> HostSockets {
+        HostSockets { reactor: Rc::clone(platform.reactor()), address: address.into(), names: NameSlot::default() }
     }
 
     /// Whether the address is one of this host's.
@@ -50,20 +50,21 @@ impl HostSockets {
 
     /// The address that a connection to `remote` is to come from; `None` when the host may choose. It does for the default
     /// address, from which nothing leads to other hosts.
-    fn source(&self, remote: SocketAddr) -> Option<Ipv4Addr> {
+    fn source(&self, remote: SocketAddr) -> Option<IpAddr> {
         let chosen = self.address != Ipv4Addr::LOCALHOST && !self.address.is_unspecified();
-        let leads_there = remote.is_ipv4() && (remote.ip().is_loopback() || !self.address.is_loopback());
+        let leads_there =
+            remote.is_ipv4() == self.address.is_ipv4() && (remote.ip().is_loopback() || !self.address.is_loopback());
         (chosen && leads_there).then_some(self.address)
     }
 
     fn local(&self, local: ListenAddr) -> SocketAddr {
-        SocketAddr::new(local.address.unwrap_or(IpAddr::V4(self.address)), local.port)
+        SocketAddr::new(local.address.unwrap_or(self.address), local.port)
     }
 }
 
 impl HostStack for HostSockets {
     fn addresses(&self) -> Vec<IpAddr> {
-        vec![IpAddr::V4(self.address)]
+        vec![self.address]
     }
 
     fn tcp_bind(&self, local: ListenAddr, backlog: usize) -> Result<Box<dyn HostListener>, BindError> {

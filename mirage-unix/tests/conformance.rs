@@ -4,18 +4,19 @@
 
 mod namespace;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
 use mirage_conformance::Side;
 use mirage_rt::Runtime;
+use mirage_rt::net::ipv6::Ipv6Config;
 use mirage_rt::net::{Config, Network};
 use mirage_rt::page::HeapPool;
 use mirage_rt::platform::Platform;
 use mirage_unix::{HostSockets, Tap, UnixPlatform};
 
 /// The host's sockets, bound to `address`.
-fn host(platform: &Rc<UnixPlatform>, address: Ipv4Addr) -> Side {
+fn host(platform: &Rc<UnixPlatform>, address: impl Into<IpAddr>) -> Side {
     Side::new(Network::host(Rc::new(HostSockets::new(platform, address))))
 }
 
@@ -35,11 +36,17 @@ fn sockets_with_sockets() {
 
 #[test]
 fn a_tap_device_with_sockets() {
-    namespace::run(&["inner::tap"]);
+    namespace::run(&["inner::tap", "inner::tap_over_ipv6"]);
 }
 
 mod inner {
     use super::*;
+
+    /// A stack of our own at the other end of `tap0`.
+    fn ours(platform: &UnixPlatform, config: Config) -> Network {
+        let tap = Tap::open(platform, "tap0").expect("the interface was made for this");
+        Network::direct(tap, HeapPool::with_pages(256), config).expect("a host's address")
+    }
 
     #[test]
     #[ignore = "run by a_tap_device_with_sockets"]
@@ -48,11 +55,26 @@ mod inner {
         namespace::ip("address add 10.77.0.1/24 dev tap0");
         namespace::ip("link set tap0 up");
         run(|platform| {
-            let tap = Tap::open(platform, "tap0").expect("the interface was made for this");
-            let address = Some("10.77.0.2/24".parse().expect("an address"));
-            let pool = HeapPool::with_pages(256);
-            let network = Network::direct(tap, pool, Config::from_keys(address, None)).expect("a host's address");
+            let network = ours(platform, Config::from_keys("10.77.0.2/24".parse().ok(), None));
             (Side::new(network), host(platform, Ipv4Addr::new(10, 77, 0, 1)))
+        });
+    }
+
+    #[test]
+    #[ignore = "run by a_tap_device_with_sockets"]
+    fn tap_over_ipv6() {
+        namespace::ip("tuntap add tap0 mode tap");
+        namespace::ip("address add fd00:77::1/64 dev tap0 nodad");
+        namespace::ip("link set tap0 up");
+        run(|platform| {
+            let mut config = Config::new();
+            let mut ipv6 = Ipv6Config::fixed("fd00:77::2/64".parse().expect("a prefix"), None);
+            // Nobody else is on this link.
+            ipv6.duplicate_probes = 0;
+            config.ipv6 = Some(ipv6);
+            let address = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 2).into();
+            let network = ours(platform, config);
+            (Side { network, address }, host(platform, Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 1)))
         });
     }
 }

@@ -67,7 +67,7 @@ pub fn build(arguments: &[&str]) {
 
 /// The packages that tests have images of. They ask for the same features of what they share, so one build of all makes the same
 /// images as a build of each; a package of which that is not true does not belong here.
-const IMAGES: [&str; 15] = [
+const IMAGES: [&str; 16] = [
     "hello",
     "echo-server",
     "block",
@@ -79,6 +79,7 @@ const IMAGES: [&str; 15] = [
     "first-console",
     "frames",
     "grants",
+    "leased",
     "life",
     "machine",
     "plugged",

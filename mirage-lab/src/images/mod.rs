@@ -29,10 +29,13 @@ const DISK_LOAD: &str = include_str!("disk-load.c");
 const UDP_LOAD: &str = include_str!("udp-load.c");
 const NGINX: &str = include_str!("nginx.conf");
 
-/// Raised when what is built from the same parts changes.
-const FORM: &[u8] = b"2";
+const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
+const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 
-const DOM0_PROGRAMS: [&str; 20] = [
+/// Raised when what is built from the same parts changes.
+const FORM: &[u8] = b"3";
+
+const DOM0_PROGRAMS: [&str; 22] = [
     "bash",
     "ip",
     "tc",
@@ -53,6 +56,8 @@ const DOM0_PROGRAMS: [&str; 20] = [
     "xenstore-chmod",
     "ab",
     "iperf3",
+    "dnsmasq",
+    "radvd",
 ];
 const XEN_PROGRAMS: [&str; 8] = [
     "xl",
@@ -221,6 +226,8 @@ fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>, udp: Vec<u8>
         root.file(&format!("{bin}/{program}"))?;
         root.archive.link(&format!("usr/sbin/{program}"), &format!("/{bin}/{program}"));
     }
+    root.archive.file("etc/passwd", 0o644, PASSWD);
+    root.archive.file("etc/group", 0o644, GROUP);
     root.folder("etc/xen")?;
     root.archive.file("etc/xen/scripts/vif-lab", 0o755, VIF);
     root.archive.file("etc/xen/scripts/block-lab", 0o755, BLOCK);
@@ -242,8 +249,8 @@ fn domu<'a>(tree: &'a Tree, modules: &Modules<'_>, load: Vec<u8>, udp: Vec<u8>) 
     }
     root.program_from("usr/bin/disk-load", load)?;
     root.program_from("usr/bin/udp-load", udp)?;
-    root.archive.file("etc/passwd", 0o644, "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n");
-    root.archive.file("etc/group", 0o644, "root:x:0:\nnogroup:x:65534:\n");
+    root.archive.file("etc/passwd", 0o644, PASSWD);
+    root.archive.file("etc/group", 0o644, GROUP);
     root.archive.file("etc/nginx.conf", 0o644, NGINX);
     root.archive.file("www/index.html", 0o644, "hello from Linux\n");
     root.modules("domu", modules.ordered(&DOMU_MODULES)?);

@@ -47,6 +47,8 @@ pub(crate) const DOM0: PackageSet = PackageSet {
         "apache2-utils",
         "iperf3",
         "nginx",
+        "dnsmasq-base",
+        "radvd",
         "gzip",
         "xz-utils",
         "zstd",

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use mirage_rt::net::{
     AcceptError, BindError, ConnectError, HostError, OptionError, ReadError, ReceiveError, SendError, WriteError,
@@ -41,13 +41,13 @@ impl Error for HostRefusal {}
 #[non_exhaustive]
 pub enum HostAddressError {
     /// It is not one of this host's.
-    NotOurs(Ipv4Addr),
+    NotOurs(IpAddr),
     /// The host's error.
     Host(std::io::Error),
 }
 
 impl HostAddressError {
-    pub(super) fn new(address: Ipv4Addr, errno: Errno) -> HostAddressError {
+    pub(super) fn new(address: IpAddr, errno: Errno) -> HostAddressError {
         match errno {
             Errno::ADDRNOTAVAIL => HostAddressError::NotOurs(address),
             errno => HostAddressError::Host(host_error(errno)),

@@ -1,7 +1,7 @@
 //! Stream sockets.
 
 use std::cell::{Cell, RefCell};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -101,7 +101,7 @@ impl Stream {
         Stream::new(reactor, socket, peer?, true)
     }
 
-    pub(super) fn connect(reactor: &Rc<Reactor>, source: Option<Ipv4Addr>, peer: SocketAddr) -> Result<Stream, Errno> {
+    pub(super) fn connect(reactor: &Rc<Reactor>, source: Option<IpAddr>, peer: SocketAddr) -> Result<Stream, Errno> {
         let socket = open(peer, SocketType::STREAM)?;
         if let Some(source) = source {
             // A port whose last connection is in TIME_WAIT can be used for another peer.

@@ -21,9 +21,13 @@ pub async fn a_port_has_one_listener(pair: Pair) {
     let listener = tcp.bind(0).await.expect("a port is free");
     let port = listener.local_addr().port();
     assert!(matches!(tcp.bind(port).await, Err(BindError::InUse { port: busy }) if busy == port));
-    // An address for documentation is nobody's (RFC 5737).
-    let foreign = SocketAddr::from(([192, 0, 2, 77], 0));
-    assert!(matches!(tcp.bind(foreign).await, Err(BindError::NotOurs(address)) if address == foreign.ip()));
+    // Addresses for documentation are nobody's (RFC 5737, RFC 3849).
+    let foreign = match pair.server.address {
+        IpAddr::V4(_) => SocketAddr::from(([192, 0, 2, 77], 0)),
+        IpAddr::V6(_) => SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77], 0)),
+    };
+    let error = tcp.bind(foreign).await.expect_err("nobody has it");
+    assert!(matches!(error, BindError::NotOurs(address) if address == foreign.ip()), "{error:?}");
 }
 
 pub async fn an_accept_that_is_given_up_loses_nothing(pair: Pair) {

@@ -43,6 +43,8 @@ pub struct Length {
     pub domains: u32,
     /// How long the mixed load goes on.
     pub mixed: Duration,
+    /// What each connection of the traffic waits between two pieces: all of it takes from the processor that the rest needs.
+    pub pause: Duration,
 }
 
 impl Length {
@@ -55,6 +57,7 @@ impl Length {
         neighbours: 1,
         domains: 2,
         mixed: Duration::from_secs(4),
+        pause: Duration::from_millis(100),
     };
     /// For the benchmark.
     pub const LONG: Length = Length {
@@ -65,6 +68,7 @@ impl Length {
         neighbours: 5,
         domains: 100,
         mixed: Duration::from_secs(600),
+        pause: Duration::from_millis(20),
     };
 }
 
@@ -135,7 +139,7 @@ impl Soak<'_> {
     /// Traffic to it: a few connections, each with a piece under way every few milliseconds.
     fn traffic(&self, echo: &Server) -> Traffic {
         let server = SocketAddrV4::new(echo.address, ECHO_PORT);
-        self.lab.traffic(Service::Echo, server, 4, 4000, Duration::from_millis(20))
+        self.lab.traffic(Service::Echo, server, 4, 4000, self.length.pause)
     }
 
     /// A running domain of examples/block at 10.0.2.`last`, with a disk of zeros in dom0's memory.
@@ -151,7 +155,7 @@ impl Soak<'_> {
     /// Patterns that are written to its disk, flushed and verified, by two connections.
     fn disk_traffic(&self, block: &Server, service: Service) -> Traffic {
         let server = SocketAddrV4::new(block.address, BLOCK_PORT);
-        self.lab.traffic(service, server, 2, 256 * 1024, Duration::from_millis(20))
+        self.lab.traffic(service, server, 2, 256 * 1024, self.length.pause)
     }
 }
 

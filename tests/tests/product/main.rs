@@ -9,6 +9,7 @@ mod block_example;
 mod blocks;
 mod consoles;
 mod crash;
+mod dhcp;
 mod domains;
 mod features;
 mod hotplug;
