@@ -23,8 +23,8 @@ pub fn hostile(quick: bool) -> Outcome {
     let steps = if quick { 200_000 } else { 10_000_000 };
     let done = std::cell::Cell::new(0);
     let tally = hostile::run_with(SEED, steps, |device, piece| {
-        done.set(done.get() + piece.steps);
-        eprintln!("  {} of {steps} steps: {device}, {} devices", done.get(), piece.lives);
+        let done = done.fetch_add(piece.steps, Ordering::Relaxed) + piece.steps;
+        eprintln!("  {done} of {steps} steps: {device}, {} devices", piece.lives);
     });
     let mut text = format!(
         "seed {SEED}: {} steps, {} devices lived, {} were refused; given up for:",

@@ -3,6 +3,7 @@
 mod accepted;
 mod buffers;
 mod choices;
+mod exhaustive;
 mod link;
 mod marks;
 mod path;
