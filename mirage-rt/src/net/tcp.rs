@@ -171,7 +171,8 @@ pub struct TcpStream {
 
 enum StreamKind {
     Direct(direct::Connection),
-    Host(HostSide),
+    /// In a box, so that a connection of a network of our own takes no more than it needs.
+    Host(Box<HostSide>),
 }
 
 impl TcpStream {
@@ -466,8 +467,8 @@ impl Drop for HostSide {
 }
 
 impl HostSide {
-    fn new(stream: Box<dyn HostStream>) -> HostSide {
-        HostSide { stream, staged: RefCell::default() }
+    fn new(stream: Box<dyn HostStream>) -> Box<HostSide> {
+        Box::new(HostSide { stream, staged: RefCell::default() })
     }
 
     fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, ReadError>> {

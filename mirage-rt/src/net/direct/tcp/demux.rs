@@ -299,7 +299,8 @@ impl<M: TcpMachine> Tcp<M> {
     /// silent gets less of it than one that answers; none can keep the memory for ever.
     fn may_linger(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> bool {
         let slot = &mut self.slots[id.index as usize];
-        let until = *slot.linger_until.get_or_insert(now + slot.linger.unwrap_or(LINGER_MOST));
+        let linger = slot.linger();
+        let until = *linger.until.get_or_insert(now + linger.most.unwrap_or(LINGER_MOST));
         if now >= until {
             self.send_reset(id, out);
             self.end(id.index, End::TimedOut);

@@ -9,6 +9,7 @@ mod cookies;
 mod demux;
 #[cfg(test)]
 pub mod either;
+mod emit;
 mod half_open;
 mod isn;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod sockets;
 mod time_wait;
 pub mod timestamps;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -86,16 +88,29 @@ struct Slot {
     end: Option<End>,
     /// This side was shut down.
     shut: bool,
-    /// For how long it is kept at most when it is nobody's, by its user's wish.
-    linger: Option<Duration>,
-    /// Until when it is kept, when it is nobody's.
-    linger_until: Option<Instant>,
+    /// How it goes on when it is nobody's, once that is known.
+    linger: Option<Box<Linger>>,
     /// In the queue of those with something to do.
     dirty: bool,
     /// In the list of those that wait for a neighbour.
     blocked: bool,
     reader: WakerSlot,
     writer: WakerSlot,
+}
+
+/// How long a connection is kept that nobody has any more.
+#[derive(Clone, Copy, Debug, Default)]
+struct Linger {
+    /// For how long at most, by its user's wish.
+    most: Option<Duration>,
+    /// Until when, once it is nobody's.
+    until: Option<Instant>,
+}
+
+impl Slot {
+    fn linger(&mut self) -> &mut Linger {
+        self.linger.get_or_insert_default()
+    }
 }
 
 struct Listener {
@@ -224,7 +239,6 @@ impl<M: TcpMachine> Tcp<M> {
             end: None,
             shut: false,
             linger: None,
-            linger_until: None,
             dirty: false,
             blocked: false,
             reader: WakerSlot::default(),
@@ -252,6 +266,7 @@ impl<M: TcpMachine> Tcp<M> {
         self.timers.remove(index);
         let slot = &mut self.slots[index as usize];
         slot.holder = Holder::None;
+        slot.linger = None;
         slot.reader = WakerSlot::default();
         slot.writer = WakerSlot::default();
         self.free.push(index);

@@ -2,10 +2,8 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IpAddress, IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
-
 use super::choice::EXTENDED;
+use super::emit::{self, Fields, HEADER, Written};
 use super::timestamps::Timestamp;
 use crate::net::direct::hash::Keyed;
 use crate::net::direct::header;
@@ -278,37 +276,31 @@ pub const BARE_MOST: usize = header::MOST + 60;
 impl Bare {
     /// Writes the packet, checksum left out, from the local to the remote side of `tuple`; its length.
     pub fn emit(&self, tuple: &FourTuple, packet: &mut [u8; BARE_MOST]) -> Option<usize> {
-        let (local, remote) = (tuple.local(), tuple.remote());
         let syn = self.control == Control::Syn;
-        let repr = TcpRepr {
-            src_port: local.port(),
-            dst_port: remote.port(),
-            control: match self.control {
-                Control::None => TcpControl::None,
-                Control::Syn => TcpControl::Syn,
-                #[cfg(any(test, feature = "smoltcp-tcp"))]
-                Control::Fin => TcpControl::Fin,
-                Control::Rst => TcpControl::Rst,
-            },
-            seq_number: TcpSeqNumber(self.seq.0 as i32),
-            ack_number: self.ack.map(|ack| TcpSeqNumber(ack.0 as i32)),
-            window_len: self.window,
-            window_scale: self.options.window_shift.filter(|_| syn),
-            max_seg_size: self.options.mss.filter(|_| syn),
-            sack_permitted: self.options.sack && syn,
-            sack_ranges: [None; 3],
-            timestamp: self.stamp.filter(|_| EXTENDED).map(|stamp| TcpTimestampRepr::new(stamp.value, stamp.echo)),
-            payload: &[],
+        let mut flags = match self.control {
+            Control::None => 0,
+            Control::Syn => emit::SYN,
+            #[cfg(any(test, feature = "smoltcp-tcp"))]
+            Control::Fin => emit::FIN,
+            Control::Rst => emit::RST,
         };
-        let length = header::length(remote.ip()) + repr.buffer_len();
-        let segment = header::emit(packet.get_mut(..length)?, local.ip(), remote.ip(), IpProtocol::Tcp)?;
-        // The addresses are those of the checksum.
-        let nowhere = IpAddress::v4(0, 0, 0, 0);
-        repr.emit(&mut TcpPacket::new_unchecked(&mut *segment), &nowhere, &nowhere, &ChecksumCapabilities::ignored());
-        if let Some(flags) = segment.get_mut(13).filter(|_| EXTENDED && syn && self.options.ecn) {
-            // An answer takes the offer with one flag of its two (RFC 3168, 6.1.1).
-            *flags |= 0x40;
+        if self.ack.is_some() {
+            flags |= emit::ACK;
         }
+        if EXTENDED && syn && self.options.ecn {
+            // An answer takes the offer with one flag of its two (RFC 3168, 6.1.1).
+            flags |= emit::ECE;
+        }
+        let mut options = Written::none();
+        if syn {
+            options.syn(&self.options);
+        }
+        if let Some(stamp) = self.stamp.filter(|_| EXTENDED) {
+            options.timestamp(stamp);
+        }
+        let length = header::length(tuple.remote().ip()) + HEADER + options.length();
+        let fields = Fields { seq: self.seq, ack: self.ack.unwrap_or_default(), flags, window: self.window };
+        fields.write(tuple, packet.get_mut(..length)?, options.bytes(), 0)?;
         Some(length)
     }
 

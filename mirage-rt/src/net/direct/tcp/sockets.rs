@@ -297,7 +297,7 @@ impl<M: TcpMachine> Tcp<M> {
             return Err(OptionError::Closed);
         }
         if let TcpOption::Linger(most) = option {
-            slot.linger = most;
+            slot.linger().most = most;
             return Ok(());
         }
         let result = self.machine.set(now, id, option);
@@ -319,7 +319,7 @@ impl<M: TcpMachine> Tcp<M> {
         if self.slot(id).end.is_some() {
             return self.release(id.index);
         }
-        let hard = self.slot(id).linger.is_some_and(|most| most.is_zero());
+        let hard = self.slot(id).linger.as_ref().and_then(|linger| linger.most).is_some_and(|most| most.is_zero());
         let unread = self.machine.readiness(id).readable > 0;
         self.slot(id).holder = Holder::Orphan;
         if self.machine.state(id) == State::Connecting {

@@ -3,13 +3,15 @@
 use super::arrival::Arrival;
 use super::connection::{Connection, Link};
 use super::flight::Piece;
+use super::moment::Moment;
+use super::rack::Rack;
 use super::sequence::{Range, before, distance};
 use crate::net::TcpState;
 use crate::net::direct::tcp::segment::{Segment, Seq};
 use crate::time::{Duration, Instant};
 
 /// So many acknowledgements without news mean a loss, for peers without SACK (RFC 5681, 3.2).
-const DUPLICATES: u32 = 3;
+const DUPLICATES: u16 = 3;
 
 impl Connection {
     /// The acknowledgement and the window of a segment; `ack` is not beyond what was sent.
@@ -47,8 +49,8 @@ impl Connection {
             self.told_by = (seq, ack);
         }
         // A peer that keeps its window closed is alive as long as it says so.
-        if self.window == 0 {
-            self.waiting = self.waiting.map(|_| now);
+        if self.window == 0 && !self.waiting.is_none() {
+            self.waiting = Moment::at(now);
         }
     }
 
@@ -64,7 +66,7 @@ impl Connection {
         let trip = self.trip.smoothed().unwrap_or_default();
         self.congestion.acknowledge(now, self.una, advanced, self.limited, trip);
         if was_recovering && !self.congestion.has_lost() {
-            self.rack.recovered();
+            self.flight.recovered();
             self.due.first = false;
         }
         let is_bare = arrival.segment.span() == 0 && arrival.options.sacks().is_empty();
@@ -85,14 +87,14 @@ impl Connection {
 
     /// Goes through what has arrived; whether the peer says that something came twice.
     fn take_arrived(&mut self, now: Instant, ack: Seq, arrival: &Arrival<'_>) -> bool {
-        let (rack, trip, clock) = (&mut self.rack, &self.trip, &self.clock);
-        let echo = clock.as_ref().zip(arrival.options.timestamp).map(|(clock, stamp)| (clock, stamp.echo));
+        let (trip, clock) = (&self.trip, &self.clock);
+        let echo = arrival.options.timestamp.filter(|_| clock.on).map(|stamp| Seq(stamp.echo));
         let mut latest: Option<Instant> = None;
-        let mut arrived = |piece: &Piece| {
+        let mut arrived = |rack: &mut Rack, piece: &Piece| {
             if !piece.repeated {
                 latest = latest.max(Some(piece.at));
             }
-            let echoes_earlier = echo.is_some_and(|(clock, echo)| before(Seq(echo), Seq(clock.value(piece.at))));
+            let echoes_earlier = echo.is_some_and(|echo| before(echo, Seq(clock.value(piece.at))));
             rack.arrive(now, piece, trip, echoes_earlier);
         };
         let una = self.una;
@@ -114,7 +116,7 @@ impl Connection {
             self.trip.measure(at, now);
         }
         if is_duplicate {
-            self.rack.duplicate(una, self.next);
+            self.flight.duplicate(una, self.next);
         }
         is_duplicate
     }
@@ -127,7 +129,7 @@ impl Connection {
         self.una = ack;
         self.trip.advance();
         self.trust_path(now);
-        self.waiting = Some(now);
+        self.waiting = Moment::at(now);
     }
 
     /// By RACK.
@@ -135,8 +137,8 @@ impl Connection {
         let under_way = self.flight.total();
         let recovering = self.congestion.is_recovering();
         let segment = self.segment(link) as u32;
-        let found = self.rack.detect(now, &mut self.flight, &self.trip, segment, recovering);
-        self.reorder_at = found.again;
+        let found = self.flight.detect(now, &self.trip, segment, recovering);
+        self.reorder_at = found.again.map_or(Moment::NONE, Moment::at);
         if found.lost {
             self.probe.forget();
             self.due.first |= self.congestion.lose(self.una, self.next, under_way);
@@ -162,7 +164,7 @@ impl Connection {
 
     /// Bytes that are believed to be in the network. Each acknowledgement without news means that one segment has left it.
     pub fn pipe(&self, link: &Link) -> u32 {
-        let left = if self.sack { 0 } else { self.repeats.saturating_mul(self.segment(link) as u32) };
+        let left = if self.sack { 0 } else { u32::from(self.repeats).saturating_mul(self.segment(link) as u32) };
         self.flight.pipe().saturating_sub(left)
     }
 

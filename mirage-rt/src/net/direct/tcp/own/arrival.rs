@@ -2,6 +2,7 @@
 //! duplicates (PAWS).
 
 use super::connection::{Connection, Link};
+use super::moment::Moment;
 use super::options::Options;
 use super::sequence::{Range, before, is_acceptable};
 use crate::net::TcpState;
@@ -42,6 +43,8 @@ impl Connection {
     }
 
     /// RFC 9293, 3.10.7.3.
+    #[cold]
+    #[inline(never)]
     fn hear_in_syn_sent(&mut self, now: Instant, arrival: &Arrival<'_>, link: &Link) -> Option<Bare> {
         let segment = arrival.segment;
         let is_ours = segment.ack.is_none_or(|ack| before(self.isn, ack) && !before(self.next, ack));
@@ -58,7 +61,7 @@ impl Connection {
             return None;
         }
         self.heard = now;
-        let was_repeated = self.flight.pieces().any(|piece| piece.repeated);
+        let was_repeated = !self.flight.is_plain();
         self.hear_syn(now, segment.seq, &arrival.syn, link);
         if was_repeated {
             self.has_lost_syn();
@@ -139,6 +142,8 @@ impl Connection {
     /// Nothing of the segment lies in the window: it is answered, so that a peer that has not heard us does. What it
     /// acknowledges counts all the same: after a probe of a window that has just opened, all that both sides say can be of
     /// that kind. A zero window takes acknowledgements too (RFC 9293, 3.10.7.4).
+    #[cold]
+    #[inline(never)]
     fn hear_unacceptable(&mut self, now: Instant, arrival: &Arrival<'_>, link: &Link) {
         let segment = arrival.segment;
         self.answer(now, segment);
@@ -158,17 +163,19 @@ impl Connection {
 
     /// An acknowledgement of what is known: at once for what takes room, seldom for what does not.
     fn answer(&mut self, now: Instant, segment: &Segment) {
-        let is_soon = self.owed.answered.is_some_and(|answered| now < answered + ANSWER_PAUSE);
-        if segment.span() == 0 && is_soon {
-            return;
-        }
         if segment.span() == 0 {
-            self.owed.answered = Some(now);
+            let answered = &mut self.rare().answered;
+            if answered.get().is_some_and(|answered| now < answered + ANSWER_PAUSE) {
+                return;
+            }
+            *answered = Moment::at(now);
         }
         self.owed.now = true;
     }
 
     /// An acknowledgement that only the real peer can make use of (RFC 5961, 7: limited in number).
+    #[cold]
+    #[inline(never)]
     fn challenge(&mut self, now: Instant, challenges: &mut Limit) {
         if challenges.allow(now) {
             self.owed.now = true;
@@ -177,16 +184,18 @@ impl Connection {
 
     /// PAWS (RFC 7323, 5.3): a segment from before the latest.
     fn is_old_duplicate(&self, now: Instant, stamp: Option<Timestamp>) -> bool {
-        let (Some(clock), Some(stamp)) = (&self.clock, stamp) else { return false };
-        clock.recent.is_some_and(|(recent, at)| before(Seq(stamp.value), Seq(recent)) && now - at < OLD)
+        let clock = &self.clock;
+        clock.on
+            && stamp.is_some_and(|stamp| before(Seq(stamp.value), Seq(clock.recent)))
+            && clock.at.get().is_some_and(|at| now - at < OLD)
     }
 
     /// RFC 7323, 4.3: the timestamp to be echoed is that of the segment that made the last acknowledgement move.
     fn take_stamp(&mut self, now: Instant, segment: &Segment, stamp: Option<Timestamp>) {
-        if let (Some(clock), Some(stamp)) = (&mut self.clock, stamp)
+        if let Some(stamp) = stamp.filter(|_| self.clock.on)
             && !before(self.owed.told, segment.seq)
         {
-            clock.recent = Some((stamp.value, now));
+            self.clock.hear(now, stamp.value);
         }
     }
 }

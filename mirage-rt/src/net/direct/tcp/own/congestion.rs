@@ -1,6 +1,8 @@
 //! How much may be under way: slow start and the reaction to losses (RFC 5681), with the growth behind it by NewReno or
 //! CUBIC.
 
+use alloc::boxed::Box;
+
 use super::cubic::Cubic;
 use crate::net::direct::tcp::segment::Seq;
 use crate::time::{Duration, Instant};
@@ -21,19 +23,21 @@ pub enum Algorithm {
 }
 
 /// The congestion window.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Congestion {
     window: u32,
     threshold: u32,
-    mss: u32,
-    growth: Growth,
+    mss: u16,
+    algorithm: Algorithm,
+    /// What it needs to know once a loss has told how large the window may be.
+    growth: Option<Box<Growth>>,
     /// The losses of one window of data are one event: until this position is acknowledged, no other counts (RFC 6582, 3.2).
     recover: Option<Seq>,
     /// The last loss was found by the timer: the window grows even before `recover`.
     timed_out: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Growth {
     /// Bytes acknowledged since the last step.
     NewReno(u32),
@@ -42,22 +46,28 @@ enum Growth {
 
 impl Congestion {
     /// The window of a connection that sends segments of `mss` bytes: ten of them (RFC 6928, 2).
-    pub fn new(algorithm: Algorithm, mss: u32) -> Congestion {
+    pub fn new(algorithm: Algorithm, mss: u16) -> Congestion {
         let mss = mss.max(1);
-        let growth = match algorithm {
-            Algorithm::NewReno => Growth::NewReno(0),
-            Algorithm::Cubic => Growth::Cubic(Cubic::default()),
-        };
-        Congestion { window: initial(mss), threshold: MOST, mss, growth, recover: None, timed_out: false }
+        let window = initial(mss.into());
+        Congestion { window, threshold: MOST, mss, algorithm, growth: None, recover: None, timed_out: false }
+    }
+
+    fn growth(&mut self) -> &mut Growth {
+        self.growth.get_or_insert_with(|| {
+            Box::new(match self.algorithm {
+                Algorithm::NewReno => Growth::NewReno(0),
+                Algorithm::Cubic => Growth::Cubic(Cubic::default()),
+            })
+        })
     }
 
     /// The SYN was lost: one segment (RFC 5681, 3.1).
     pub fn start_small(&mut self) {
-        self.window = self.mss;
+        self.window = self.mss.into();
     }
 
     /// Segments have so many bytes from now on.
-    pub fn set_segment(&mut self, bytes: u32) {
+    pub fn set_segment(&mut self, bytes: u16) {
         self.mss = bytes.max(1);
     }
 
@@ -103,17 +113,18 @@ impl Congestion {
             self.window = (self.window + bytes).min(self.threshold.max(self.window)).min(MOST);
             return;
         }
-        let growth = match &mut self.growth {
+        let (window, mss) = (self.window, u32::from(self.mss));
+        let growth = match self.growth() {
             Growth::NewReno(acknowledged) => {
                 *acknowledged = acknowledged.saturating_add(bytes);
-                if *acknowledged < self.window {
+                if *acknowledged < window {
                     0
                 } else {
-                    *acknowledged -= self.window;
-                    self.mss
+                    *acknowledged -= window;
+                    mss
                 }
             }
-            Growth::Cubic(cubic) => cubic.grow(now, self.window, self.mss, bytes, round_trip),
+            Growth::Cubic(cubic) => cubic.grow(now, window, mss, bytes, round_trip),
         };
         self.window = self.window.saturating_add(growth).min(MOST);
     }
@@ -139,27 +150,28 @@ impl Congestion {
         }
         self.recover = Some(next);
         self.timed_out = true;
-        self.window = self.mss;
+        self.window = self.mss.into();
     }
 
     fn reduce(&mut self, under_way: u32) {
-        let reduced = match &mut self.growth {
+        let window = self.window;
+        let reduced = match self.growth() {
             Growth::NewReno(acknowledged) => {
                 *acknowledged = 0;
                 under_way / 2
             }
             Growth::Cubic(cubic) => {
-                cubic.lose(self.window);
+                cubic.lose(window);
                 (u64::from(under_way) * 7 / 10) as u32
             }
         };
-        self.threshold = reduced.max(2 * self.mss);
+        self.threshold = reduced.max(2 * u32::from(self.mss));
     }
 
     /// Nothing was sent for longer than the timeout (RFC 5681, 4.1): what the window was says little.
     pub fn rest(&mut self) {
-        self.window = self.window.min(initial(self.mss));
-        if let Growth::Cubic(cubic) = &mut self.growth {
+        self.window = self.window.min(initial(self.mss.into()));
+        if let Some(Growth::Cubic(cubic)) = self.growth.as_deref_mut() {
             cubic.rest();
         }
     }
@@ -187,7 +199,7 @@ mod tests {
 
     #[test]
     fn it_starts_with_ten_segments_and_doubles() {
-        for (mss, expected) in [(1000, 10_000), (1460, 14_600), (536, 5360), (9000, 18_000)] {
+        for (mss, expected) in [(1000u16, 10_000), (1460, 14_600), (536, 5360), (9000, 18_000)] {
             assert_eq!(Congestion::new(Algorithm::NewReno, mss).window(), expected);
         }
         let mut congestion = Congestion::new(Algorithm::NewReno, 1000);

@@ -6,20 +6,20 @@ use core::net::IpAddr;
 use super::congestion::{Algorithm, Congestion};
 use super::ecn::Ecn;
 use super::flight::Flight;
-use super::keep_alive::Asking;
 use super::memory::{Hunger, Memory, Purpose, Sizes, Use};
-use super::path::Path;
-use super::rack::{Probe, Rack};
+use super::moment::Moment;
+use super::rack::Probe;
+use super::rare::Rare;
 use super::reassembly::Reassembly;
 use super::ring::Ring;
 use super::rtt::RoundTrip;
-use super::sequence::{Range, distance, later};
+use super::sequence::{distance, later};
 use super::timers::Timer;
 use crate::net::direct::tcp::machine::{Expected, Handshake, Readiness, State};
 use crate::net::direct::tcp::segment::{FourTuple, Segment, Seq, SynOptions};
 use crate::net::direct::tcp::timestamps::{self, Stamps};
 use crate::net::{TcpInfo, TcpState};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 /// What all connections of an interface have in common.
 #[derive(Clone, Copy, Debug)]
@@ -41,23 +41,36 @@ pub struct Link {
     pub prediction: bool,
 }
 
-/// The timestamps of a connection whose two sides use them (RFC 7323).
-#[derive(Clone, Copy, Debug)]
+/// The timestamps of a connection (RFC 7323).
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Clock {
+    /// When the peer's latest has come; [`Moment::NONE`] as long as there is none.
+    pub at: Moment,
+    /// The peer's latest (TS.Recent).
+    pub recent: u32,
     /// Our clock starts here, so that it does not tell for how long the host runs.
     pub offset: u32,
-    /// The peer's latest, once one has come, and when (TS.Recent).
-    pub recent: Option<(u32, Instant)>,
+    /// Both sides use them.
+    pub on: bool,
 }
 
 impl Clock {
+    /// One of ours that starts at `offset`, if the peer has one too.
+    pub fn new(offset: Option<u32>) -> Clock {
+        Clock { offset: offset.unwrap_or_default(), on: offset.is_some(), ..Clock::default() }
+    }
+
     /// Our clock.
     pub fn value(&self, now: Instant) -> u32 {
         timestamps::clock(self.offset, now)
     }
 
+    pub fn hear(&mut self, now: Instant, value: u32) {
+        (self.recent, self.at) = (value, Moment::at(now));
+    }
+
     pub fn stamps(&self) -> Stamps {
-        Stamps { offset: self.offset, recent: self.recent.map_or(0, |(value, _)| value) }
+        Stamps { offset: self.offset, recent: self.recent }
     }
 }
 
@@ -67,20 +80,17 @@ pub struct Owed {
     /// An acknowledgement must leave.
     pub now: bool,
     /// Until when it may wait for something to go with it.
-    pub until: Option<Instant>,
+    pub until: Moment,
     /// Up to where the peer was last told that we have everything.
     pub told: Seq,
-    /// When the last one left that answered a segment without news.
-    pub answered: Option<Instant>,
     /// Bytes of the peer's longest segment so far, no more than fit one of ours.
-    pub segment: u32,
+    pub segment: u16,
 }
 
 /// The connection (the TCB of RFC 9293, 3.3.1).
 pub struct Connection {
     pub generation: u32,
     pub tuple: FourTuple,
-    pub remote: IpAddr,
     pub phase: TcpState,
 
     /// The position of our SYN (ISS), the first that is not acknowledged (SND.UNA), the next to be sent (SND.NXT).
@@ -110,46 +120,40 @@ pub struct Connection {
     pub shift: u8,
     pub receive: Ring,
     pub usage: Use,
-    pub held: Reassembly,
+    pub held: Option<Box<Reassembly>>,
     /// Where the peer's stream ends, once that was heard; and whether all in front of it is there.
     pub fin_at: Option<Seq>,
     pub finished: bool,
     pub owed: Owed,
-    /// What came twice and was not told yet (RFC 2883).
-    pub duplicate: Option<Range>,
 
     pub sack: bool,
-    pub clock: Option<Clock>,
+    pub clock: Clock,
 
     pub flight: Flight,
     pub trip: RoundTrip,
-    pub rack: Rack,
     pub probe: Probe,
     pub congestion: Congestion,
-    pub path: Path,
+    /// Bytes of data and options that are known to fit the way.
+    pub path_most: u16,
     pub ecn: Ecn,
     /// Acknowledgements without news in a row, for peers without SACK.
-    pub repeats: u32,
+    pub repeats: u16,
     /// The congestion window was what held us back.
     pub limited: bool,
-    pub timer: Option<(Instant, Timer)>,
+    pub timer: Timer,
+    pub timer_at: Moment,
     /// When RACK is to look again.
-    pub reorder_at: Option<Instant>,
+    pub reorder_at: Moment,
     /// A timer has found that these must leave.
     pub due: Due,
 
     /// When something of the peer came last, and since when it owes an answer.
     pub heard: Instant,
-    pub waiting: Option<Instant>,
+    pub waiting: Moment,
     pub sent_at: Instant,
-    /// How long the peer may leave something unacknowledged, by the application's wish.
-    pub user_timeout: Option<Duration>,
-    /// The peer is asked whether it is there.
-    pub asking: Option<Box<Asking>>,
     /// Segments that were sent again.
-    pub retransmissions: u64,
-    /// Nobody reads or writes it: since when, and for how long it may be silent.
-    pub lingering: Option<(Instant, Duration)>,
+    pub retransmissions: u32,
+    pub rare: Option<Box<Rare>>,
 }
 
 /// What timers want to be sent.
@@ -177,11 +181,12 @@ impl Due {
 
 impl Connection {
     /// A connection whose SYN is still to be sent.
+    #[cold]
+    #[inline(never)]
     pub fn connecting(now: Instant, generation: u32, tuple: &FourTuple, isn: Seq, link: &Link) -> Connection {
         Connection {
             generation,
             tuple: *tuple,
-            remote: tuple.remote().ip(),
             phase: TcpState::SynSent,
             isn,
             una: isn,
@@ -201,38 +206,35 @@ impl Connection {
             shift: link.shift,
             receive: Ring::new(link.receive.first(link.part)),
             usage: Use::default(),
-            held: Reassembly::default(),
+            held: None,
             fin_at: None,
             finished: false,
             owed: Owed::default(),
-            duplicate: None,
             sack: true,
-            clock: None,
+            clock: Clock::default(),
             flight: Flight::default(),
             trip: RoundTrip::default(),
-            rack: Rack::new(isn),
             probe: Probe::default(),
-            congestion: Congestion::new(link.algorithm, u32::from(link.mss)),
-            path: Path::default(),
+            congestion: Congestion::new(link.algorithm, link.mss),
+            path_most: u16::MAX,
             ecn: Ecn::default(),
             repeats: 0,
             limited: false,
-            timer: None,
-            reorder_at: None,
+            timer: Timer::Retransmit,
+            timer_at: Moment::NONE,
+            reorder_at: Moment::NONE,
             due: Due::default(),
             heard: now,
-            waiting: None,
+            waiting: Moment::NONE,
             sent_at: now,
-            user_timeout: None,
-            asking: None,
             retransmissions: 0,
-            lingering: None,
+            rare: None,
         }
     }
 
     /// The demultiplexer has led a handshake to its end.
     pub fn establish(&mut self, now: Instant, handshake: &Handshake, link: &Link) {
-        self.clock = handshake.clock.map(|offset| Clock { offset, recent: None });
+        self.clock = Clock::new(handshake.clock);
         self.hear_syn(now, handshake.peer_isn, &handshake.options, link);
         self.told_by = (handshake.peer_isn, handshake.isn);
         self.window = u32::from(handshake.window);
@@ -255,6 +257,8 @@ impl Connection {
     }
 
     /// Takes down what the peer's SYN says (RFC 9293, 3.7.1; RFC 7323; RFC 2018).
+    #[cold]
+    #[inline(never)]
     pub fn hear_syn(&mut self, now: Instant, isn: Seq, options: &SynOptions, link: &Link) {
         self.expected = isn.add(1);
         self.owed.told = self.expected;
@@ -268,22 +272,27 @@ impl Connection {
         }
         self.sack = options.sack;
         self.ecn.on = options.ecn;
-        match (&mut self.clock, options.stamp) {
-            (Some(clock), Some(stamp)) => clock.recent = Some((stamp.value, now)),
-            _ => self.clock = None,
+        match options.stamp {
+            Some(stamp) => self.clock.hear(now, stamp.value),
+            None => self.clock.on = false,
         }
-        self.congestion = Congestion::new(link.algorithm, self.segment(link) as u32);
+        self.congestion = Congestion::new(link.algorithm, self.segment(link) as u16);
+    }
+
+    /// The peer's address.
+    pub fn remote(&self) -> IpAddr {
+        self.tuple.remote().ip()
     }
 
     /// Bytes of data in a full segment, when it has no options but the timestamp.
     pub fn segment(&self, link: &Link) -> usize {
-        let options = if self.clock.is_some() { 12 } else { 0 };
+        let options = if self.clock.on { 12 } else { 0 };
         usize::from(self.most_segment(link)).saturating_sub(options).max(1)
     }
 
     /// Bytes of data and options in a full segment.
     pub fn most_segment(&self, link: &Link) -> u16 {
-        self.peer_mss.min(link.mss).min(self.path.most())
+        self.peer_mss.min(link.mss).min(self.path_most)
     }
 
     /// Behind the last byte that was written.
@@ -312,10 +321,12 @@ impl Connection {
     }
 
     /// It is over; what was received can still be read.
+    #[cold]
+    #[inline(never)]
     pub fn close(&mut self) {
         self.phase = TcpState::Closed;
-        self.timer = None;
-        self.reorder_at = None;
+        self.timer_at = Moment::NONE;
+        self.reorder_at = Moment::NONE;
         self.owed = Owed { told: self.owed.told, ..Owed::default() };
         self.due = Due::default();
         self.flight = Flight::default();
@@ -345,6 +356,8 @@ impl Connection {
     }
 
     /// How it is doing.
+    #[cold]
+    #[inline(never)]
     pub fn info(&self, now: Instant, link: &Link) -> TcpInfo {
         let ready = self.readiness();
         TcpInfo {
@@ -356,7 +369,7 @@ impl Connection {
             receive_window: Some(distance(self.expected, self.edge) as usize),
             round_trip: self.trip.smoothed(),
             retransmission_timeout: Some(self.trip.timeout()),
-            retransmissions: Some(self.retransmissions),
+            retransmissions: Some(self.retransmissions.into()),
             silence: Some(now - self.heard),
             ..TcpInfo::new(self.phase, ready.readable, ready.unacknowledged)
         }
@@ -371,7 +384,7 @@ impl Connection {
     }
 
     pub fn stamps(&self) -> Option<Stamps> {
-        self.clock.as_ref().map(Clock::stamps)
+        self.clock.on.then(|| self.clock.stamps())
     }
 
     pub fn write(&mut self, bytes: &[u8], memory: &mut Memory) -> usize {
@@ -421,9 +434,10 @@ impl Connection {
     pub fn rest_buffers(&mut self, all: bool, memory: &mut Memory) {
         if all {
             self.flight.rest();
+            self.rest_rare();
         }
         self.send.rest(all, memory);
-        if self.held.is_empty() {
+        if self.held.is_none() {
             self.receive.rest(all, memory);
         }
     }

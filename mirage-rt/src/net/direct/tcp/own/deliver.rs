@@ -2,6 +2,7 @@
 
 use super::arrival::Arrival;
 use super::connection::{Connection, Link};
+use super::moment::Moment;
 use super::sequence::{Range, before, distance, earlier, later};
 use crate::net::TcpState;
 use crate::time::{Duration, Instant};
@@ -20,7 +21,7 @@ impl Connection {
             return;
         }
         let whole = Range::new(segment.seq, segment.length);
-        self.owed.segment = self.owed.segment.max(segment.length.min(u32::from(link.mss)));
+        self.owed.segment = self.owed.segment.max(segment.length.min(link.mss.into()) as u16);
         if segment.fin && !before(self.edge, whole.end) && self.fin_at.is_none() && !self.has_beyond(whole) {
             self.fin_at = Some(whole.end);
         }
@@ -44,7 +45,8 @@ impl Connection {
 
     /// Whether there is data behind `range` already: then no FIN can stand there.
     fn has_beyond(&self, range: Range) -> bool {
-        self.held.blocks(usize::MAX).any(|held| before(range.end, held.end)) || before(range.end, self.expected)
+        let mut held = self.held.iter().flat_map(|held| held.blocks(usize::MAX));
+        held.any(|held| before(range.end, held.end)) || before(range.end, self.expected)
     }
 
     /// What of `range` was there before (RFC 2883).
@@ -54,10 +56,10 @@ impl Connection {
         }
         let known = Range { start: range.start, end: earlier(range.end, self.expected) };
         if !known.is_empty() {
-            self.duplicate = Some(known);
+            self.rare().duplicate = Some(known);
             self.owed.now = true;
-        } else if self.held.contains(range) {
-            self.duplicate = Some(range);
+        } else if self.held.as_ref().is_some_and(|held| held.contains(range)) {
+            self.rare().duplicate = Some(range);
         }
     }
 
@@ -69,13 +71,19 @@ impl Connection {
         }
         if gap > 0 {
             // RFC 5681, 4.2: the sender must learn of the gap at once.
-            self.held.insert(range);
+            self.held.get_or_insert_default().insert(range);
             self.owed.now = true;
             return;
         }
-        let end = self.held.take(range.end);
-        // And that it is closed.
-        self.owed.now |= end != range.end || !self.held.is_empty();
+        let mut end = range.end;
+        if let Some(held) = &mut self.held {
+            end = held.take(end);
+            // And that it is closed.
+            self.owed.now = true;
+            if held.is_empty() {
+                self.held = None;
+            }
+        }
         self.receive.advance(distance(self.expected, end) as usize);
         self.expected = end;
     }
@@ -101,10 +109,10 @@ impl Connection {
     /// Decides when what has arrived is acknowledged: two full segments at once, less a little later (RFC 9293, 3.8.6.3).
     pub fn owe(&mut self, now: Instant) {
         let owed = distance(self.owed.told, self.expected);
-        if owed >= 2 * self.owed.segment.max(1) {
+        if owed >= 2 * u32::from(self.owed.segment.max(1)) {
             self.owed.now = true;
         } else if owed > 0 && self.owed.until.is_none() {
-            self.owed.until = Some(now + ACK_DELAY);
+            self.owed.until = Moment::at(now + ACK_DELAY);
         }
     }
 }

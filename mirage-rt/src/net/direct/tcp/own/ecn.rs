@@ -45,6 +45,8 @@ pub fn allow_marks(packet: &mut [u8]) {
 
 impl Connection {
     /// What an acceptable segment says of marks.
+    #[cold]
+    #[inline(never)]
     pub fn hear_marks(&mut self, arrival: &Arrival<'_>, link: &Link) {
         let segment = arrival.segment;
         if segment.cwr {

@@ -2,33 +2,21 @@
 
 use core::num::NonZeroU16;
 
-use smoltcp::wire::IpProtocol;
-
 use super::ecn;
-use super::options::Written;
 use crate::net::direct::header;
 use crate::net::direct::ip::{IpOut, Route, TxMeta};
+use crate::net::direct::tcp::emit::{Fields, HEADER, Written};
 use crate::net::direct::tcp::machine::OutOfMemory;
-use crate::net::direct::tcp::segment::{FourTuple, Seq};
+use crate::net::direct::tcp::segment::FourTuple;
 use crate::packet::MAX_HEAD;
-
-/// Bytes of a TCP header without options.
-const HEADER: usize = 20;
 
 /// The header of a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
-    pub seq: Seq,
-    pub ack: Option<Seq>,
-    pub syn: bool,
-    pub fin: bool,
-    pub push: bool,
-    /// Flags of RFC 3168; `ect` says that routers may mark the packet.
-    pub ece: bool,
-    pub cwr: bool,
-    pub ect: bool,
-    pub window: u16,
+    pub fields: Fields,
     pub options: Written,
+    /// Routers may mark the packet (RFC 3168, 5).
+    pub ect: bool,
 }
 
 impl Header {
@@ -36,20 +24,7 @@ impl Header {
     /// left out.
     #[inline]
     fn write(&self, tuple: &FourTuple, packet: &mut [u8], payload: usize) -> Option<()> {
-        let (local, remote) = (tuple.local(), tuple.remote());
-        let segment = header::emit_before(packet, local.ip(), remote.ip(), IpProtocol::Tcp, payload)?;
-        let (fixed, rest) = segment.split_first_chunk_mut::<HEADER>()?;
-        fixed[..2].copy_from_slice(&local.port().to_be_bytes());
-        fixed[2..4].copy_from_slice(&remote.port().to_be_bytes());
-        fixed[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
-        fixed[8..12].copy_from_slice(&self.ack.unwrap_or_default().0.to_be_bytes());
-        fixed[12] = ((HEADER + self.options.length()) as u8 / 4) << 4;
-        let flags =
-            [(self.fin, 1), (self.syn, 2), (self.push, 8), (self.ack.is_some(), 16), (self.ece, 64), (self.cwr, 128)];
-        fixed[13] = flags.into_iter().map(|(is_set, flag)| u8::from(is_set) * flag).sum();
-        fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
-        fixed[16..].fill(0);
-        rest.get_mut(..self.options.length())?.copy_from_slice(self.options.bytes());
+        self.fields.write(tuple, packet, self.options.bytes(), payload)?;
         if self.ect {
             ecn::allow_marks(packet);
         }

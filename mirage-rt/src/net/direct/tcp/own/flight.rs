@@ -1,8 +1,11 @@
 //! What is under way: each piece that was sent and not acknowledged, when, and what the peer has said of it.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
-use super::sequence::{Range, before, later};
+use super::rack::{Detected, Rack};
+use super::rtt::RoundTrip;
+use super::sequence::{Range, before, earlier, later};
 use crate::net::direct::tcp::segment::Seq;
 use crate::time::Instant;
 
@@ -12,8 +15,6 @@ const MOST: usize = 1024;
 /// must not take more memory than what they tell of.
 const FEW: usize = 16;
 const BYTES: usize = 64;
-/// So many keep their places when nothing is under way.
-const RESTING: usize = 4;
 /// Bytes of the longest piece.
 const LONGEST: u32 = 1 << 16;
 
@@ -31,9 +32,245 @@ pub struct Piece {
     pub repeated: bool,
 }
 
-/// The pieces, in the order of their positions, without gaps.
-#[derive(Default)]
+impl Piece {
+    /// One that was sent for the first time.
+    fn new(range: Range, at: Instant) -> Piece {
+        Piece { range, at, sacked: false, lost: false, repeated: false }
+    }
+}
+
+/// What is under way. Nearly always that is nothing, or one piece that was sent once.
 pub struct Flight {
+    /// The only piece, and when it was sent, while nothing else is to be known.
+    one: Range,
+    at: Instant,
+    many: Option<Box<Many>>,
+}
+
+impl Default for Flight {
+    fn default() -> Flight {
+        Flight { one: Range::default(), at: Instant::ZERO, many: None }
+    }
+}
+
+impl Flight {
+    pub fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// Whether nothing new may be sent, of a buffer with so many bytes of memory.
+    #[inline]
+    pub fn is_full(&self, memory: usize) -> bool {
+        self.count() >= (FEW + memory / BYTES).min(MOST)
+    }
+
+    /// Gives back what is not needed while nothing is under way.
+    pub fn rest(&mut self) {
+        if let Some(many) = self.many.as_mut().filter(|many| many.pieces.is_empty()) {
+            if many.rack.has_learned() {
+                many.pieces = VecDeque::new();
+            } else {
+                self.many = None;
+            }
+        }
+    }
+
+    /// Bytes that are believed to be in the network (RFC 6675's pipe).
+    pub fn pipe(&self) -> u32 {
+        match &self.many {
+            None => self.one.length(),
+            Some(many) => many.total - many.sacked - many.lost,
+        }
+    }
+
+    /// Bytes that were not acknowledged.
+    #[inline]
+    pub fn total(&self) -> u32 {
+        self.many.as_ref().map_or(self.one.length(), |many| many.total)
+    }
+
+    /// Bytes that the peer has behind a gap.
+    pub fn sacked(&self) -> u32 {
+        self.many.as_ref().map_or(0, |many| many.sacked)
+    }
+
+    /// Whether everything was sent once and nothing is known of any of it.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.many.as_ref().is_none_or(|many| many.repeated == 0 && many.sacked | many.lost == 0)
+    }
+
+    /// The first piece.
+    pub fn first(&self) -> Option<Piece> {
+        match &self.many {
+            None => (self.one.start != self.one.end).then(|| Piece::new(self.one, self.at)),
+            Some(many) => many.pieces.front().copied(),
+        }
+    }
+
+    /// How many pieces there are.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.many.as_ref().map_or(usize::from(self.one.start != self.one.end), |many| many.pieces.len())
+    }
+
+    /// All that there is to know of several pieces, or of one about which there is something.
+    #[cold]
+    #[inline(never)]
+    fn many(&mut self) -> &mut Many {
+        self.many.get_or_insert_with(|| {
+            let mut many = Many::new(self.one.start);
+            if self.one.start != self.one.end {
+                many.push(self.one, self.at);
+            }
+            self.one.start = self.one.end;
+            Box::new(many)
+        })
+    }
+
+    /// A new piece was sent, behind all others.
+    #[inline]
+    pub fn push(&mut self, range: Range, at: Instant) {
+        if self.many.is_none() && self.one.start == self.one.end {
+            (self.one, self.at) = (range, at);
+        } else {
+            self.many().push(range, at);
+        }
+    }
+
+    /// As [`acknowledge`](Flight::acknowledge), while it [is plain](Flight::is_plain): when the last piece was sent of which
+    /// something has arrived.
+    #[inline]
+    pub fn acknowledge_plain(&mut self, now: Instant, una: Seq, trip: &RoundTrip) -> Option<Instant> {
+        if let Some(many) = &mut self.many {
+            return many.acknowledge_plain(now, una, trip);
+        }
+        if !before(self.one.start, una) {
+            return None;
+        }
+        self.one.start = earlier(una, self.one.end);
+        Some(self.at)
+    }
+
+    /// All before `una` has arrived; each piece is shown to `arrived`, unless the peer had told of it before.
+    pub fn acknowledge(&mut self, una: Seq, mut arrived: impl FnMut(&mut Rack, &Piece)) {
+        if let Some(many) = &mut self.many {
+            return many.acknowledge(una, arrived);
+        }
+        if before(self.one.start, una) {
+            let end = earlier(una, self.one.end);
+            // Of one piece there is no order to be learned.
+            arrived(&mut Rack::new(end), &Piece::new(Range { start: self.one.start, end }, self.at));
+            self.one.start = end;
+        }
+    }
+
+    /// `block` has arrived; each piece of it is shown to `arrived`, unless that was known. Pieces of which only a part has
+    /// arrived are cut while there is room for more.
+    pub fn sack(&mut self, block: Range, arrived: impl FnMut(&mut Rack, &Piece)) {
+        if !self.is_empty() {
+            self.many().sack(block, arrived);
+        }
+    }
+
+    /// Takes for lost what `is_lost` says, of the pieces that the peer is not known to have; whether there was any.
+    pub fn lose(&mut self, is_lost: impl FnMut(&Piece) -> bool) -> bool {
+        !self.is_empty() && self.many().lose(is_lost)
+    }
+
+    /// As [`lose`](Flight::lose), of the first `most` bytes only.
+    #[cold]
+    #[inline(never)]
+    pub fn lose_first(&mut self, most: u32) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let many = self.many();
+        let Some(first) = many.pieces.front() else { return false };
+        let start = first.range.start;
+        many.cut(start.add(most.max(1)));
+        many.lose(|piece| piece.range.start == start)
+    }
+
+    /// Takes for lost what has to be, by RACK.
+    pub fn detect(&mut self, now: Instant, trip: &RoundTrip, mss: u32, recovering: bool) -> Detected {
+        match &mut self.many {
+            // What was sent once and in one go has nothing behind it that could have come.
+            None => Detected { lost: false, again: None },
+            Some(many) => {
+                let rack = many.rack;
+                rack.detect(now, many, trip, mss, recovering)
+            }
+        }
+    }
+
+    /// The peer got something twice.
+    #[cold]
+    #[inline(never)]
+    pub fn duplicate(&mut self, una: Seq, next: Seq) {
+        self.many().rack.duplicate(una, next);
+    }
+
+    /// A recovery has ended.
+    pub fn recovered(&mut self) {
+        if let Some(many) = &mut self.many {
+            many.rack.recovered();
+        }
+    }
+
+    /// The peer is not believed any more in what it said it has (RFC 2018, 8): it may have thrown it away.
+    #[cold]
+    #[inline(never)]
+    pub fn forget_sacks(&mut self) {
+        if let Some(many) = &mut self.many {
+            for piece in &mut many.pieces {
+                piece.sacked = false;
+            }
+            many.sacked = 0;
+        }
+    }
+
+    /// The first bytes to be sent again, at most `most`.
+    pub fn next_lost(&self, most: u32) -> Option<Range> {
+        let many = self.many.as_ref().filter(|many| many.lost > 0)?;
+        let lost = many.pieces.iter().find(|piece| piece.lost)?;
+        let end = lost.range.start.add(lost.range.length().min(most));
+        Some(Range { start: lost.range.start, end })
+    }
+
+    /// `range`, which starts with a piece, was sent again.
+    pub fn repeat(&mut self, range: Range, at: Instant) {
+        self.many().repeat(range, at);
+    }
+
+    /// The last bytes, at most `most`.
+    pub fn last(&self, most: u32) -> Option<Range> {
+        let range = match &self.many {
+            None => Some(self.one).filter(|one| one.start != one.end),
+            Some(many) => many.pieces.back().map(|piece| piece.range),
+        }?;
+        let start = later(range.start, Seq(range.end.0.wrapping_sub(most)));
+        Some(Range { start, end: range.end })
+    }
+
+    /// Makes the last `length` bytes a piece of their own.
+    pub fn cut_last(&mut self, range: Range) {
+        self.many().cut(range.start);
+    }
+
+    #[cfg(test)]
+    pub fn is_sound(&self) -> bool {
+        self.many.as_ref().is_none_or(|many| many.is_sound() && self.one.is_empty())
+    }
+
+    #[cfg(test)]
+    pub fn rack(&mut self) -> &mut Rack {
+        &mut self.many().rack
+    }
+}
+
+/// The pieces, in the order of their positions, without gaps, and what is known of their order.
+pub struct Many {
     pieces: VecDeque<Piece>,
     /// Bytes that the peer has, and those that are lost; a byte is at most one of them.
     sacked: u32,
@@ -41,34 +278,13 @@ pub struct Flight {
     total: u32,
     /// Pieces that were sent more than once.
     repeated: usize,
+    rack: Rack,
 }
 
-impl Flight {
-    pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
-    }
-
-    /// Whether nothing new may be sent, of a buffer with so many bytes of memory.
-    #[inline]
-    pub fn is_full(&self, memory: usize) -> bool {
-        self.pieces.len() >= (FEW + memory / BYTES).min(MOST)
-    }
-
-    /// Gives back what is not needed while nothing is under way.
-    pub fn rest(&mut self) {
-        if self.pieces.is_empty() && self.pieces.capacity() > RESTING {
-            self.pieces = VecDeque::new();
-        }
-    }
-
-    /// Bytes that are believed to be in the network (RFC 6675's pipe).
-    pub fn pipe(&self) -> u32 {
-        self.total - self.sacked - self.lost
-    }
-
-    /// Bytes that were not acknowledged.
-    pub fn total(&self) -> u32 {
-        self.total
+impl Many {
+    /// None yet; all before `una` has arrived.
+    fn new(una: Seq) -> Many {
+        Many { pieces: VecDeque::new(), sacked: 0, lost: 0, total: 0, repeated: 0, rack: Rack::new(una) }
     }
 
     /// Bytes that the peer has behind a gap.
@@ -81,17 +297,7 @@ impl Flight {
         self.sacked > 0 || self.repeated > 0
     }
 
-    /// Whether everything was sent once and nothing is known of any of it.
-    pub fn is_plain(&self) -> bool {
-        self.repeated == 0 && self.sacked | self.lost == 0
-    }
-
-    pub fn pieces(&self) -> impl DoubleEndedIterator<Item = &Piece> {
-        self.pieces.iter()
-    }
-
-    /// A new piece was sent, behind all others.
-    pub fn push(&mut self, range: Range, at: Instant) {
+    fn push(&mut self, range: Range, at: Instant) {
         self.total += range.length();
         if let Some(last) = self.pieces.back_mut()
             && last.at == at
@@ -104,12 +310,10 @@ impl Flight {
             last.range.end = range.end;
             return;
         }
-        self.pieces.push_back(Piece { range, at, sacked: false, lost: false, repeated: false });
+        self.pieces.push_back(Piece::new(range, at));
     }
 
-    /// As [`acknowledge`](Flight::acknowledge), while it [is plain](Flight::is_plain): the last piece of which something has
-    /// arrived.
-    pub fn acknowledge_plain(&mut self, una: Seq) -> Option<Piece> {
+    fn acknowledge_plain(&mut self, now: Instant, una: Seq, trip: &RoundTrip) -> Option<Instant> {
         let mut latest = None;
         while let Some(first) = self.pieces.front_mut().filter(|first| before(first.range.start, una)) {
             let is_whole = !before(una, first.range.end);
@@ -122,11 +326,12 @@ impl Flight {
             }
             latest = Some(arrived);
         }
-        latest
+        let latest = latest?;
+        self.rack.arrive(now, &latest, trip, false);
+        Some(latest.at)
     }
 
-    /// All before `una` has arrived; each piece is shown to `arrived`, unless the peer had told of it before.
-    pub fn acknowledge(&mut self, una: Seq, mut arrived: impl FnMut(&Piece)) {
+    fn acknowledge(&mut self, una: Seq, mut arrived: impl FnMut(&mut Rack, &Piece)) {
         while let Some(first) = self.pieces.front_mut() {
             if !before(first.range.start, una) {
                 return;
@@ -146,14 +351,12 @@ impl Flight {
                 if done.lost {
                     self.lost -= done.range.length();
                 }
-                arrived(&done);
+                arrived(&mut self.rack, &done);
             }
         }
     }
 
-    /// `block` has arrived; each piece of it is shown to `arrived`, unless that was known. Pieces of which only a part has
-    /// arrived are cut while there is room for more.
-    pub fn sack(&mut self, block: Range, mut arrived: impl FnMut(&Piece)) {
+    fn sack(&mut self, block: Range, mut arrived: impl FnMut(&mut Rack, &Piece)) {
         self.cut(block.start);
         self.cut(block.end);
         let first = self.pieces.partition_point(|piece| before(piece.range.start, block.start));
@@ -169,7 +372,7 @@ impl Flight {
             if core::mem::take(&mut piece.lost) {
                 self.lost -= piece.range.length();
             }
-            arrived(piece);
+            arrived(&mut self.rack, piece);
         }
     }
 
@@ -186,7 +389,6 @@ impl Flight {
         self.pieces.insert(index + 1, behind);
     }
 
-    /// Takes for lost what `is_lost` says, of the pieces that the peer is not known to have; whether there was any.
     pub fn lose(&mut self, mut is_lost: impl FnMut(&Piece) -> bool) -> bool {
         let before = self.lost;
         for piece in &mut self.pieces {
@@ -198,34 +400,7 @@ impl Flight {
         self.lost > before
     }
 
-    /// As [`lose`](Flight::lose), of the first `most` bytes only.
-    pub fn lose_first(&mut self, most: u32) -> bool {
-        let Some(first) = self.pieces.front() else { return false };
-        let start = first.range.start;
-        self.cut(start.add(most.max(1)));
-        self.lose(|piece| piece.range.start == start)
-    }
-
-    /// The peer is not believed any more in what it said it has (RFC 2018, 8): it may have thrown it away.
-    pub fn forget_sacks(&mut self) {
-        for piece in &mut self.pieces {
-            piece.sacked = false;
-        }
-        self.sacked = 0;
-    }
-
-    /// The first bytes to be sent again, at most `most`.
-    pub fn next_lost(&self, most: u32) -> Option<Range> {
-        if self.lost == 0 {
-            return None;
-        }
-        let lost = self.pieces.iter().find(|piece| piece.lost)?;
-        let end = lost.range.start.add(lost.range.length().min(most));
-        Some(Range { start: lost.range.start, end })
-    }
-
-    /// `range`, which starts with a piece, was sent again.
-    pub fn repeat(&mut self, range: Range, at: Instant) {
+    fn repeat(&mut self, range: Range, at: Instant) {
         self.cut(range.end);
         let first = self.pieces.partition_point(|piece| before(piece.range.start, range.start));
         let Some(piece) = self.pieces.get_mut(first) else { return };
@@ -236,21 +411,9 @@ impl Flight {
         }
     }
 
-    /// The last bytes, at most `most`.
-    pub fn last(&self, most: u32) -> Option<Range> {
-        let range = self.pieces.back()?.range;
-        let start = later(range.start, Seq(range.end.0.wrapping_sub(most)));
-        Some(Range { start, end: range.end })
-    }
-
-    /// Makes the last `length` bytes a piece of their own.
-    pub fn cut_last(&mut self, range: Range) {
-        self.cut(range.start);
-    }
-
     /// Whether the sums are those of the pieces, which follow one another.
     #[cfg(test)]
-    pub fn is_sound(&self) -> bool {
+    fn is_sound(&self) -> bool {
         let sum = |which: fn(&Piece) -> bool| {
             self.pieces.iter().filter(|piece| which(piece)).map(|piece| piece.range.length()).sum::<u32>()
         };
@@ -292,9 +455,9 @@ mod tests {
     fn what_is_told_to_have_arrived_leaves_the_pipe() {
         let mut flight = flight();
         let mut seen = 0;
-        flight.sack(range(250, 400), |piece| seen += piece.range.length());
+        flight.sack(range(250, 400), |_, piece| seen += piece.range.length());
         assert_eq!((seen, flight.pipe(), flight.sacked()), (150, 850, 150));
-        flight.sack(range(250, 400), |_| panic!("that was known"));
+        flight.sack(range(250, 400), |_, _| panic!("that was known"));
         assert!(flight.lose(|piece| before(piece.range.start, Seq(250))));
         assert_eq!(flight.pipe(), 600);
         assert_eq!(flight.next_lost(1000), Some(range(0, 100)));
@@ -303,7 +466,7 @@ mod tests {
         flight.repeat(range(100, 130), at(20));
         assert_eq!(flight.next_lost(1000), Some(range(130, 200)));
         let mut ranges = alloc::vec::Vec::new();
-        flight.acknowledge(Seq(450), |piece| ranges.push((piece.range, piece.repeated)));
+        flight.acknowledge(Seq(450), |_, piece| ranges.push((piece.range, piece.repeated)));
         assert_eq!(
             ranges,
             [
@@ -315,7 +478,7 @@ mod tests {
             ]
         );
         assert!(flight.is_sound());
-        assert_eq!((flight.pipe(), flight.total(), flight.is_suspect()), (550, 550, false));
+        assert_eq!((flight.pipe(), flight.total(), flight.is_plain()), (550, 550, true));
     }
 
     #[test]
@@ -324,7 +487,7 @@ mod tests {
         for number in 0..10 {
             flight.push(range(number, number + 1), at(1));
         }
-        assert_eq!(flight.pieces().count(), 1);
+        assert_eq!(flight.count(), 1);
         assert_eq!(flight.last(4), Some(range(6, 10)));
         assert!(flight.lose_first(3));
         assert_eq!(flight.next_lost(10), Some(range(0, 3)));
@@ -345,9 +508,9 @@ mod tests {
                     }
                     2 => {
                         una = una.add(offset.min(distance(una, next)) / 2);
-                        flight.acknowledge(una, |_| {});
+                        flight.acknowledge(una, |_, _| {});
                     }
-                    3 => flight.sack(some, |_| {}),
+                    3 => flight.sack(some, |_, _| {}),
                     4 => { flight.lose(|piece| some.contains(piece.range)); }
                     _ => {
                         if let Some(lost) = flight.next_lost(length) {

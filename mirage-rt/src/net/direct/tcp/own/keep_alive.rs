@@ -17,12 +17,14 @@ pub struct Asking {
 
 impl Connection {
     /// What the application chooses.
+    #[cold]
+    #[inline(never)]
     pub fn set(&mut self, now: Instant, option: TcpOption) -> Result<(), OptionError> {
         match option {
             TcpOption::NoDelay(nodelay) => self.nagle = !nodelay,
-            TcpOption::UserTimeout(most) => self.user_timeout = most,
+            TcpOption::UserTimeout(most) => self.rare().user_timeout = most,
             TcpOption::KeepAlive(wanted) => {
-                self.asking = wanted.map(|wanted| Asking { wanted, since: now, asked: 0, at: now }.into());
+                self.rare().asking = wanted.map(|wanted| Asking { wanted, since: now, asked: 0, at: now });
             }
             TcpOption::Linger(_) => return Err(OptionError::Unsupported),
         }
@@ -31,7 +33,7 @@ impl Connection {
 
     /// When the peer is to be asked, or given up. While it owes something else, other timers watch it.
     pub fn ask_at(&self) -> Option<Instant> {
-        let asking = self.asking.as_deref()?;
+        let asking = self.rare.as_deref()?.asking.as_ref()?;
         if !self.is_open() || self.is_waiting() {
             return None;
         }
@@ -43,12 +45,15 @@ impl Connection {
     }
 
     /// Asks the peer when it is time; whether it has not answered often enough.
+    #[cold]
+    #[inline(never)]
     pub fn ask(&mut self, now: Instant) -> bool {
         if self.ask_at().is_none_or(|at| now < at) {
             return false;
         }
-        let Some(asking) = &mut self.asking else { return false };
-        let asked = if asking.is_unanswered(self.heard) { asking.asked } else { 0 };
+        let heard = self.heard;
+        let Some(asking) = &mut self.rare().asking else { return false };
+        let asked = if asking.is_unanswered(heard) { asking.asked } else { 0 };
         if asked >= asking.wanted.probes {
             return true;
         }

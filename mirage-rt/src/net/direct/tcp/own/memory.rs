@@ -132,6 +132,8 @@ impl Memory {
     }
 
     /// Gives back what is kept, as far as it is in the way of `length` bytes more.
+    #[cold]
+    #[inline(never)]
     fn forget(&mut self, length: usize) {
         while self.used + self.kept + length > self.budget
             && let Some(memory) = self.spare.iter_mut().rev().find_map(Vec::pop)
@@ -224,6 +226,7 @@ impl Connection {
 
     /// A window was used up. If that took no longer than it must on such a way, and the application has kept pace, it may have
     /// been too small: the next one is larger (after M. Fisk, W. Feng, "Dynamic right-sizing", 2000).
+    #[cold]
     #[inline(never)]
     fn fit_receive(&mut self, now: Instant, link: &Link) {
         let trip = self.trip.smoothed().unwrap_or_default();
@@ -240,6 +243,8 @@ impl Connection {
 
     /// The application writes more than there is room for: the buffer gets larger if the network would take more than it
     /// holds, as far as one may that holds `part` bytes.
+    #[cold]
+    #[inline(never)]
     pub fn fit_send(&mut self, sizes: Sizes, part: u32) {
         let limit = self.send.limit() as u32;
         if self.window.min(self.congestion.window()) > limit / 2 {
@@ -254,6 +259,8 @@ impl Connection {
     }
 
     /// After that they are as small as at first. What the peer was told of its window stays true.
+    #[cold]
+    #[inline(never)]
     pub fn shrink(&mut self, link: &Link) {
         self.receive.set_limit(link.receive.first(link.part).min(self.receive.limit() as u32));
         self.send.set_limit(link.send.first(link.part).min(self.send.limit() as u32));

@@ -17,6 +17,7 @@
 //! | [timestamps](super::timestamps) | clocks, for both machines; options in SYN cookies | RFC 7323; RFC 6191 |
 //! | [rtt], [timers] | the timeout, probes, giving up | RFC 6298; RFC 8985, 7; RFC 9293, 3.8.6.1; RFC 5482 |
 //! | [keep_alive] | peers that say nothing | RFC 9293, 3.8.4 |
+//! | [rare], [moment] | what few connections have; instants that need not be there | |
 //! | [path] | how long packets may be on their way | RFC 1191; RFC 5927, 7; RFC 4821 |
 //! | [ecn] | marks instead of losses | RFC 3168 |
 //! | [congestion], [cubic] | how much may be under way | RFC 5681; RFC 6928; RFC 9438 |
@@ -47,10 +48,12 @@ mod emit;
 mod flight;
 mod keep_alive;
 mod memory;
+mod moment;
 mod options;
 mod path;
 mod predict;
 mod rack;
+mod rare;
 mod reassembly;
 mod ring;
 mod rtt;
@@ -63,7 +66,7 @@ mod tests;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use arrival::Arrival;
 pub use congestion::Algorithm;
@@ -87,10 +90,13 @@ const ROUTE_WAIT: Duration = Duration::from_secs(1);
 /// And when for memory.
 const MEMORY_WAIT: Duration = Duration::from_millis(10);
 
+/// Families of addresses.
+const FAMILIES: usize = if cfg!(feature = "ipv6") { 2 } else { 1 };
+
 /// The machine.
 pub struct OwnTcp {
-    link: Link,
-    paths: Paths,
+    /// What connections of each family have in common.
+    links: [Link; FAMILIES],
     connections: Vec<Option<Box<Connection>>>,
     memory: Memory,
     /// For the offsets of timestamps.
@@ -107,15 +113,17 @@ impl OwnTcp {
         // The shift is for the connection's whole life, in which its buffer may become as large as any.
         let shift = shift(receive.most as usize);
         let window = u16::try_from(buffers.receive).unwrap_or(u16::MAX);
-        OwnTcp {
-            link: Link { mss: 0, most: 0, shift, window, algorithm, receive, send, part: 0, prediction: true },
-            paths,
+        let mut machine = OwnTcp {
+            links: [Link { mss: 0, most: 0, shift, window, algorithm, receive, send, part: 0, prediction: true };
+                FAMILIES],
             connections: Vec::new(),
             memory: Memory::new(buffers.budget),
             key,
             challenges: Limit::per_second(100),
             retransmitted: 0,
-        }
+        };
+        machine.set_device(paths);
+        machine
     }
 
     /// Bytes that connections and their buffers have.
@@ -133,20 +141,25 @@ impl OwnTcp {
     }
 
     /// What connections to `remote` have in common.
-    fn link(&self, remote: IpAddr) -> Link {
-        // Connections count with the headers of IPv4.
-        let surplus = header::length(remote) - ipv4::HEADER;
-        let most = self.paths.to(remote).most.saturating_sub(surplus);
-        Link { mss: self.paths.mss(remote), most, part: self.memory.part(), ..self.link }
+    #[inline]
+    fn link(&self, remote: IpAddr) -> &Link {
+        &self.links[family(remote)]
+    }
+
+    /// Buffers of connections to the same family may grow so far for now.
+    #[inline]
+    fn note_part(&mut self, tuple: &FourTuple) {
+        self.links[family(tuple.remote().ip())].part = self.memory.part();
     }
 
     fn make(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<Connection, OutOfMemory> {
         if !self.memory.has_room() {
             return Err(OutOfMemory);
         }
+        self.note_part(tuple);
         let link = self.link(tuple.remote().ip());
-        let mut connection = Connection::connecting(now, id.generation, tuple, isn, &link);
-        connection.clock = self.clock(tuple).map(|offset| Clock { offset, recent: None });
+        let mut connection = Connection::connecting(now, id.generation, tuple, isn, link);
+        connection.clock = Clock::new(self.clock(tuple));
         Ok(connection)
     }
 
@@ -175,11 +188,11 @@ impl OwnTcp {
 
 impl TcpMachine for OwnTcp {
     fn window_shift(&self) -> u8 {
-        self.link.shift
+        self.links[0].shift
     }
 
     fn initial_window(&self) -> u16 {
-        self.link.window
+        self.links[0].window
     }
 
     fn clock(&self, tuple: &FourTuple) -> Option<u32> {
@@ -191,7 +204,12 @@ impl TcpMachine for OwnTcp {
     }
 
     fn set_device(&mut self, paths: Paths) {
-        self.paths = paths;
+        for (family, link) in self.links.iter_mut().enumerate() {
+            let remote = if family == 0 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            // Connections count with the headers of IPv4.
+            let surplus = header::length(remote) - ipv4::HEADER;
+            (link.mss, link.most) = (paths.mss(remote), paths.to(remote).most.saturating_sub(surplus));
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -200,7 +218,7 @@ impl TcpMachine for OwnTcp {
 
     fn establish(&mut self, now: Instant, id: ConnId, handshake: &Handshake) -> Result<(), OutOfMemory> {
         let mut connection = self.make(now, id, &handshake.tuple, handshake.isn)?;
-        connection.establish(now, handshake, &self.link(handshake.tuple.remote().ip()));
+        connection.establish(now, handshake, self.link(handshake.tuple.remote().ip()));
         self.keep(id, connection)
     }
 
@@ -210,43 +228,45 @@ impl TcpMachine for OwnTcp {
     }
 
     fn on_segment(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
-        let link = self.link(segment.tuple.remote().ip());
+        self.note_part(&segment.tuple);
+        let link = &self.links[family(segment.tuple.remote().ip())];
         let Some(connection) = find(&mut self.connections, id) else { return };
         let Some((header, data)) = split(packet, segment) else { return };
         let syn = if segment.syn { segment.options(header) } else { SynOptions::default() };
         let options = Options::parse(header.get(20..).unwrap_or_default());
         let arrival = Arrival { segment, options, syn, data, marked: ecn::is_marked(packet) };
         connection.make_room(segment, &mut self.memory);
-        if let Some(reset) = connection.hear(now, &arrival, &link, &mut self.challenges) {
+        if let Some(reset) = connection.hear(now, &arrival, link, &mut self.challenges) {
             reset.send(&segment.tuple, out);
         }
         connection.rest_buffers(false, &mut self.memory);
     }
 
     fn predict(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment) -> Option<News> {
-        let link = self.link(segment.tuple.remote().ip());
+        self.note_part(&segment.tuple);
+        let link = &self.links[family(segment.tuple.remote().ip())];
         let connection = find(&mut self.connections, id)?;
         if segment.ece || segment.cwr || ecn::is_marked(packet) {
             return None;
         }
         let (header, data) = split(packet, segment)?;
         connection.make_room(segment, &mut self.memory);
-        let news = connection.predict(now, segment, header, data, &link);
+        let news = connection.predict(now, segment, header, data, link);
         connection.rest_buffers(false, &mut self.memory);
         news
     }
 
     fn on_too_big(&mut self, now: Instant, id: ConnId, seq: Seq, mtu: usize) -> bool {
-        let Some(remote) = self.get(id).map(|connection| connection.remote) else { return false };
-        let link = self.link(remote);
-        self.get_mut(id).is_some_and(|connection| connection.is_too_big(now, seq, mtu, &link))
+        let Some(connection) = find(&mut self.connections, id) else { return false };
+        let link = &self.links[family(connection.remote())];
+        connection.is_too_big(now, seq, mtu, link)
     }
 
     fn run(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> Progress {
         let nothing = Progress { deadline: None, blocked: None, plain: false };
-        let Some(remote) = self.get(id).map(|connection| connection.remote) else { return nothing };
-        let link = self.link(remote);
         let Some(connection) = find(&mut self.connections, id) else { return nothing };
+        let remote = connection.remote();
+        let link = &self.links[family(remote)];
         let Some(route) = out.route(remote) else {
             // There may be a router again later.
             return Progress { deadline: Some(now + ROUTE_WAIT), ..nothing };
@@ -255,12 +275,12 @@ impl TcpMachine for OwnTcp {
         if connection.is_quiet(now) {
             connection.rest_buffers(true, &mut self.memory);
         }
-        if let Some(progress) = connection.send_plain(now, &link, &route, out) {
+        if let Some(progress) = connection.send_plain(now, link, &route, out) {
             return progress;
         }
         let before = connection.retransmissions;
-        let mut progress = connection.run(now, &link, &route, out);
-        self.retransmitted += connection.retransmissions - before;
+        let mut progress = connection.run(now, link, &route, out);
+        self.retransmitted += u64::from(connection.retransmissions.wrapping_sub(before));
         match connection.hunger {
             Hunger::None => {}
             Hunger::Waiting if self.memory.has_some() => connection.hunger = Hunger::None,
@@ -286,7 +306,7 @@ impl TcpMachine for OwnTcp {
 
     fn info(&self, now: Instant, id: ConnId) -> TcpInfo {
         self.get(id).map_or(TcpInfo::new(TcpState::Closed, 0, 0), |connection| {
-            connection.info(now, &self.link(connection.remote))
+            connection.info(now, self.link(connection.remote()))
         })
     }
 
@@ -327,7 +347,7 @@ impl TcpMachine for OwnTcp {
     fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         let Some(connection) = find(&mut self.connections, id) else { return 0 };
         if bytes.len() > connection.send.room() {
-            connection.fit_send(self.link.send, self.memory.part());
+            connection.fit_send(self.links[0].send, self.memory.part());
         }
         connection.write(bytes, &mut self.memory)
     }
@@ -344,8 +364,9 @@ impl TcpMachine for OwnTcp {
 
     fn linger(&mut self, now: Instant, id: ConnId, most: Duration) {
         if let Some(connection) = self.get_mut(id) {
-            let (since, _) = *connection.lingering.get_or_insert((now, most));
-            connection.lingering = Some((since, most));
+            let lingering = &mut connection.rare().lingering;
+            let (since, _) = *lingering.get_or_insert((now, most));
+            *lingering = Some((since, most));
         }
     }
 
@@ -356,6 +377,15 @@ impl TcpMachine for OwnTcp {
             let old = place.take();
             self.forget(old);
         }
+    }
+}
+
+/// The place of a family among [`OwnTcp::links`].
+#[inline(always)]
+fn family(remote: IpAddr) -> usize {
+    match remote {
+        IpAddr::V6(_) => FAMILIES - 1,
+        IpAddr::V4(_) => 0,
     }
 }
 

@@ -1,13 +1,12 @@
-//! The options of a segment's header, read and written.
+//! The options of a segment's header, and the SACK blocks among those that are written.
 
 use super::sequence::{Range, before};
-use crate::net::direct::tcp::segment::{Seq, SynOptions};
+use crate::net::direct::tcp::emit::Written;
+use crate::net::direct::tcp::segment::Seq;
 use crate::net::direct::tcp::timestamps::Timestamp;
 
 /// SACK blocks that a header has room for.
 const BLOCKS: usize = 4;
-/// Bytes of options that a header has room for (RFC 9293, 3.1).
-const MOST: usize = 40;
 
 /// What a received header says besides its fixed part.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,64 +67,15 @@ impl Options {
     }
 }
 
-/// Options to be sent, a multiple of four bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Written {
-    bytes: [u8; MOST],
-    length: usize,
-}
-
 impl Written {
-    pub const fn none() -> Written {
-        Written { bytes: [0; MOST], length: 0 }
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-
-    pub fn length(&self) -> usize {
-        self.length
-    }
-
     /// How many SACK blocks there is still room for.
     pub fn blocks_left(&self) -> usize {
-        (MOST - self.length).saturating_sub(4) / 8
-    }
-
-    /// Adds bytes if there is room.
-    fn push(&mut self, bytes: &[u8]) {
-        if let Some(place) = self.bytes.get_mut(self.length..self.length + bytes.len()) {
-            place.copy_from_slice(bytes);
-            self.length += bytes.len();
-        }
-    }
-
-    /// The options of a SYN, without the timestamp.
-    pub fn syn(options: &SynOptions) -> Written {
-        let mut written = Written::none();
-        if let Some(mss) = options.mss {
-            let [high, low] = mss.to_be_bytes();
-            written.push(&[2, 4, high, low]);
-        }
-        if let Some(shift) = options.window_shift {
-            written.push(&[1, 3, 3, shift]);
-        }
-        if options.sack {
-            written.push(&[1, 1, 4, 2]);
-        }
-        written
-    }
-
-    pub fn timestamp(&mut self, timestamp: Timestamp) {
-        self.push(&[1, 1, 8, 10]);
-        self.push(&timestamp.value.to_be_bytes());
-        self.push(&timestamp.echo.to_be_bytes());
+        self.room().saturating_sub(4) / 8
     }
 
     /// Adds SACK blocks, as many as fit.
     pub fn sacks(&mut self, blocks: impl Iterator<Item = Range>) {
-        let (at, most) = (self.length, self.blocks_left());
+        let (at, most) = (self.length(), self.blocks_left());
         if most == 0 {
             return;
         }
@@ -136,9 +86,9 @@ impl Written {
             self.push(&block.end.0.to_be_bytes());
             count += 1;
         }
-        match self.bytes.get_mut(at + 3) {
+        match self.at_mut(at + 3) {
             Some(length) if count > 0 => *length = 2 + 8 * count,
-            _ => self.length = at,
+            _ => self.cut(at),
         }
     }
 }
@@ -146,6 +96,7 @@ impl Written {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::direct::tcp::segment::SynOptions;
     use proptest::prelude::*;
 
     #[test]
@@ -165,7 +116,9 @@ mod tests {
         written.sacks([].into_iter());
         assert_eq!(written.length(), 0);
         let all = SynOptions { mss: Some(1460), window_shift: Some(7), sack: true, ..SynOptions::default() };
-        assert_eq!(Written::syn(&all).bytes(), [2, 4, 5, 180, 1, 3, 3, 7, 1, 1, 4, 2]);
+        let mut written = Written::none();
+        written.syn(&all);
+        assert_eq!(written.bytes(), [2, 4, 5, 180, 1, 3, 3, 7, 1, 1, 4, 2]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::connection::{Connection, Link};
 use super::memory::Hunger;
+use super::moment::Moment;
 use super::sequence::{before, distance};
 use super::timers::NEVER;
 use super::transmit::Segment as Leaving;
@@ -25,15 +26,14 @@ impl Connection {
             && self.phase == TcpState::Established
             && !self.shut
             && self.fin_at.is_none()
-            && self.held.is_empty()
-            && self.duplicate.is_none()
-            && self.lingering.is_none()
+            && self.held.is_none()
+            && !self.is_rare()
+            // Else longer segments are to be tried in time.
+            && self.path_most == u16::MAX
             && self.hunger == Hunger::None
             && self.flight.is_plain()
             && !self.congestion.has_lost()
             && !self.probe.is_out()
-            // Else longer segments are to be tried in time.
-            && self.path.is_whole()
     }
 
     /// Takes in a segment with this header and data, if it is what was expected.
@@ -60,20 +60,19 @@ impl Connection {
             return None;
         }
         self.heard = now;
-        if let (Some(clock), Some(stamp)) = (&mut self.clock, stamp)
+        if let Some(stamp) = stamp
             && !before(self.owed.told, segment.seq)
         {
-            clock.recent = Some((stamp.value, now));
+            self.clock.hear(now, stamp.value);
         }
         self.take_window(now, segment, ack, u32::from(segment.window) << self.peer_shift);
         if advanced > 0 {
             self.repeats = 0;
-            if let Some(piece) = self.flight.acknowledge_plain(ack) {
-                self.rack.arrive(now, &piece, &self.trip, false);
-                self.trip.measure(piece.at, now);
+            if let Some(at) = self.flight.acknowledge_plain(now, ack, &self.trip) {
+                self.trip.measure(at, now);
             }
             self.take_away(now, ack);
-            self.reorder_at = None;
+            self.reorder_at = Moment::NONE;
             if self.limited {
                 let trip = self.trip.smoothed().unwrap_or_default();
                 self.congestion.acknowledge(now, ack, advanced as u32, true, trip);
@@ -84,7 +83,7 @@ impl Connection {
             self.receive.advance(data.len());
             self.expected = self.expected.add(length);
             self.note_use(now, link);
-            self.owed.segment = self.owed.segment.max(length.min(link.mss.into()));
+            self.owed.segment = self.owed.segment.max(length.min(link.mss.into()) as u16);
             self.owe(now);
         }
         Some(News {
@@ -98,11 +97,14 @@ impl Connection {
     /// The timestamp of a header that has what was agreed on; no more, and no less.
     fn predicted_stamp(&self, header: &[u8]) -> Option<Option<Timestamp>> {
         let options = header.get(20..)?;
-        let Some(clock) = &self.clock else { return options.is_empty().then_some(None) };
+        let clock = &self.clock;
+        if !clock.on {
+            return options.is_empty().then_some(None);
+        }
         let words = options.first_chunk::<12>().filter(|_| options.len() == 12)?;
         let word = |at: usize| u32::from_be_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]]);
         let stamp = Timestamp { value: word(4), echo: word(8) };
-        let is_fresh = clock.recent.is_some_and(|(recent, _)| stamp.value.wrapping_sub(recent) as i32 >= 0);
+        let is_fresh = !clock.at.is_none() && stamp.value.wrapping_sub(clock.recent) as i32 >= 0;
         (words.first_chunk() == Some(&STAMP) && is_fresh).then_some(Some(stamp))
     }
 
@@ -139,10 +141,14 @@ impl Connection {
                 return None;
             }
         }
-        if self.timer.is_none() {
+        if self.timer_at.is_none() {
             self.arm(now, link);
         }
-        self.waiting = if self.flight.is_empty() { None } else { self.waiting.or(Some(now)) };
+        if self.flight.is_empty() {
+            self.waiting = Moment::NONE;
+        } else {
+            self.waiting.or_set(now);
+        }
         let deadline = self.deadline();
         Some(Progress { deadline: (deadline < NEVER).then_some(deadline), blocked: None, plain: true })
     }

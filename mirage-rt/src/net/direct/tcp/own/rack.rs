@@ -1,7 +1,7 @@
 //! Which pieces are lost: RACK of RFC 8985. What was sent before something that has arrived, by more than a round trip and
 //! some patience for reordering, is lost; it is the order of time that counts, so repeated pieces can be lost again.
 
-use super::flight::{Flight, Piece};
+use super::flight::{Many, Piece};
 use super::rtt::RoundTrip;
 use super::sequence::{before, later};
 use crate::net::direct::tcp::segment::Seq;
@@ -51,6 +51,11 @@ impl Rack {
         Rack { latest: None, highest: isn, reordered: false, quarters: 1, persist: 0, round: None }
     }
 
+    /// Whether it knows something of the way that later pieces can make use of.
+    pub fn has_learned(&self) -> bool {
+        self.reordered || self.quarters > 1
+    }
+
     /// A piece has arrived. `echoes_earlier` says that the acknowledgement is for what was sent before the piece was
     /// repeated (RFC 8985, 6.2, step 2).
     pub fn arrive(&mut self, now: Instant, piece: &Piece, trip: &RoundTrip, echoes_earlier: bool) {
@@ -94,7 +99,7 @@ impl Rack {
     }
 
     /// Takes for lost what has to be (RFC 8985, 6.2, step 5).
-    pub fn detect(&self, now: Instant, flight: &mut Flight, trip: &RoundTrip, mss: u32, recovering: bool) -> Detected {
+    pub fn detect(&self, now: Instant, flight: &mut Many, trip: &RoundTrip, mss: u32, recovering: bool) -> Detected {
         let Some(latest) = self.latest.filter(|_| flight.is_suspect()) else {
             return Detected { lost: false, again: None };
         };
@@ -122,31 +127,37 @@ fn is_earlier(at: Instant, end: Seq, other_at: Instant, other_end: Seq) -> bool 
 /// The probe of a tail loss (RFC 8985, 7).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Probe {
-    /// What was sent up to here when the last probe was, and whether that was something sent before.
-    sent: Option<(Seq, bool)>,
+    /// What was sent up to here when the last probe was.
+    end: Seq,
+    out: bool,
+    /// The probe was something sent before.
+    repeated: bool,
 }
 
 impl Probe {
     pub fn is_out(&self) -> bool {
-        self.sent.is_some()
+        self.out
     }
 
     pub fn send(&mut self, next: Seq, repeated: bool) {
-        self.sent = Some((next, repeated));
+        *self = Probe { end: next, out: true, repeated };
     }
 
     pub fn forget(&mut self) {
-        self.sent = None;
+        self.out = false;
     }
 
     /// All before `una` has arrived; `duplicate` when the peer says that it got something twice, `bare` when the
     /// acknowledgement says nothing but its position. Returns whether the probe has repaired a loss that nothing else has
     /// told of (RFC 8985, 7.4.2).
     pub fn acknowledge(&mut self, una: Seq, duplicate: bool, bare: bool) -> bool {
-        let Some((end, repeated)) = self.sent.filter(|(end, _)| !before(una, *end)) else { return false };
+        let Probe { end, out, repeated } = *self;
+        if !out || before(una, end) {
+            return false;
+        }
         let is_repair = repeated && !duplicate && before(end, una);
         if !repeated || duplicate || is_repair || bare {
-            self.sent = None;
+            self.out = false;
         }
         is_repair
     }
@@ -155,6 +166,7 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::direct::tcp::own::flight::Flight;
     use crate::net::direct::tcp::own::sequence::Range;
 
     fn at(milliseconds: u64) -> Instant {
@@ -166,69 +178,69 @@ mod tests {
     }
 
     /// Ten segments of 100 bytes, a millisecond apart, on a way of 20 ms.
-    fn setting() -> (Rack, Flight, RoundTrip) {
+    fn setting() -> (Flight, RoundTrip) {
         let (mut flight, mut trip) = (Flight::default(), RoundTrip::default());
         for number in 0..10 {
             flight.push(range(number * 100, number * 100 + 100), at(u64::from(number)));
         }
         trip.measure(at(0), at(20));
-        (Rack::new(Seq(0)), flight, trip)
+        (flight, trip)
     }
 
-    fn sack(rack: &mut Rack, flight: &mut Flight, trip: &RoundTrip, now: Instant, block: Range) {
-        flight.sack(block, |piece| rack.arrive(now, piece, trip, false));
+    fn sack(flight: &mut Flight, trip: &RoundTrip, now: Instant, block: Range) {
+        flight.sack(block, |rack, piece| rack.arrive(now, piece, trip, false));
     }
 
     #[test]
     fn three_segments_behind_a_gap_mean_a_loss_at_once() {
-        let (mut rack, mut flight, trip) = setting();
-        sack(&mut rack, &mut flight, &trip, at(22), range(200, 300));
-        let found = rack.detect(at(22), &mut flight, &trip, 100, false);
+        let (mut flight, trip) = setting();
+        sack(&mut flight, &trip, at(22), range(200, 300));
+        let found = flight.detect(at(22), &trip, 100, false);
         // The patience is a quarter of 20 ms; the second was sent at 1 ms.
         assert_eq!(found, Detected { lost: false, again: Some(at(26)) });
-        sack(&mut rack, &mut flight, &trip, at(23), range(200, 500));
-        assert!(rack.detect(at(24), &mut flight, &trip, 100, false).lost);
+        sack(&mut flight, &trip, at(23), range(200, 500));
+        assert!(flight.detect(at(24), &trip, 100, false).lost);
         assert_eq!(flight.next_lost(1000), Some(range(0, 100)));
     }
 
     #[test]
     fn what_was_seen_out_of_order_gets_time() {
-        let (mut rack, mut flight, trip) = setting();
-        sack(&mut rack, &mut flight, &trip, at(22), range(200, 300));
-        sack(&mut rack, &mut flight, &trip, at(22), range(100, 200));
-        sack(&mut rack, &mut flight, &trip, at(25), range(200, 600));
+        let (mut flight, trip) = setting();
+        sack(&mut flight, &trip, at(22), range(200, 300));
+        sack(&mut flight, &trip, at(22), range(100, 200));
+        sack(&mut flight, &trip, at(25), range(200, 600));
         // Three and more, and still it waits: 5 ms more than a round trip of 20.
-        let found = rack.detect(at(24), &mut flight, &trip, 100, false);
+        let found = flight.detect(at(24), &trip, 100, false);
         assert_eq!(found, Detected { lost: false, again: Some(at(25)) });
-        assert!(rack.detect(at(25), &mut flight, &trip, 100, false).lost);
+        assert!(flight.detect(at(25), &trip, 100, false).lost);
     }
 
     #[test]
     fn a_repetition_that_is_lost_is_noticed() {
-        let (mut rack, mut flight, trip) = setting();
-        sack(&mut rack, &mut flight, &trip, at(24), range(100, 500));
-        assert!(rack.detect(at(24), &mut flight, &trip, 100, false).lost);
+        let (mut flight, trip) = setting();
+        sack(&mut flight, &trip, at(24), range(100, 500));
+        assert!(flight.detect(at(24), &trip, 100, false).lost);
         flight.repeat(range(0, 100), at(24));
         flight.push(range(1000, 1100), at(25));
-        sack(&mut rack, &mut flight, &trip, at(45), range(1000, 1100));
-        assert!(rack.detect(at(46), &mut flight, &trip, 100, true).lost);
+        sack(&mut flight, &trip, at(45), range(1000, 1100));
+        assert!(flight.detect(at(46), &trip, 100, true).lost);
         assert_eq!(flight.next_lost(1000), Some(range(0, 100)));
     }
 
     #[test]
     fn an_acknowledgement_of_the_first_sending_tells_nothing_of_the_second() {
-        let (mut rack, mut flight, trip) = setting();
+        let (mut flight, trip) = setting();
         flight.repeat(range(0, 100), at(15));
-        flight.acknowledge(Seq(100), |piece| rack.arrive(at(16), piece, &trip, false));
-        assert!(rack.latest.is_none(), "1 ms is shorter than any round trip");
+        flight.acknowledge(Seq(100), |rack, piece| rack.arrive(at(16), piece, &trip, false));
+        assert!(flight.rack().latest.is_none(), "1 ms is shorter than any round trip");
         flight.repeat(range(100, 200), at(15));
-        flight.acknowledge(Seq(200), |piece| rack.arrive(at(36), piece, &trip, true));
-        assert!(rack.latest.is_none(), "its timestamp says so");
+        flight.acknowledge(Seq(200), |rack, piece| rack.arrive(at(36), piece, &trip, true));
+        assert!(flight.rack().latest.is_none(), "its timestamp says so");
     }
 
     #[test]
     fn duplicates_make_it_patient_for_a_while() {
-        let (mut rack, ..) = setting();
+        let mut rack = Rack::new(Seq(0));
         rack.duplicate(Seq(0), Seq(100));
         rack.duplicate(Seq(50), Seq(200));
         assert_eq!(rack.quarters, 2, "once for each round trip");

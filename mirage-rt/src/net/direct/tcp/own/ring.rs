@@ -18,15 +18,15 @@ pub struct Ring {
     length: u32,
     /// How many bytes it should hold.
     limit: u32,
-    /// Up to where there were bytes since it was last at rest, and how much memory the times before that have needed.
-    peak: u32,
-    usual: u32,
+    /// How much memory was needed since it was last at rest, and how much the time before that, as powers of two.
+    peak: u8,
+    usual: u8,
 }
 
 impl Ring {
     /// An empty ring for at most `limit` bytes. It takes no memory yet.
     pub fn new(limit: u32) -> Ring {
-        Ring { bytes: Box::default(), start: 0, length: 0, limit, peak: 0, usual: LEAST as u32 }
+        Ring { bytes: Box::default(), start: 0, length: 0, limit, peak: 0, usual: 0 }
     }
 
     pub fn limit(&self) -> usize {
@@ -81,7 +81,7 @@ impl Ring {
     #[inline]
     pub fn put(&mut self, offset: usize, data: &[u8]) -> Result<(), OutOfMemory> {
         let end = offset.checked_add(data.len()).filter(|end| *end <= self.bytes.len()).ok_or(OutOfMemory)?;
-        self.peak = self.peak.max(end as u32);
+        self.peak = self.peak.max(power(end));
         let at = self.place(offset);
         // Nearly always it is in one piece.
         if let Some(place) = self.bytes.get_mut(at..at + data.len()) {
@@ -125,7 +125,7 @@ impl Ring {
         if self.length == 0 && !self.bytes.is_empty() {
             self.start = 0;
             if all || self.bytes.len() > RESTING {
-                self.usual = self.peak.max(LEAST as u32);
+                self.usual = self.peak;
                 self.peak = 0;
                 memory.put(self.take_memory());
             }
@@ -143,9 +143,19 @@ impl Ring {
     #[inline(never)]
     fn grow(&mut self, wanted: usize, memory: &mut Memory, purpose: Purpose) {
         let old = self.bytes.len();
-        let sizes =
-            [wanted.max(self.usual as usize), wanted, old + 1].map(|wanted| wanted.max(LEAST).next_power_of_two());
-        let Some(mut larger) = sizes.into_iter().find_map(|wanted| memory.take(wanted, old, purpose)) else { return };
+        let mut power = power(wanted).max(self.usual);
+        let mut larger = loop {
+            let length = LEAST.max(1 << power);
+            if length <= old {
+                return;
+            }
+            match memory.take(length, old, purpose) {
+                Some(memory) => break memory,
+                // Less is better than nothing.
+                None if length == LEAST => return,
+                None => power -= 1,
+            }
+        };
         // All of it moves: bytes behind a gap do not count as length.
         let (second, first) = self.bytes.split_at(self.start as usize);
         for (at, part) in [(0, first), (first.len(), second)] {
@@ -156,6 +166,11 @@ impl Ring {
         self.start = 0;
         memory.put(core::mem::replace(&mut self.bytes, larger));
     }
+}
+
+/// The least power of two that `length` bytes have room in.
+fn power(length: usize) -> u8 {
+    (usize::BITS - length.saturating_sub(1).leading_zeros()) as u8
 }
 
 #[cfg(test)]
@@ -216,8 +231,8 @@ mod tests {
     #[test]
     fn a_ring_without_memory_takes_what_it_can() {
         let (mut ring, mut memory) = (Ring::new(100_000), Memory::new(10_000));
-        assert_eq!(ring.write_all(&[1; 20_000], &mut memory), 512);
-        while ring.write_all(&[1; 20_000], &mut memory) > 0 {}
+        assert_eq!(ring.write_all(&[1; 20_000], &mut memory), 4096);
+        assert_eq!(ring.write_all(&[1; 20_000], &mut memory), 0);
         assert_eq!((ring.length(), memory.used()), (4096, 4096));
         assert_eq!(ring.get(0, 5000).concat(), [1; 4096]);
     }

@@ -12,24 +12,27 @@ pub const LEAST: Duration = Duration::from_millis(200);
 /// The longest one (RFC 6298, 2.5, allows no less than a minute).
 pub const MOST: Duration = Duration::from_secs(60);
 
-/// What was measured, in nanoseconds: a [`Duration`] costs a division at each step.
+/// Times are kept in units of so many nanoseconds: so a minute has room in four bytes.
+const UNIT: u64 = 16;
+
+/// What was measured, in [units](UNIT): a [`Duration`] costs a division at each step.
 #[derive(Clone, Copy, Debug)]
 pub struct RoundTrip {
     /// 0 when nothing was measured yet.
-    smoothed: u64,
-    variation: u64,
-    least: u64,
+    smoothed: u32,
+    variation: u32,
+    least: u32,
     /// For how long to wait for an acknowledgement, by the others.
-    timeout: u64,
+    timeout: u32,
     /// How often the timeout was doubled.
-    doubled: u32,
+    doubled: u8,
     /// The first timeout is the longer one.
     careful: bool,
 }
 
 impl Default for RoundTrip {
     fn default() -> Self {
-        RoundTrip { smoothed: 0, variation: 0, least: 0, timeout: nanos(FIRST), doubled: 0, careful: false }
+        RoundTrip { smoothed: 0, variation: 0, least: 0, timeout: units(FIRST), doubled: 0, careful: false }
     }
 }
 
@@ -37,16 +40,26 @@ const fn nanos(duration: Duration) -> u64 {
     duration.as_secs() * 1_000_000_000 + duration.subsec_nanos() as u64
 }
 
+const fn units(duration: Duration) -> u32 {
+    (nanos(duration) / UNIT) as u32
+}
+
+const fn duration(units: u32) -> Duration {
+    Duration::from_nanos(units as u64 * UNIT)
+}
+
 impl RoundTrip {
     /// What was sent at `sent` was acknowledged at `now`. It must have been sent once (Karn's algorithm).
     pub fn measure(&mut self, sent: Instant, now: Instant) {
-        // No clock here is finer, and 0 means that nothing was measured.
-        let sample = now.nanos_since(sent).clamp(1, nanos(MOST));
+        // Few clocks are finer, and 0 means that nothing was measured.
+        let sample = (now.nanos_since(sent) / UNIT).clamp(1, units(MOST).into()) as u32;
         if self.smoothed == 0 {
             (self.smoothed, self.variation, self.least) = (sample, sample / 2, sample);
         } else {
-            self.variation = (self.variation * 3 + self.smoothed.abs_diff(sample)) / 4;
-            self.smoothed = ((self.smoothed * 7 + sample) / 8).max(1);
+            let mean =
+                |weight: u64, old: u32, new: u32| ((u64::from(old) * (weight - 1) + u64::from(new)) / weight) as u32;
+            self.variation = mean(4, self.variation, self.smoothed.abs_diff(sample));
+            self.smoothed = mean(8, self.smoothed, sample).max(1);
             self.least = self.least.min(sample);
         }
         self.set_timeout();
@@ -61,36 +74,38 @@ impl RoundTrip {
 
     /// The smoothed round-trip time.
     pub fn smoothed(&self) -> Option<Duration> {
-        (self.smoothed > 0).then_some(Duration::from_nanos(self.smoothed))
+        (self.smoothed > 0).then_some(duration(self.smoothed))
     }
 
     /// The shortest one that was seen.
     pub fn least(&self) -> Option<Duration> {
-        (self.smoothed > 0).then_some(Duration::from_nanos(self.least))
+        (self.smoothed > 0).then_some(duration(self.least))
     }
 
     /// For how long to wait for an acknowledgement.
     pub fn timeout(&self) -> Duration {
-        Duration::from_nanos(self.timeout)
+        duration(self.timeout)
     }
 
     /// When the wait for an acknowledgement is over that began at `since`.
     #[inline]
     pub fn expiry(&self, since: Instant) -> Instant {
-        since.plus_nanos(self.timeout)
+        since.plus_nanos(u64::from(self.timeout) * UNIT)
     }
 
     /// When the last that was sent at `since` should have been acknowledged by a peer that waits for `delay` with that: after
     /// two round trips (RFC 8985, 7.2). `None` when nothing was measured.
     #[inline]
     pub fn probe_expiry(&self, since: Instant, delay: Duration) -> Option<Instant> {
-        (self.smoothed > 0).then_some(since.plus_nanos(2 * self.smoothed + nanos(delay)))
+        (self.smoothed > 0).then_some(since.plus_nanos(2 * u64::from(self.smoothed) * UNIT + nanos(delay)))
     }
 
     fn set_timeout(&mut self) {
-        let first = nanos(if self.careful { CAREFUL } else { FIRST });
-        let base = if self.smoothed == 0 { first } else { self.smoothed + 4 * self.variation };
-        self.timeout = (base.clamp(nanos(LEAST), nanos(MOST)) << self.doubled.min(10)).min(nanos(MOST));
+        let first = if self.careful { units(CAREFUL) } else { units(FIRST) };
+        let base =
+            if self.smoothed == 0 { first.into() } else { u64::from(self.smoothed) + 4 * u64::from(self.variation) };
+        let most = u64::from(units(MOST));
+        self.timeout = (base.clamp(units(LEAST).into(), most) << self.doubled.min(10)).min(most) as u32;
     }
 
     /// The wait was in vain (RFC 6298, 5.5).

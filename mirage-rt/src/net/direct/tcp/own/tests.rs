@@ -59,3 +59,9 @@ fn tuple() -> FourTuple {
 fn parse(tuple: &FourTuple, packet: &[u8]) -> Segment {
     Segment::parse(&KEY, tuple.local().ip(), tuple.remote().ip(), &packet[20..]).expect("a segment")
 }
+
+#[test]
+fn a_connection_is_small() {
+    // What it does not need while it waits is in boxes that are not there then.
+    assert!(size_of::<Connection>() <= if cfg!(feature = "ipv6") { 384 } else { 360 }, "{}", size_of::<Connection>());
+}

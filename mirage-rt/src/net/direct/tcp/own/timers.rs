@@ -2,6 +2,7 @@
 
 use super::arrival::give_up;
 use super::connection::{Connection, Link};
+use super::moment::Moment;
 use crate::net::TcpState;
 use crate::net::direct::tcp::segment::Bare;
 use crate::time::{Duration, Instant};
@@ -29,17 +30,18 @@ impl Connection {
     /// Sets the timer anew, by what is under way now.
     pub fn arm(&mut self, now: Instant, link: &Link) {
         let timeout = self.trip.expiry(now);
-        self.timer = if !self.flight.is_empty() {
+        let (timer, at) = if !self.flight.is_empty() {
             let probe = if self.may_probe() { self.probe_at(now, link) } else { None };
             match probe {
-                Some(probe) if probe < timeout => Some((probe, Timer::Probe)),
-                _ => Some((timeout, Timer::Retransmit)),
+                Some(probe) if probe < timeout => (Timer::Probe, probe),
+                _ => (Timer::Retransmit, timeout),
             }
         } else if self.is_waiting() && self.is_open() {
-            Some((timeout, Timer::Persist))
+            (Timer::Persist, timeout)
         } else {
-            None
+            (self.timer, NEVER)
         };
+        (self.timer, self.timer_at) = (timer, Moment::at(at));
     }
 
     /// RFC 8985, 7.2.
@@ -54,56 +56,67 @@ impl Connection {
 
     /// After something new was sent: the probe moves along, the timeout does not.
     pub fn arm_after_new(&mut self, now: Instant, link: &Link) {
-        match self.timer {
-            Some((_, Timer::Retransmit)) if !self.may_probe() => {}
-            _ => self.arm(now, link),
+        if self.timer_at.is_none() || self.timer != Timer::Retransmit || self.may_probe() {
+            self.arm(now, link);
         }
     }
 
     /// Does what is due. A reset to be sent is returned when the peer is given up.
     pub fn expire(&mut self, now: Instant, link: &Link) -> Option<Bare> {
-        self.waiting = if self.is_waiting() { self.waiting.or(Some(now)) } else { None };
-        if now >= self.patience_ends() || self.asking.is_some() && self.ask(now) {
+        self.note_waiting(now);
+        if now >= self.patience_ends() || self.ask(now) {
             let reset = self.is_open().then(|| give_up(self));
             self.close();
             return reset;
         }
-        if self.owed.until.is_some_and(|until| now >= until) {
-            self.owed.until = None;
+        if self.owed.until.is_due(now) {
+            self.owed.until = Moment::NONE;
             self.owed.now = true;
         }
-        if self.reorder_at.is_some_and(|at| now >= at) {
-            self.reorder_at = None;
+        if self.reorder_at.is_due(now) {
+            self.reorder_at = Moment::NONE;
             self.find_losses(now, link);
         }
-        match self.timer.filter(|(at, _)| now >= *at) {
-            Some((_, Timer::Retransmit)) => self.retransmit_all(now, link),
-            Some((_, Timer::Probe)) => {
-                self.due.tail = true;
-                self.timer = Some((self.trip.expiry(now), Timer::Retransmit));
+        if self.timer_at.is_due(now) {
+            match self.timer {
+                Timer::Retransmit => self.retransmit_all(now, link),
+                Timer::Probe => {
+                    self.due.tail = true;
+                    (self.timer, self.timer_at) = (Timer::Retransmit, Moment::at(self.trip.expiry(now)));
+                }
+                Timer::Persist => {
+                    self.due.window = self.window == 0;
+                    self.due.small = self.window > 0;
+                    self.trip.back_off();
+                    self.arm(now, link);
+                }
             }
-            Some((_, Timer::Persist)) => {
-                self.due.window = self.window == 0;
-                self.due.small = self.window > 0;
-                self.trip.back_off();
-                self.arm(now, link);
-            }
-            None => {}
         }
         None
     }
 
+    /// Whether and since when the peer owes an answer.
+    pub fn note_waiting(&mut self, now: Instant) {
+        if self.is_waiting() {
+            self.waiting.or_set(now);
+        } else {
+            self.waiting = Moment::NONE;
+        }
+    }
+
     /// RFC 6298, 5.4 to 5.6: nothing was heard of for the time of the timeout.
+    #[cold]
+    #[inline(never)]
     fn retransmit_all(&mut self, now: Instant, link: &Link) {
         // A peer that has the first piece and does not acknowledge it has thrown it away (RFC 2018, 8).
-        if self.flight.pieces().next().is_some_and(|first| first.sacked) {
+        if self.flight.first().is_some_and(|first| first.sacked) {
             self.flight.forget_sacks();
         }
         let under_way = self.flight.total();
         self.suspect_path(now, link);
         self.flight.lose(|_| true);
         self.probe.forget();
-        self.reorder_at = None;
+        self.reorder_at = Moment::NONE;
         self.repeats = 0;
         // What becomes of a SYN says nothing about how much fits the way.
         if self.is_open() {
@@ -115,13 +128,14 @@ impl Connection {
 
     /// When the peer is given up; [`NEVER`] when nothing is waited for.
     fn patience_ends(&self) -> Instant {
+        let rare = self.rare.as_deref();
         let patience = match self.phase {
             TcpState::SynSent | TcpState::SynReceived => CONNECT_TIMEOUT,
-            _ => self.user_timeout.unwrap_or(USER_TIMEOUT),
+            _ => rare.and_then(|rare| rare.user_timeout).unwrap_or(USER_TIMEOUT),
         };
-        let waiting = self.waiting.map_or(NEVER, |since| since + patience);
-        let lingering = self.lingering.map_or(NEVER, |(since, most)| since.max(self.heard) + most);
-        waiting.min(lingering)
+        let waiting = self.waiting.get().map_or(NEVER, |since| since + patience);
+        let lingering = rare.and_then(|rare| rare.lingering);
+        waiting.min(lingering.map_or(NEVER, |(since, most)| since.max(self.heard) + most))
     }
 
     /// When to run next, if nothing comes before; [`NEVER`] when nothing is due.
@@ -129,10 +143,8 @@ impl Connection {
         if self.phase == TcpState::Closed {
             return NEVER;
         }
-        let timer = self.timer.map_or(NEVER, |(at, _)| at);
-        let reorder = self.reorder_at.unwrap_or(NEVER);
-        let owed = self.owed.until.unwrap_or(NEVER);
-        let ask = self.ask_at().unwrap_or(NEVER);
-        timer.min(reorder).min(owed).min(ask).min(self.patience_ends())
+        let (timer, reorder, owed) = (self.timer_at, self.reorder_at, self.owed.until);
+        let soon = timer.or_never().min(reorder.or_never()).min(owed.or_never());
+        soon.min(self.ask_at().unwrap_or(NEVER)).min(self.patience_ends())
     }
 }

@@ -2,12 +2,13 @@
 
 use super::connection::{Connection, Link};
 use super::emit::Header;
-use super::options::Written;
+use super::moment::Moment;
 use super::sequence::{Range, distance};
 use super::timers::NEVER;
 use crate::net::TcpState;
 use crate::net::direct::ip::{IpOut, Route};
 use crate::net::direct::ipv4;
+use crate::net::direct::tcp::emit::{self, Fields, Written};
 use crate::net::direct::tcp::machine::{OutOfMemory, Progress};
 use crate::net::direct::tcp::segment::{Seq, SynOptions};
 use crate::time::{Duration, Instant};
@@ -53,10 +54,10 @@ impl Connection {
                 break;
             }
         }
-        if self.timer.is_none() && self.phase != TcpState::Closed {
+        if self.timer_at.is_none() && self.phase != TcpState::Closed {
             self.arm(now, link);
         }
-        self.waiting = if self.is_waiting() { self.waiting.or(Some(now)) } else { None };
+        self.note_waiting(now);
         let deadline = self.deadline().min(progress.deadline.unwrap_or(NEVER));
         progress.deadline = (deadline < NEVER).then_some(deadline);
         progress
@@ -102,6 +103,8 @@ impl Connection {
     }
 
     /// A new segment if there is one, else the last one again (RFC 8985, 7.3).
+    #[cold]
+    #[inline(never)]
     fn tail_probe(&mut self, link: &Link) -> Option<Segment> {
         let segment = self.segment(link) as u32;
         let length = self.unsent().min(segment);
@@ -196,19 +199,21 @@ impl Connection {
         let (offset, length, _) = if range.is_empty() { (0, 0, false) } else { self.content(range) };
         if length == 0 {
             // Blocks go with acknowledgements only: beside data they would have to take its place.
-            let duplicate = self.duplicate.take();
-            if self.sack {
+            let duplicate = self.rare.as_mut().and_then(|rare| rare.duplicate.take());
+            if self.sack && (duplicate.is_some() || self.held.is_some()) {
                 let most = options.blocks_left();
-                options.sacks(duplicate.into_iter().chain(self.held.blocks(most)));
+                options.sacks(duplicate.into_iter().chain(self.held.iter().flat_map(|held| held.blocks(most))));
             }
         }
         let push = length > 0 && offset + length == self.send.length();
         let window = self.offer(link);
         // Only what was never sent before may be marked (RFC 3168, 6.1.5).
         let ect = self.ecn.on && length > 0 && matches!(segment, Segment::New { .. });
-        let (ece, cwr) = (self.ecn.echo, ect && self.ecn.reduced);
-        let (seq, ack) = (range.start, Some(self.expected));
-        let header = Header { seq, ack, syn: false, fin, push, ece, cwr, ect, window, options };
+        let cwr = ect && self.ecn.reduced;
+        let flag = |is_set: bool, flag: u8| u8::from(is_set) * flag;
+        let marks = flag(self.ecn.echo, emit::ECE) | flag(cwr, emit::CWR);
+        let flags = emit::ACK | flag(fin, emit::FIN) | flag(push, emit::PSH) | marks;
+        let header = Header { fields: Fields { seq: range.start, ack: self.expected, flags, window }, options, ect };
         header.send(&self.tuple, self.send.get(offset, length), size, route, out)?;
         self.ecn.reduced &= !cwr;
         self.note_sent(now, segment, range, length, link);
@@ -217,8 +222,8 @@ impl Connection {
 
     fn stamp(&self, now: Instant) -> Written {
         let mut options = Written::none();
-        if let Some(clock) = &self.clock {
-            options.timestamp(clock.stamps().at(now));
+        if self.clock.on {
+            options.timestamp(self.clock.stamps().at(now));
         }
         options
     }
@@ -227,9 +232,9 @@ impl Connection {
     fn note_sent(&mut self, now: Instant, segment: Segment, range: Range, length: usize, link: &Link) {
         // The peer may not listen to what comes from in front of its window; and a gap is told in a segment of its own.
         let is_heard = matches!(segment, Segment::New { .. } | Segment::Ack);
-        if is_heard && (length == 0 || self.held.is_empty()) {
+        if is_heard && (length == 0 || self.held.is_none()) {
             self.owed.now = false;
-            self.owed.until = None;
+            self.owed.until = Moment::NONE;
         }
         self.owed.told = self.expected;
         match segment {
@@ -252,6 +257,8 @@ impl Connection {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn emit_syn(
         &mut self,
         now: Instant,
@@ -263,22 +270,13 @@ impl Connection {
         let is_answer = self.phase == TcpState::SynReceived;
         let shift = if !is_answer || self.shift > 0 { Some(link.shift) } else { None };
         let offer = SynOptions { mss: Some(link.mss), window_shift: shift, sack: self.sack, ..SynOptions::default() };
-        let mut options = Written::syn(&offer);
-        if let Some(clock) = &self.clock {
-            options.timestamp(clock.stamps().at(now));
+        let mut options = Written::none();
+        options.syn(&offer);
+        if self.clock.on {
+            options.timestamp(self.clock.stamps().at(now));
         }
-        let header = Header {
-            seq: self.isn,
-            ack: is_answer.then_some(self.expected),
-            syn: true,
-            fin: false,
-            push: false,
-            ece: false,
-            cwr: false,
-            ect: false,
-            window: link.window,
-            options,
-        };
+        let (ack, flags) = if is_answer { (self.expected, emit::SYN | emit::ACK) } else { (Seq(0), emit::SYN) };
+        let header = Header { fields: Fields { seq: self.isn, ack, flags, window: link.window }, options, ect: false };
         header.send(&self.tuple, [&[], &[]], 0, route, out)?;
         let range = Range::new(self.isn, 1);
         if repeated {

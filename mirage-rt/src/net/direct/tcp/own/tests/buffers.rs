@@ -92,7 +92,7 @@ fn who_is_idle_has_no_memory_and_gets_it_again() {
     let end = position + promised;
     script.hears(&format!("{}:{end} ack 1", end - 500));
     assert!(script.machine.memory.used() > promised as usize);
-    assert_eq!(connection(&script).held.blocks(1).count(), 1);
+    assert!(connection(&script).held.is_some());
 }
 
 #[test]
@@ -161,10 +161,10 @@ fn small_pieces_are_bounded_by_what_they_tell_of() {
         script.run();
     }
     // One for 64 bytes of the 1024 that the buffer has, and 16.
-    assert_eq!(connection(&script).flight.pieces().count(), 32);
+    assert_eq!(connection(&script).flight.count(), 32);
     script.hears("1:1 ack 321");
     let flight = &connection(&script).flight;
-    assert!(flight.pieces().count() < 32 && flight.total() == 680, "all the rest has left");
+    assert!(flight.count() < 32 && flight.total() == 680, "all the rest has left");
     script.hears("1:1 ack 1001").until(5_000);
     assert!(connection(&script).flight.is_empty());
 }

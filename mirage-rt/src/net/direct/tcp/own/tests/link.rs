@@ -314,7 +314,7 @@ fn conversation(
         // So little that nobody has said all at once.
         let buffers = Buffers { receive: 8192, send: 4096, budget: 40_000 };
         let mut machine = OwnTcp::new(Paths::of(1500, 0), buffers, Algorithm::Cubic, KEY);
-        machine.link.prediction = prediction;
+        machine.links.iter_mut().for_each(|link| link.prediction = prediction);
         Box::new(machine) as Box<dyn TcpMachine>
     });
     let mut pair = open(machines, lengths, trouble, seed);

@@ -5,8 +5,8 @@ use alloc::format;
 use alloc::string::String;
 
 use super::*;
+use crate::net::direct::tcp::emit::{self, Fields, Written};
 use crate::net::direct::tcp::own::emit::Header;
-use crate::net::direct::tcp::own::options::Written;
 use crate::net::direct::tcp::own::sequence::Range;
 use crate::net::direct::tcp::timestamps::Timestamp;
 
@@ -178,33 +178,26 @@ impl Words {
     /// A packet of the peer from words: `S`, `F`, `R`, `E`, `C`, `from:to`, `ack`, `win`, `sack from:to`, `ts value:echo`, and `ce`
     /// for one that a router has marked.
     pub fn peers(&self, text: &str) -> Vec<u8> {
-        let mut header = Header {
-            seq: PEERS,
-            ack: None,
-            syn: false,
-            fin: false,
-            push: false,
-            ece: false,
-            cwr: false,
-            ect: false,
-            window: 60_000,
-            options: Written::none(),
-        };
-        let (mut length, mut rst, mut marked, mut blocks) = (0, false, false, Vec::new());
+        let fields = Fields { seq: PEERS, ack: Seq(0), flags: 0, window: 60_000 };
+        let mut header = Header { fields, options: Written::none(), ect: false };
+        let (mut length, mut marked, mut blocks) = (0, false, Vec::new());
         let number = |word: &str| word.parse::<u32>().expect("a number");
         let pair = |word: &str| word.split_once(':').map(|(one, other)| (number(one), number(other))).expect("a pair");
         let mut words = text.split_whitespace();
         while let Some(word) = words.next() {
             let mut next = || words.next().expect("another word");
             match word {
-                "S" => header.syn = true,
-                "F" => header.fin = true,
-                "R" => rst = true,
-                "E" => header.ece = true,
-                "C" => header.cwr = true,
+                "S" => header.fields.flags |= emit::SYN,
+                "F" => header.fields.flags |= emit::FIN,
+                "R" => header.fields.flags |= emit::RST,
+                "E" => header.fields.flags |= emit::ECE,
+                "C" => header.fields.flags |= emit::CWR,
                 "ce" => marked = true,
-                "ack" => header.ack = Some(self.ours.add(number(next()))),
-                "win" => header.window = number(next()) as u16,
+                "ack" => {
+                    header.fields.flags |= emit::ACK;
+                    header.fields.ack = self.ours.add(number(next()));
+                }
+                "win" => header.fields.window = number(next()) as u16,
                 "sack" => {
                     let (start, end) = pair(next());
                     blocks.push(Range { start: self.ours.add(start), end: self.ours.add(end) });
@@ -215,7 +208,7 @@ impl Words {
                     header.options.timestamp(Timestamp { value, echo });
                 }
                 "syn-options" => {
-                    header.options = Written::syn(&SynOptions {
+                    header.options.syn(&SynOptions {
                         mss: Some(1000),
                         window_shift: Some(2),
                         sack: true,
@@ -224,8 +217,8 @@ impl Words {
                 }
                 range => {
                     let (start, end) = pair(range);
-                    header.seq = PEERS.add(start);
-                    length = (end - start - u32::from(header.fin) - u32::from(header.syn)) as usize;
+                    header.fields.seq = PEERS.add(start);
+                    length = (end - start - (header.fields.flags & (emit::FIN | emit::SYN)).count_ones()) as usize;
                 }
             }
         }
@@ -236,7 +229,6 @@ impl Words {
         let reversed = self.tuple.reversed();
         header.send(&reversed, [&data, &[]], 9000, &route, &mut kept).expect("there are pages");
         let mut packet = kept.cut_packets().remove(0);
-        packet[33] |= if rst { 4 } else { 0 };
         packet[1] |= if marked { 3 } else { 0 };
         packet
     }
