@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mirage_fuzz::targets::TARGETS;
@@ -21,7 +22,7 @@ const SEED: u64 = 20_261_126;
 /// The reasons that are missing.
 pub fn hostile(quick: bool) -> Outcome {
     let steps = if quick { 200_000 } else { 10_000_000 };
-    let done = std::cell::Cell::new(0);
+    let done = AtomicU64::new(0);
     let tally = hostile::run_with(SEED, steps, |device, piece| {
         let done = done.fetch_add(piece.steps, Ordering::Relaxed) + piece.steps;
         eprintln!("  {done} of {steps} steps: {device}, {} devices", piece.lives);
