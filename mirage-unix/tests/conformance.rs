@@ -39,6 +39,13 @@ fn a_tap_device_with_sockets() {
     namespace::run(&["inner::tap", "inner::tap_over_ipv6"]);
 }
 
+/// More than the host has ports: those that have just been used must serve again.
+#[test]
+#[ignore = "takes a minute: cargo test --release -p mirage-unix --test conformance -- --ignored a_hundred"]
+fn a_hundred_thousand_short_connections() {
+    namespace::run(&["inner::short_connections"]);
+}
+
 mod inner {
     use super::*;
 
@@ -57,6 +64,21 @@ mod inner {
         run(|platform| {
             let network = ours(platform, Config::from_keys("10.77.0.2/24".parse().ok(), None));
             (Side::new(network), host(platform, Ipv4Addr::new(10, 77, 0, 1)))
+        });
+    }
+
+    #[test]
+    #[ignore = "run by a_hundred_thousand_short_connections"]
+    fn short_connections() {
+        namespace::ip("tuntap add tap0 mode tap");
+        namespace::ip("address add 10.77.0.1/24 dev tap0");
+        namespace::ip("link set tap0 up");
+        let platform = UnixPlatform::new().expect("a test may open descriptors");
+        Runtime::new(Rc::clone(&platform) as Rc<dyn Platform>).run(async {
+            let network = ours(&platform, Config::from_keys("10.77.0.2/24".parse().ok(), None));
+            let (ours, kernels) = (Side::new(network), host(&platform, Ipv4Addr::new(10, 77, 0, 1)));
+            mirage_conformance::short_connections(ours.clone(), kernels.clone(), 50_000).await;
+            mirage_conformance::short_connections(kernels, ours, 50_000).await;
         });
     }
 

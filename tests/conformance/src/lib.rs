@@ -111,6 +111,15 @@ pub async fn run(one: Side, other: Side, mut log: impl FnMut(&'static str)) {
     }
 }
 
+/// Makes `count` short connections, one after the other.
+///
+/// # Panics
+///
+/// When one of them does not do what it should.
+pub async fn short_connections(server: Side, client: Side, count: usize) {
+    many::come_and_go(&Pair { server, client }, count).await;
+}
+
 /// A connection between the two sides, the server's end first.
 async fn connected(pair: &Pair) -> (TcpStream, TcpStream) {
     let mut listener = pair.server.network.tcp().bind(0).await.expect("a port is free");

@@ -34,13 +34,19 @@ pub async fn connections_do_not_mix(pair: Pair) {
 }
 
 pub async fn connections_come_and_go(pair: Pair) {
+    come_and_go(&pair, 300).await;
+}
+
+/// So many short connections, one after the other; of two, one is ended by the client and one by the server.
+pub async fn come_and_go(pair: &Pair, count: usize) {
     let mut listener = pair.server.network.tcp().bind(0).await.expect("a port is free");
     let address = pair.server.at(listener.local_addr().port());
-    for number in 0..300_usize {
+    for number in 0..count {
         let client = pair.client.network.tcp().connect(address).await.expect("the listener is there");
         let (server, _) = listener.accept().await.expect("the client has come");
-        client.write_all(&number.to_be_bytes()).await.expect("it is open");
-        drop(client);
-        assert_eq!(read_all(&server).await.expect("it comes, and the end"), number.to_be_bytes());
+        let (first, second) = if number % 2 == 0 { (client, server) } else { (server, client) };
+        first.write_all(&number.to_be_bytes()).await.expect("it is open");
+        drop(first);
+        assert_eq!(read_all(&second).await.expect("it comes, and the end"), number.to_be_bytes());
     }
 }

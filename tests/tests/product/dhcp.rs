@@ -2,45 +2,16 @@
 
 use std::time::Duration;
 
-use mirage_lab::{Domain, Lab};
-use mirage_tests::image;
+use mirage_lab::Lab;
+
+use crate::link::Link;
 
 const LONG: Duration = Duration::from_secs(60);
-
-/// A bridge of its own in dom0, without the lab's own DHCP server. It is gone when this is dropped.
-struct Link<'a> {
-    lab: &'a Lab,
-    name: &'static str,
-}
-
-impl<'a> Link<'a> {
-    fn new(lab: &'a Lab, name: &'static str, address: &str) -> Self {
-        let script = format!(
-            "ip link add name {name} type bridge forward_delay 0 && ip address add {address}/24 dev {name} && ip link set {name} up"
-        );
-        lab.dom0_checked(&script).expect("dom0 makes bridges");
-        Link { lab, name }
-    }
-
-    /// A domain of `leased` at this link.
-    fn domain(&self, words: &str) -> Domain {
-        let interface = format!("bridge={},mac=00:16:3e:77:00:01", self.name);
-        let domain = self.lab.domain(image("leased")).memory(16).vif_with(&interface).cmdline(words).start();
-        domain.expect("the domain starts")
-    }
-}
-
-impl Drop for Link<'_> {
-    fn drop(&mut self) {
-        // Nobody is there to be told.
-        let _ = self.lab.dom0(&format!("ip link del {}", self.name));
-    }
-}
 
 #[test]
 fn dnsmasq_gives_an_address_and_answers_for_names() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let link = Link::new(lab, "dhcp0", "10.9.0.1");
+    let link = Link::new(lab, "dhcp0", "10.9.0.1/24");
     // The greeting comes from a port of dom0, found by its name.
     lab.dom0_checked(
         "set -e; dnsmasq --no-resolv --no-hosts --interface=dhcp0 --bind-interfaces --except-interface=lo --user=root \
@@ -49,7 +20,7 @@ fn dnsmasq_gives_an_address_and_answers_for_names() {
          nc -ll -p 7070 -e echo welcome </dev/null >/dev/null 2>&1 & echo $! > /run/greeter.pid",
     )
     .expect("dnsmasq starts");
-    let domain = link.domain("--target greeter:7070");
+    let domain = link.domain("leased", 1, "--target greeter:7070");
     let told = domain.console().wait_for("greeter:7070 at 10.9.0.1 says: welcome", LONG);
     lab.dom0_checked("kill $(cat /run/dhcp0.pid /run/greeter.pid)").expect("they run");
     told.expect("the name is found in the lease's domain, and answers");
@@ -61,14 +32,14 @@ fn dnsmasq_gives_an_address_and_answers_for_names() {
 #[test]
 fn leases_of_udhcpd_are_renewed_end_and_come_back() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let link = Link::new(lab, "dhcp1", "10.9.1.1");
+    let link = Link::new(lab, "dhcp1", "10.9.1.1/24");
     let start = "udhcpd -f /run/dhcp1.conf > /run/dhcp1.log 2>&1 & echo $! > /run/dhcp1.pid";
     lab.dom0_checked(&format!(
         "printf 'interface dhcp1\\nstart 10.9.1.100\\nend 10.9.1.100\\nmin_lease 1\\noption subnet 255.255.255.0\\n\
          option lease 8\\nlease_file /run/dhcp1.leases\\n' > /run/dhcp1.conf; touch /run/dhcp1.leases; {start}"
     ))
     .expect("udhcpd starts");
-    let domain = link.domain("");
+    let domain = link.domain("leased", 2, "");
     let mut console = domain.console();
     console.wait_for("addresses [10.9.1.100]", LONG).expect("there is a lease");
     let renewed = "tries=0; until [ $(grep -c 'sending ACK' /run/dhcp1.log) -ge 3 ]; do \

@@ -15,6 +15,7 @@ mod features;
 mod hotplug;
 mod image;
 mod lifecycle;
+mod link;
 mod machine;
 mod networks;
 mod newcomer;
