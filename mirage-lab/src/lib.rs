@@ -30,6 +30,7 @@ mod linux;
 mod monitor;
 mod packages;
 mod process;
+mod programs;
 #[path = "agent/protocol.rs"]
 mod protocol;
 mod qemu;
@@ -42,6 +43,7 @@ pub use console::{Console, ConsoleError, Line};
 pub use domain::{Access, Domain, DomainBuilder, ExitReport, FirstOutput, StopReason, Times};
 pub use error::{CommandError, CreateError, ForwardError, SetupError, StartError};
 pub use lab::{Dom0Time, Finished, Lab, LabOptions};
+pub use programs::Programs;
 pub use protocol::TrafficReport;
 pub use sample::Sample;
 pub use shared::Alone;

@@ -1,6 +1,7 @@
 //! Builds the programs that are measured: each with the features that it is measured with, and as a release.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// Our stack in memory, with our own TCP machine or smoltcp's.
 pub fn stack(own: bool) -> PathBuf {
@@ -13,6 +14,24 @@ pub fn stack(own: bool) -> PathBuf {
 pub fn smoltcp() -> PathBuf {
     // Images have it small; as what we are compared with it is to be fast.
     release("mirage-bench-smoltcp", "fast-smoltcp", &["--config", "profile.release.package.smoltcp.opt-level=3"])
+}
+
+/// The example static-site with a page of 1 KiB.
+pub fn site() -> PathBuf {
+    release("mirage-bench-site", "site", &[])
+}
+
+/// A program of the workspace `benches/peers`; all of them are built with the first one.
+pub fn peer(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let folder = mirage_tests::target().join("peers");
+        let folder_word = folder.to_string_lossy().into_owned();
+        let manifest = "benches/peers/Cargo.toml";
+        mirage_tests::build(&["--release", "--locked", "--manifest-path", manifest, "--target-dir", &folder_word]);
+        folder.join("release")
+    });
+    folder.join(name)
 }
 
 /// Builds a package into a folder of the target's own, so that no other build of it takes its place.

@@ -1,10 +1,13 @@
 //! The network stack beside others: in memory, where instructions are counted, and on the interfaces of this host.
 //!
-//! `cargo bench -p mirage-bench --bench network`, and `-- --quick` for one short round of each; `-- memory` for that part
-//! alone.
+//! `cargo bench -p mirage-bench --bench network`, and `-- --quick` for one short round of each; `-- memory http-sockets …` for
+//! some of its parts. What is compared with is started by the benchmark itself, in network namespaces of its own.
 
 mod build;
+mod http;
 mod memory;
+mod namespace;
+mod programs;
 mod valgrind;
 
 use std::error::Error;
@@ -16,13 +19,20 @@ use mirage_bench::words;
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// The parts, and what runs each.
-const PARTS: [(&str, Part); 1] = [("memory", memory::all)];
+const PARTS: [(&str, Part); 3] = [("memory", memory::all), ("http-sockets", http::sockets), ("http-tap", http::tap)];
 
 type Part = fn(&Bench) -> Result<Vec<Figure>>;
 
 /// What every part needs.
 struct Bench {
     quick: bool,
+}
+
+impl Bench {
+    /// How often each server is measured, one after the other.
+    fn rounds(&self) -> usize {
+        if self.quick { 1 } else { 5 }
+    }
 }
 
 fn main() -> ExitCode {

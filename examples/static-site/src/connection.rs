@@ -15,9 +15,6 @@ use crate::http::session::{Session, Step};
 use crate::http::site::{Answer, File, Files};
 use crate::http::status::Status;
 
-/// The most connections at a time; more are answered with 503 and closed.
-const MAX_CONNECTIONS: usize = 256;
-
 /// How long a connection may be silent between requests.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -46,12 +43,12 @@ impl Files for Embedded {
     }
 }
 
-/// Serves `files` to all who connect, for ever.
+/// Serves `files` to all who connect, for ever: `most` at a time, others are answered with 503 and closed.
 ///
 /// # Errors
 ///
 /// When the network is gone.
-pub async fn serve_all(mut listener: TcpListener, files: Embedded) -> mirage_rt::Result {
+pub async fn serve_all(mut listener: TcpListener, files: Embedded, most: usize) -> mirage_rt::Result {
     let open = Rc::new(Cell::new(0));
     let mut failing = false;
     loop {
@@ -69,12 +66,12 @@ pub async fn serve_all(mut listener: TcpListener, files: Embedded) -> mirage_rt:
             Err(error) => return Err(error.into()),
         };
         failing = false;
-        match Place::take(&open) {
+        match Place::take(&open, most) {
             Some(place) => drop(spawn(async move {
                 serve(stream, files).await;
                 drop(place);
             })),
-            None => turn_away(&stream).await,
+            None => turn_away(&stream, most).await,
         }
         // Those who connect without end must not keep those who are connected waiting.
         yield_now().await;
@@ -85,8 +82,8 @@ pub async fn serve_all(mut listener: TcpListener, files: Embedded) -> mirage_rt:
 struct Place(Rc<Cell<usize>>);
 
 impl Place {
-    fn take(open: &Rc<Cell<usize>>) -> Option<Place> {
-        if open.get() == MAX_CONNECTIONS {
+    fn take(open: &Rc<Cell<usize>>, most: usize) -> Option<Place> {
+        if open.get() >= most {
             return None;
         }
         open.set(open.get() + 1);
@@ -101,8 +98,8 @@ impl Drop for Place {
 }
 
 /// Says why and closes, without waiting for the client.
-async fn turn_away(stream: &TcpStream) {
-    info!("503 for {}: {MAX_CONNECTIONS} connections are open", stream.peer_addr());
+async fn turn_away(stream: &TcpStream, most: usize) {
+    info!("503 for {}: {most} connections are open", stream.peer_addr());
     let delivery = Delivery { now: wall_clock(), head_only: false, keep_alive: false, http_1_0: false };
     let mut answer = Vec::new();
     if response::write(&Answer::status(Status::ServiceUnavailable), delivery, &mut answer).is_ok() {

@@ -20,6 +20,9 @@ use mirage_rt::log::info;
 
 mirage_rt::unikernel!();
 
+/// The most connections at a time.
+const MAX_CONNECTIONS: usize = 256;
+
 #[mirage_rt::main]
 async fn main(devices: Devices, keys: Keys) -> mirage_rt::Result {
     let listener = devices.service.tcp().bind(keys.port).await?;
@@ -28,5 +31,5 @@ async fn main(devices: Devices, keys: Keys) -> mirage_rt::Result {
         address = SocketAddr::new(known, address.port());
     }
     info!("serving on http://{address}");
-    connection::serve_all(listener, devices.htdocs).await
+    connection::serve_all(listener, devices.htdocs, MAX_CONNECTIONS).await
 }

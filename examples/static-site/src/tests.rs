@@ -24,7 +24,7 @@ static FILES: &[mirage_rt::kv::File] = &[
 async fn start(network: &Network) -> SocketAddr {
     let listener = network.tcp().bind(0).await.expect("a port is free");
     let address = listener.local_addr();
-    spawn(connection::serve_all(listener, mirage_rt::kv::Embedded::new(FILES)));
+    spawn(connection::serve_all(listener, mirage_rt::kv::Embedded::new(FILES), MAX_CONNECTIONS));
     address
 }
 

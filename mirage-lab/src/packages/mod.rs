@@ -64,6 +64,9 @@ pub(crate) const CHANNELS: PackageSet =
 pub(crate) const QEMU: PackageSet =
     PackageSet { name: "qemu", wanted: &["qemu-system-x86", "seabios"], prefixes: &["qemu-system-"] };
 
+/// What benchmarks compare with on this host, and what they set interfaces up with.
+pub(crate) const PEERS: PackageSet = PackageSet { name: "peers", wanted: &["nginx", "ethtool"], prefixes: &[] };
+
 #[cfg(test)]
 mod tests {
     use super::{DOM0, QEMU};
