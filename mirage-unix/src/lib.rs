@@ -26,6 +26,9 @@
 //! tcpdump -r service.pcap
 //! ```
 //!
+//! Checksums are left to the host and up to 64 KiB of TCP pass as one frame. With `MIRAGE_OFFLOADS=none` in the environment every
+//! frame is as it would be on a wire, for measurements.
+//!
 //! # Disks
 //!
 //! A declared disk is a file or a block device: `NAME.img` in the current folder, or what `--disk` names. It is never made
@@ -61,4 +64,4 @@ pub use capture::{CaptureError, CaptureFile};
 pub use disk::{Disk, DiskError};
 pub use platform::{StartError, UnixPlatform};
 pub use sockets::{HostAddressError, HostRefusal, HostSockets};
-pub use tap::{Tap, TapError};
+pub use tap::{Offloads, Tap, TapError};

@@ -2,7 +2,8 @@
 //!
 //! A descriptor is registered once, edge-triggered, for both directions. Whoever wants to use it tries the system call
 //! first; only when that would block is the waker kept ([`Source::poll_io`]). The reactor runs on the same thread, so what
-//! happens between the call and the keeping of the waker is still in epoll's queue at the next [`Reactor::park`].
+//! happens between the call and the keeping of the waker is still in epoll's queue at the next [`Reactor::park`]. The call after
+//! one that has emptied a stream is spared ([`Source::poll_stream`]).
 
 mod slots;
 mod unpark;
@@ -10,7 +11,7 @@ mod unpark;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use mirage_rt::platform::Unpark;
@@ -19,7 +20,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
-use slots::{Slots, Token};
+use slots::{Happened, Slots, Token};
 use unpark::Unparker;
 
 /// Events taken from the kernel at once.
@@ -63,15 +64,18 @@ impl Reactor {
     /// Sleeps until an event, an unpark or the end of `timeout`, and wakes the wakers of what happened.
     pub(crate) fn park(&self, timeout: Option<Duration>) {
         if self.unparker.begin_sleep() {
-            self.wait(timeout.map(|timeout| timeout.min(LONGEST)));
+            let count = self.wait(timeout.map(|timeout| timeout.min(LONGEST)));
+            // Before anyone is woken: an unpark by this thread, which is awake, is to write no eventfd.
             self.unparker.end_sleep();
+            self.wake(count);
         }
     }
 
     /// Wakes the wakers of what has happened.
     pub(crate) fn poll(&self) {
         // An unpark is left for the next park: it may have been meant for another runtime of this thread.
-        self.wait(Some(Duration::ZERO));
+        let count = self.wait(Some(Duration::ZERO));
+        self.wake(count);
     }
 
     /// Wakes every waker that is kept.
@@ -80,16 +84,21 @@ impl Reactor {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn wait(&self, timeout: Option<Duration>) {
+    /// Takes events from the kernel; how many.
+    fn wait(&self, timeout: Option<Duration>) -> usize {
         let timeout = timeout.map(|timeout| Timespec {
             // At most a day.
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: timeout.subsec_nanos().into(),
         });
-        let mut events = self.events.borrow_mut();
         // The only errors that epoll_wait has for a good descriptor are an interrupting signal and a lack of memory in the
         // kernel. The caller looks again after either.
-        let count = epoll::wait(&self.epoll, &mut events[..], timeout.as_ref()).unwrap_or(0);
+        epoll::wait(&self.epoll, &mut self.events.borrow_mut()[..], timeout.as_ref()).unwrap_or(0)
+    }
+
+    /// Wakes the wakers of the first `count` events.
+    fn wake(&self, count: usize) {
+        let events = self.events.borrow();
         for event in events.iter().take(count) {
             let (flags, data) = (event.flags, event.data.u64());
             if data == UNPARK {
@@ -97,9 +106,13 @@ impl Reactor {
                 continue;
             }
             let failed = flags.intersects(EventFlags::ERR | EventFlags::HUP);
-            let readable = failed || flags.intersects(EventFlags::IN | EventFlags::RDHUP);
-            let writable = failed || flags.intersects(EventFlags::OUT);
-            let wakers = self.slots.borrow_mut().take(Token::from_u64(data), readable, writable);
+            let ended = failed || flags.intersects(EventFlags::RDHUP);
+            let happened = Happened {
+                readable: ended || flags.intersects(EventFlags::IN),
+                writable: failed || flags.intersects(EventFlags::OUT),
+                ended,
+            };
+            let wakers = self.slots.borrow_mut().take(Token::from_u64(data), happened);
             // Woken while nothing is borrowed: a waker is foreign code.
             wakers.into_iter().flatten().for_each(Waker::wake);
         }
@@ -141,11 +154,35 @@ impl Source {
                 result => return Poll::Ready(result),
             }
         }
+        self.keep(direction, context);
+        Poll::Pending
+    }
+
+    /// As [`poll_io`](Source::poll_io), for `operation` that reads up to `room` bytes of a stream and gives their number. When it
+    /// has read some, but fewer, the stream is empty, and the next try waits at once: what has come since is an event (epoll(7), its
+    /// questions and answers). An end that was seen coming is read without waiting: it is no event for a second time.
+    pub(crate) fn poll_stream(
+        &self,
+        context: &mut Context<'_>,
+        room: usize,
+        operation: impl FnMut(BorrowedFd<'_>) -> Result<usize, Errno>,
+    ) -> Poll<Result<usize, Errno>> {
+        if self.reactor.slots.borrow_mut().take_empty(self.token) {
+            self.keep(Direction::Read, context);
+            return Poll::Pending;
+        }
+        let result = ready!(self.poll_io(Direction::Read, context, operation));
+        if matches!(result, Ok(length) if 0 < length && length < room) {
+            self.reactor.slots.borrow_mut().set_empty(self.token);
+        }
+        Poll::Ready(result)
+    }
+
+    fn keep(&self, direction: Direction, context: &mut Context<'_>) {
         let replaced = self.reactor.slots.borrow_mut().keep(self.token, direction, context.waker());
         if let Some(waker) = replaced {
             waker.wake();
         }
-        Poll::Pending
     }
 }
 

@@ -48,14 +48,24 @@ const PAGES: usize = 256;
 /// Frames that are taken in one go: the host takes each at once, so this only bounds a burst.
 const BURST: usize = 64;
 
+/// What a tap device does for the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offloads {
+    /// Checksums are left to it, and up to 64 KiB of TCP are one frame, both ways.
+    All,
+    /// Every frame is as it would be on a wire: for measurements.
+    None,
+}
+
 /// A tap device.
 pub struct Tap {
     source: Source,
     name: String,
     info: NetworkInfo,
     pages: Rc<Pages>,
-    // Where what does not fit the first page of the next frame goes.
+    // Where what does not fit the first page of the next frame goes, and how many pages that takes.
     further: Vec<Page>,
+    most_further: usize,
     // The host's queue was full at the last try.
     full: bool,
     broken: bool,
@@ -68,7 +78,16 @@ impl Tap {
     ///
     /// [`TapError`], which says how to make the interface usable.
     pub fn open(platform: &UnixPlatform, name: &str) -> Result<Tap, TapError> {
-        let interface = sys::attach(name)?;
+        Tap::open_with(platform, name, Offloads::All)
+    }
+
+    /// As [`open`](Tap::open), with a choice of what the device does for the stack.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Tap::open).
+    pub fn open_with(platform: &UnixPlatform, name: &str, offloads: Offloads) -> Result<Tap, TapError> {
+        let interface = sys::attach(name, offloads)?;
         if interface.mtu > MAX_MTU {
             return Err(TapError::Mtu { name: name.into(), mtu: interface.mtu, most: MAX_MTU });
         }
@@ -76,14 +95,26 @@ impl Tap {
             warn!("the interface {name} is down: nothing arrives before `ip link set {name} up`");
         }
         let mut info = NetworkInfo::new(mac(name), interface.mtu);
-        info.checksum_ipv4 = true;
-        info.checksum_ipv6 = true;
-        info.gso_ipv4 = MAX_FRAME as u32;
-        info.gso_ipv6 = MAX_FRAME as u32;
+        if offloads == Offloads::All {
+            info.checksum_ipv4 = true;
+            info.checksum_ipv6 = true;
+            info.gso_ipv4 = MAX_FRAME as u32;
+            info.gso_ipv6 = MAX_FRAME as u32;
+        }
+        let most_further = if offloads == Offloads::All { FURTHER_PAGES } else { 0 };
         let source = Source::new(platform.reactor(), interface.descriptor)
             .map_err(|errno| TapError::host(name, "watching the device", errno))?;
         let pages = Pages::new(PAGES + FURTHER_PAGES);
-        Ok(Tap { source, name: name.into(), info, pages, further: Vec::new(), full: false, broken: false })
+        Ok(Tap {
+            source,
+            name: name.into(),
+            info,
+            pages,
+            further: Vec::new(),
+            most_further,
+            full: false,
+            broken: false,
+        })
     }
 
     /// The pool of the pages that received frames stand in.
@@ -110,10 +141,11 @@ impl Tap {
         let start = HEADROOM - header::LENGTH;
         let further = &mut self.further;
         let length = ready!(self.source.poll_io(Direction::Read, context, |tap| {
+            let count = 1 + further.len();
             let mut parts = iter::once(&mut page[start..]).chain(further.iter_mut().map(|page| &mut page[..]));
             let mut parts: [_; 1 + FURTHER_PAGES] =
                 array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()));
-            readv(tap, &mut parts)
+            readv(tap, &mut parts[..count])
         }))?;
         let header = page.get(start..HEADROOM).and_then(Header::read);
         let length = length.saturating_sub(header::LENGTH);
@@ -129,7 +161,7 @@ impl Tap {
     /// A page for the next frame's start, when there are enough for the rest, too. A read of less than a frame would lose its end.
     fn take_pages(&mut self) -> Option<Page> {
         let pool: Rc<dyn PagePool> = self.pages.clone();
-        while self.further.len() < FURTHER_PAGES {
+        while self.further.len() < self.most_further {
             self.further.push(Page::take(&pool)?);
         }
         Page::take(&pool)
@@ -215,9 +247,10 @@ impl NetworkDevice for Tap {
         };
         let header = header.bytes();
         let sent = loop {
+            let count = 2 + packet.fragments().len();
             let mut parts = iter::once(&header[..]).chain(packet.parts());
             let parts: [_; 2 + MAX_FRAGMENTS] = array::from_fn(|_| IoSlice::new(parts.next().unwrap_or_default()));
-            match writev(self.source.as_fd(), &parts) {
+            match writev(self.source.as_fd(), &parts[..count.min(parts.len())]) {
                 Err(Errno::INTR) => {}
                 result => break result,
             }

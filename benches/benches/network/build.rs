@@ -18,7 +18,12 @@ pub fn smoltcp() -> PathBuf {
 
 /// The example static-site with a page of 1 KiB.
 pub fn site() -> PathBuf {
-    release("mirage-bench-site", "site", &[])
+    release("mirage-bench-site", "unix", &[])
+}
+
+/// The server that moves bytes.
+pub fn bulk() -> PathBuf {
+    release("bulk", "unix", &[])
 }
 
 /// A program of the workspace `benches/peers`; all of them are built with the first one.

@@ -4,6 +4,7 @@
 //! some of its parts. What is compared with is started by the benchmark itself, in network namespaces of its own.
 
 mod build;
+mod bulk;
 mod http;
 mod memory;
 mod namespace;
@@ -19,7 +20,8 @@ use mirage_bench::words;
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// The parts, and what runs each.
-const PARTS: [(&str, Part); 3] = [("memory", memory::all), ("http-sockets", http::sockets), ("http-tap", http::tap)];
+const PARTS: [(&str, Part); 4] =
+    [("memory", memory::all), ("http-sockets", http::sockets), ("http-tap", http::tap), ("bulk-tap", bulk::tap)];
 
 type Part = fn(&Bench) -> Result<Vec<Figure>>;
 

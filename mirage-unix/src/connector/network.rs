@@ -16,13 +16,20 @@ use mirage_rt::types::network::NetworkDevice;
 use crate::UnixPlatform;
 use crate::capture::{CaptureError, CaptureFile};
 use crate::sockets::{HostAddressError, HostSockets};
-use crate::tap::{Tap, TapError};
+use crate::tap::{Offloads, Tap, TapError};
 
 /// Pages for what a stack on a tap device sends: 1 MiB.
 const SEND_PAGES: usize = 256;
 
 /// The environment variable that names the folder for packet captures. It is no key: those are for Xen, too.
 const CAPTURE: &str = "MIRAGE_CAPTURE";
+
+/// The environment variable that, with the value `none`, has the kernel and our stack do what the device would do. It is no key
+/// for the same reason.
+const OFFLOADS: &str = "MIRAGE_OFFLOADS";
+
+/// Bytes for all connections of a network on a tap device. A process is given more memory than an image.
+const CONNECTION_MEMORY: usize = 64 << 20;
 
 /// Connects networks to the host's sockets, or to tap devices where the key `interface` names one.
 pub(super) struct Networks {
@@ -66,13 +73,19 @@ impl Networks {
         ipv4: Option<Cidr>,
         gateway: Option<Ipv4Addr>,
     ) -> Result<Network, Reason> {
-        let tap = Tap::open(&self.platform, interface)?;
+        let offloads = if std::env::var_os(OFFLOADS).is_some_and(|value| value == "none") {
+            Offloads::None
+        } else {
+            Offloads::All
+        };
+        let tap = Tap::open_with(&self.platform, interface, offloads)?;
         if let Some(ipv4) = ipv4
             && HostSockets::new(&self.platform, ipv4.address()).check_address().is_ok()
         {
             return Err(Reason::HostsOwn(ipv4.address()));
         }
-        let config = Config::from_keys(ipv4, gateway);
+        let mut config = Config::from_keys(ipv4, gateway);
+        config.connection_memory = CONNECTION_MEMORY;
         Ok(match std::env::var_os(CAPTURE) {
             None => start(tap, config)?,
             Some(folder) => start(capture(tap, folder.as_ref(), spec.name)?, config)?,

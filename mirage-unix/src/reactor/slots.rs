@@ -24,10 +24,22 @@ impl Token {
 /// A waker for each direction: read, write.
 pub(super) type Wakers = [Option<Waker>; 2];
 
+/// What an event says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Happened {
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// Nothing will come any more but what is there, and the end.
+    pub(super) ended: bool,
+}
+
 #[derive(Default)]
 struct Slot {
     generation: u32,
     wakers: Wakers,
+    // All was read that there was, and no event has come since.
+    empty: bool,
+    ended: bool,
 }
 
 #[derive(Default)]
@@ -56,8 +68,8 @@ impl Slots {
     /// Ends the use that `token` names; its wakers come back.
     pub(super) fn remove(&mut self, token: Token) -> Wakers {
         let Some(slot) = self.slot(token) else { return Wakers::default() };
-        slot.generation = slot.generation.wrapping_add(1);
-        let wakers = std::mem::take(&mut slot.wakers);
+        let unused = Slot { generation: slot.generation.wrapping_add(1), ..Slot::default() };
+        let wakers = std::mem::replace(slot, unused).wakers;
         self.free.push(token.index);
         wakers
     }
@@ -72,10 +84,24 @@ impl Slots {
     }
 
     /// Takes the wakers of the directions in which something happened.
-    pub(super) fn take(&mut self, token: Token, readable: bool, writable: bool) -> Wakers {
+    pub(super) fn take(&mut self, token: Token, happened: Happened) -> Wakers {
         let Some(slot) = self.slot(token) else { return Wakers::default() };
+        slot.empty &= !happened.readable;
+        slot.ended |= happened.ended;
         let [read, write] = &mut slot.wakers;
-        [read.take_if(|_| readable), write.take_if(|_| writable)]
+        [read.take_if(|_| happened.readable), write.take_if(|_| happened.writable)]
+    }
+
+    /// All was read that there was. Of one whose end has been seen that is never said: the end is still there to be read.
+    pub(super) fn set_empty(&mut self, token: Token) {
+        if let Some(slot) = self.slot(token) {
+            slot.empty = !slot.ended;
+        }
+    }
+
+    /// Whether all was read and nothing has come since. It is said once: who asks again is to look.
+    pub(super) fn take_empty(&mut self, token: Token) -> bool {
+        self.slot(token).is_some_and(|slot| std::mem::take(&mut slot.empty))
     }
 
     /// Takes all wakers.
@@ -102,8 +128,30 @@ mod tests {
         let second = slots.add().expect("there is room");
         assert_eq!((first.index, first.generation + 1), (second.index, second.generation));
         assert!(slots.keep(second, Direction::Read, Waker::noop()).is_none());
-        assert!(slots.take(first, true, true).iter().all(Option::is_none));
-        assert!(slots.take(second, false, true).iter().all(Option::is_none));
-        assert!(slots.take(second, true, false)[Direction::Read as usize].is_some());
+        let (readable, writable) =
+            (Happened { readable: true, ..Happened::default() }, Happened { writable: true, ..Happened::default() });
+        assert!(slots.take(first, readable).iter().all(Option::is_none));
+        assert!(slots.take(second, writable).iter().all(Option::is_none));
+        assert!(slots.take(second, readable)[Direction::Read as usize].is_some());
+    }
+
+    #[test]
+    fn what_is_empty_is_so_until_something_comes() {
+        let mut slots = Slots::default();
+        let token = slots.add().expect("there is room");
+        assert!(!slots.take_empty(token));
+        slots.set_empty(token);
+        assert!(slots.take_empty(token) && !slots.take_empty(token));
+        slots.set_empty(token);
+        slots.take(token, Happened { writable: true, ..Happened::default() });
+        slots.take(token, Happened { readable: true, ..Happened::default() });
+        assert!(!slots.take_empty(token));
+        slots.take(token, Happened { readable: true, ended: true, ..Happened::default() });
+        slots.set_empty(token);
+        assert!(!slots.take_empty(token), "the end could be waited for");
+        slots.remove(token);
+        let next = slots.add().expect("there is room");
+        slots.set_empty(next);
+        assert!(slots.take_empty(next), "another descriptor has not ended");
     }
 }

@@ -110,3 +110,81 @@ fn events_of_a_source_that_is_gone_wake_nobody() {
     reactor.poll();
     assert_eq!((old.get(), new.get()), (1, 0));
 }
+
+/// Polls for up to ten bytes of a stream; how many came, and whether the socket was asked.
+fn poll_stream(source: &Source, waker: &Arc<Count>) -> (Poll<Result<usize, Errno>>, bool) {
+    let waker = Waker::from(Arc::clone(waker));
+    let (mut bytes, mut asked) = ([0; 10], false);
+    let polled = source.poll_stream(&mut Context::from_waker(&waker), bytes.len(), |socket| {
+        asked = true;
+        read(socket, &mut bytes)
+    });
+    (polled, asked)
+}
+
+#[test]
+fn a_stream_that_was_emptied_is_not_asked_again_at_once() {
+    let (reactor, count) = (reactor(), Arc::<Count>::default());
+    let (near, far) = pair();
+    let source = Source::new(&reactor, near).expect("a socket can be watched");
+    write(&far, b"0123456789abc").expect("there is room");
+    assert_eq!(poll_stream(&source, &count), (Poll::Ready(Ok(10)), true));
+    assert_eq!(poll_stream(&source, &count), (Poll::Ready(Ok(3)), true));
+    assert_eq!(poll_stream(&source, &count), (Poll::Pending, false));
+    // The events of what was read already, and of what comes now.
+    write(&far, b"d").expect("there is room");
+    reactor.park(None);
+    assert_eq!(count.get(), 1);
+    assert_eq!(poll_stream(&source, &count), (Poll::Ready(Ok(1)), true));
+    assert_eq!(poll_stream(&source, &count), (Poll::Pending, false));
+    assert_eq!(poll_stream(&source, &count), (Poll::Pending, true), "who asks again is to look");
+}
+
+#[test]
+fn the_end_of_a_stream_is_read_whenever_it_came() {
+    let (reactor, count) = (reactor(), Arc::<Count>::default());
+    let streams = || {
+        let (near, far) = pair();
+        let source = Source::new(&reactor, near).expect("a socket can be watched");
+        write(&far, b"a").expect("there is room");
+        (source, far)
+    };
+    // Its event came before the last bytes were read: there is no other.
+    let (source, far) = streams();
+    drop(far);
+    reactor.poll();
+    assert_eq!(poll_stream(&source, &count), (Poll::Ready(Ok(1)), true));
+    assert_eq!(poll_stream(&source, &count), (Poll::Ready(Ok(0)), true));
+    assert_eq!(poll_stream(&source, &count), (Poll::Ready(Ok(0)), true));
+    // Its event came after that.
+    let (source, far) = streams();
+    reactor.poll();
+    assert_eq!(poll_stream(&source, &count), (Poll::Ready(Ok(1)), true));
+    drop(far);
+    assert_eq!(poll_stream(&source, &count), (Poll::Pending, false));
+    reactor.park(None);
+    assert_eq!(count.get(), 1);
+    assert_eq!(poll_stream(&source, &count), (Poll::Ready(Ok(0)), true));
+}
+
+#[test]
+fn wakers_of_events_do_not_unpark_by_a_descriptor() {
+    let reactor = reactor();
+    struct Unparks(Arc<dyn Unpark>);
+    impl Wake for Unparks {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let (near, far) = pair();
+    let source = Source::new(&reactor, near).expect("a socket can be watched");
+    let waker = Waker::from(Arc::new(Unparks(reactor.unparker())));
+    let polled = source.poll_io(Direction::Read, &mut Context::from_waker(&waker), |socket| read(socket, &mut [0; 1]));
+    assert!(polled.is_pending());
+    write(&far, b"a").expect("there is room");
+    reactor.park(None);
+    let mut count = [0; 8];
+    assert_eq!(read(reactor.unparker.descriptor(), &mut count), Err(Errno::AGAIN));
+    // And yet the next sleep does not begin.
+    reactor.park(None);
+}

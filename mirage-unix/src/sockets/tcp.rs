@@ -168,8 +168,9 @@ impl HostStream for Stream {
         let source = self.source.borrow();
         let Some(source) = source.as_ref() else { return Poll::Ready(Err(ReadError::Aborted)) };
         source
-            .poll_io(Direction::Read, context, |socket| recv(socket, &mut *buffer, RecvFlags::empty()))
-            .map_ok(|(length, _)| length)
+            .poll_stream(context, buffer.len(), |socket| {
+                recv(socket, &mut *buffer, RecvFlags::empty()).map(|(length, _)| length)
+            })
             .map_err(error::read)
     }
 

@@ -10,6 +10,7 @@ use rustix::ioctl::{IntegerSetter, Opcode, Updater, ioctl, opcode};
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
+use super::Offloads;
 use super::error::TapError;
 
 // Linux include/uapi/linux/if_tun.h and include/uapi/linux/sockios.h.
@@ -46,8 +47,8 @@ pub(super) struct Interface {
     pub(super) up: bool,
 }
 
-/// Attaches to the tap interface `name`, in non-blocking mode, with `virtio_net_hdr`, checksum and segmentation offload.
-pub(super) fn attach(name: &str) -> Result<Interface, TapError> {
+/// Attaches to the tap interface `name`, in non-blocking mode, with `virtio_net_hdr` and these offloads.
+pub(super) fn attach(name: &str, offloads: Offloads) -> Result<Interface, TapError> {
     let request = request(name).ok_or_else(|| TapError::Name(name.into()))?;
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .map_err(|errno| TapError::host(name, "opening a socket", errno))?;
@@ -65,7 +66,11 @@ pub(super) fn attach(name: &str) -> Result<Interface, TapError> {
         Errno::INVAL => TapError::NotTap(name.into()),
         errno => TapError::host(name, "attaching to the interface", errno),
     })?;
-    set_offload(&descriptor).map_err(|errno| TapError::host(name, "setting offloads", errno))?;
+    let flags = match offloads {
+        Offloads::All => TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
+        Offloads::None => 0,
+    };
+    set_offload(&descriptor, flags).map_err(|errno| TapError::host(name, "setting offloads", errno))?;
     let mtu = get::<SIOCGIFMTU>(&socket, request).map_err(|errno| TapError::host(name, "reading the MTU", errno))?;
     let flags = get::<SIOCGIFFLAGS>(&socket, request).map_err(|errno| TapError::host(name, "reading flags", errno))?;
     // An MTU is an int and at most 65535; the flags are a short, its bytes are the first two.
@@ -92,9 +97,9 @@ fn set_interface(tun: impl AsFd, mut request: InterfaceRequest) -> Result<(), Er
     unsafe { ioctl(tun, call) }
 }
 
-fn set_offload(tun: impl AsFd) -> Result<(), Errno> {
-    // SAFETY: TUNSETOFFLOAD takes an integer, of which these are defined bits.
-    let call = unsafe { IntegerSetter::<TUNSETOFFLOAD>::new_usize(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) };
+fn set_offload(tun: impl AsFd, flags: usize) -> Result<(), Errno> {
+    // SAFETY: TUNSETOFFLOAD takes an integer; of bits that it does not know it says that it does not.
+    let call = unsafe { IntegerSetter::<TUNSETOFFLOAD>::new_usize(flags) };
     // SAFETY: as above; no memory is read or written.
     unsafe { ioctl(tun, call) }
 }
