@@ -178,6 +178,24 @@ impl Source {
         Poll::Ready(result)
     }
 
+    /// As [`poll_io`](Source::poll_io), for an `operation` that reads one of many messages and is tried often: once it would
+    /// block, none is tried before an event.
+    pub(crate) fn poll_message<T>(
+        &self,
+        context: &mut Context<'_>,
+        operation: impl FnMut(BorrowedFd<'_>) -> Result<T, Errno>,
+    ) -> Poll<Result<T, Errno>> {
+        if self.reactor.slots.borrow_mut().is_empty(self.token) {
+            self.keep(Direction::Read, context);
+            return Poll::Pending;
+        }
+        let polled = self.poll_io(Direction::Read, context, operation);
+        if polled.is_pending() {
+            self.reactor.slots.borrow_mut().set_empty(self.token);
+        }
+        polled
+    }
+
     fn keep(&self, direction: Direction, context: &mut Context<'_>) {
         let replaced = self.reactor.slots.borrow_mut().keep(self.token, direction, context.waker());
         if let Some(waker) = replaced {

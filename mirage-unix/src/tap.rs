@@ -140,7 +140,7 @@ impl Tap {
         // The header stands right in front of the frame, which starts where a packet's head does.
         let start = HEADROOM - header::LENGTH;
         let further = &mut self.further;
-        let length = ready!(self.source.poll_io(Direction::Read, context, |tap| {
+        let length = ready!(self.source.poll_message(context, |tap| {
             let count = 1 + further.len();
             let mut parts = iter::once(&mut page[start..]).chain(further.iter_mut().map(|page| &mut page[..]));
             let mut parts: [_; 1 + FURTHER_PAGES] =

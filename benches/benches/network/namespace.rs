@@ -68,7 +68,8 @@ impl Namespace {
     /// device, and what the kernel remembers of its neighbour, is no other's.
     pub fn tap(&self, number: u8) -> Result {
         self.ip(&format!("tuntap add tap{number} mode tap"))?;
-        self.ip(&format!("link set tap{number} addrgenmode none up"))?;
+        // Room for a request of each of a thousand clients, and more.
+        self.ip(&format!("link set tap{number} addrgenmode none txqueuelen 4000 up"))?;
         self.ip(&format!("address add 10.{number}.0.1/24 dev tap{number}"))
     }
 

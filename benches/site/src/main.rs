@@ -2,10 +2,13 @@
 //! benchmark makes.
 
 #![no_std]
-#![no_main]
+#![cfg_attr(not(test), no_main)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+// The tests that come with the files; they run with the example.
+#[cfg(test)]
+extern crate std;
 
 #[path = "../../../examples/static-site/src/connection.rs"]
 mod connection;

@@ -99,7 +99,12 @@ impl Slots {
         }
     }
 
-    /// Whether all was read and nothing has come since. It is said once: who asks again is to look.
+    /// Whether all was read and nothing has come since.
+    pub(super) fn is_empty(&mut self, token: Token) -> bool {
+        self.slot(token).is_some_and(|slot| slot.empty)
+    }
+
+    /// As [`is_empty`](Slots::is_empty). It is said once: who asks again is to look.
     pub(super) fn take_empty(&mut self, token: Token) -> bool {
         self.slot(token).is_some_and(|slot| std::mem::take(&mut slot.empty))
     }

@@ -168,6 +168,29 @@ fn the_end_of_a_stream_is_read_whenever_it_came() {
 }
 
 #[test]
+fn after_a_message_that_was_not_there_only_an_event_leads_to_a_try() {
+    let (reactor, count) = (reactor(), Arc::<Count>::default());
+    let (near, far) = pair();
+    let source = Source::new(&reactor, near).expect("a socket can be watched");
+    let waker = Waker::from(Arc::clone(&count));
+    let tries = std::cell::Cell::new(0);
+    let poll = || {
+        source.poll_message(&mut Context::from_waker(&waker), |socket| {
+            tries.set(tries.get() + 1);
+            read(socket, &mut [0; 1])
+        })
+    };
+    assert!(poll().is_pending() && poll().is_pending() && poll().is_pending());
+    assert_eq!(tries.get(), 1);
+    write(&far, b"ab").expect("there is room");
+    reactor.park(None);
+    assert_eq!(count.get(), 1);
+    assert_eq!((poll(), poll()), (Poll::Ready(Ok(1)), Poll::Ready(Ok(1))));
+    assert!(poll().is_pending() && poll().is_pending());
+    assert_eq!(tries.get(), 4);
+}
+
+#[test]
 fn wakers_of_events_do_not_unpark_by_a_descriptor() {
     let reactor = reactor();
     struct Unparks(Arc<dyn Unpark>);

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
 use mirage_bench_peers::http::{END, fixed_answer};
-use mirage_bench_peers::{Result, address, word};
+use mirage_bench_peers::{PIECE, Result, address, word};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Medium, TunTapInterface, wait};
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
@@ -40,14 +40,13 @@ fn main() -> Result {
             sockets.add(socket)
         })
         .collect();
-    let serve = match word(3)?.as_str() {
-        "http" => http,
-        "sink" => sink,
-        "source" => source,
+    let (serve, mut bytes): (fn(&mut Socket<'_>, &mut [u8]), _) = match word(3)?.as_str() {
+        "http" => (http, fixed_answer()),
+        "sink" => (sink, vec![0; PIECE]),
+        "source" => (source, vec![0x6d; PIECE]),
         other => return Err(format!("{other} is no mode: http, sink or source").into()),
     };
     println!("serving");
-    let answer = fixed_answer();
     loop {
         interface.poll(Instant::now(), &mut device, &mut sockets);
         for handle in &handles {
@@ -57,7 +56,7 @@ fn main() -> Result {
             } else if socket.may_send() && !socket.may_recv() && socket.recv_queue() == 0 {
                 socket.close();
             } else {
-                serve(socket, &answer);
+                serve(socket, &mut bytes);
             }
         }
         let now = Instant::now();
@@ -67,7 +66,7 @@ fn main() -> Result {
 }
 
 /// Answers the request that is there.
-fn http(socket: &mut Socket<'_>, answer: &[u8]) {
+fn http(socket: &mut Socket<'_>, answer: &mut [u8]) {
     let mut request = [0; SMALL];
     // The clients of the benchmarks send one request at a time, in one piece.
     if let Ok(length @ 1..) = socket.recv_slice(&mut request)
@@ -78,14 +77,15 @@ fn http(socket: &mut Socket<'_>, answer: &[u8]) {
     }
 }
 
-fn sink(socket: &mut Socket<'_>, _: &[u8]) {
+/// Takes what is there into a buffer of its own, as the other sinks do.
+fn sink(socket: &mut Socket<'_>, piece: &mut [u8]) {
     while socket.can_recv() {
-        let _ = socket.recv(|bytes| (bytes.len(), ()));
+        let _ = socket.recv_slice(piece);
     }
 }
 
-fn source(socket: &mut Socket<'_>, _: &[u8]) {
-    while socket.can_send() {
-        let _ = socket.send(|room| (room.len(), ()));
+fn source(socket: &mut Socket<'_>, piece: &mut [u8]) {
+    if socket.can_send() {
+        let _ = socket.send_slice(piece);
     }
 }
