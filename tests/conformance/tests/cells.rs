@@ -1,0 +1,84 @@
+//! Goodput over links like those that the benchmark on Xen makes with `tc netem`, in virtual time: what it compares with Linux is
+//! compared here with what is known of TCP.
+
+#![forbid(unsafe_code)]
+
+use mirage_rt::net::switch::{Impairments, Switch};
+use mirage_rt::net::{Config, Network};
+use mirage_rt::{Duration, now, spawn, testing};
+
+/// Payload bytes of a segment, with timestamps.
+const SEGMENT: f64 = 1448.0;
+const DELAY: Duration = Duration::from_millis(10);
+
+/// `length` bytes that do not repeat soon.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| ((at * 31) ^ (at >> 8)) as u8).collect()
+}
+
+/// Bytes in a second of a transfer of `length` bytes, each of which arrives.
+fn goodput(seed: u64, impairments: Impairments, length: usize) -> f64 {
+    testing::run(seed, async {
+        let switch = Switch::new(seed, impairments);
+        let network = |address: &str| {
+            let mut config = Config::from_keys(address.parse().ok(), None);
+            // As much as netem's peers have.
+            config.receive_buffer = 128 << 10;
+            config.send_buffer = 128 << 10;
+            config.connection_memory = 64 << 20;
+            Network::direct(switch.port(), switch.pool(), config).expect("a host's address")
+        };
+        let (server, client) = (network("10.0.0.1/24"), network("10.0.0.2/24"));
+        let mut listener = server.tcp().bind(80).await.expect("a port is free");
+        let sent = pattern(length);
+        let writer = spawn({
+            let sent = sent.clone();
+            async move {
+                let (stream, _) = listener.accept().await.expect("the client comes");
+                stream.write_all(&sent).await.expect("the client reads");
+            }
+        });
+        let stream = client.tcp().connect(([10, 0, 0, 1], 80)).await.expect("the server listens");
+        let start = now();
+        let (mut received, mut buffer) = (Vec::new(), vec![0; 100_000]);
+        while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+            received.extend_from_slice(&buffer[..length]);
+        }
+        assert!(received == sent, "{} bytes of {}, or others", received.len(), sent.len());
+        writer.await.expect("the task ran to its end");
+        length as f64 / (now() - start).as_secs_f64()
+    })
+}
+
+/// The median of five seeds.
+fn median(name: &str, impairments: Impairments, length: usize) -> f64 {
+    let mut found: Vec<f64> = (1..=5).map(|seed| goodput(seed, impairments, length)).collect();
+    found.sort_by(f64::total_cmp);
+    println!("{name}: {:.0} KB/s of {:.0} to {:.0}", found[2] / 1e3, found[0] / 1e3, found[4] / 1e3);
+    found[2]
+}
+
+/// What a Reno sender comes to with such losses (Mathis et al., 1997), each round trip of 20 ms.
+fn reno(loss: f64) -> f64 {
+    SEGMENT / 0.02 * (1.5 / loss).sqrt()
+}
+
+#[test]
+fn losses() {
+    for (loss, length) in [(0.001, 3_000_000), (0.01, 1_000_000), (0.05, 400_000)] {
+        let impairments = Impairments::NONE.with_loss(loss).with_delay(DELAY, Duration::ZERO);
+        let found = median(&format!("loss {loss}"), impairments, length);
+        assert!(found > 0.7 * reno(loss), "loss {loss}: {found:.0} of {:.0} bytes in a second", reno(loss));
+    }
+}
+
+#[test]
+fn delay_reordering_and_duplicates() {
+    let delay = Impairments::NONE.with_delay(DELAY, Duration::ZERO);
+    let clean = median("delay", delay, 2_000_000);
+    let repeated = median("duplicates", delay.with_duplication(0.01), 2_000_000);
+    assert!(repeated > 0.9 * clean, "{repeated:.0} of {clean:.0} bytes in a second");
+    // Others overtake a packet by up to a quarter of the round trip: that is no loss (RFC 8985, 3.2).
+    let reordered = median("reordering", delay.with_reordering(0.05, Duration::from_millis(4)), 2_000_000);
+    assert!(reordered > 0.5 * clean, "{reordered:.0} of {clean:.0} bytes in a second");
+}
