@@ -1,10 +1,12 @@
 //! What the peer acknowledges: the window moves, round trips are measured, losses are found.
 
 use super::arrival::Arrival;
+use super::congestion::Acknowledged;
 use super::connection::{Connection, Link};
 use super::flight::Piece;
 use super::moment::Moment;
 use super::rack::Rack;
+use super::repair::Brought;
 use super::sequence::{Range, before, distance};
 use crate::net::TcpState;
 use crate::net::direct::tcp::segment::{Segment, Seq};
@@ -59,24 +61,31 @@ impl Connection {
         let advanced = distance(self.una, ack);
         let was_recovering = self.congestion.has_lost();
         let under_way = self.flight.total();
-        let is_duplicate = self.take_arrived(now, ack, arrival);
+        let brought = Brought { advanced, ..self.take_arrived(now, ack, arrival) };
+        let is_duplicate = brought.duplicate;
         if advanced > 0 {
             self.take_away(now, ack);
         }
-        let trip = self.trip.smoothed().unwrap_or_default();
-        self.congestion.acknowledge(now, self.una, advanced, self.limited, trip);
+        self.grow_window(now, advanced, brought.latest);
         if was_recovering && !self.congestion.has_lost() {
             self.flight.recovered();
             self.due.first = false;
+        }
+        let is_repaired = self.congestion.repair().is_some();
+        if is_repaired {
+            self.doubt_loss(now, arrival, &brought, link);
         }
         let is_bare = arrival.segment.span() == 0 && arrival.options.sacks().is_empty();
         if self.probe.acknowledge(ack, is_duplicate, is_bare) {
             // What the probe has repaired need not be sent again.
             self.congestion.lose(self.una, self.next, under_way);
         }
-        if self.sack {
+        if self.sack && !self.is_in_doubt() {
+            let lost = self.flight.lost();
             self.find_losses(now, link);
-        } else {
+            let is_safe = advanced > 0 && self.flight.lost() <= lost;
+            self.congestion.reduce_in_proportion(brought.delivered, self.flight.pipe(), is_safe);
+        } else if !self.sack {
             self.guess_losses(advanced, link);
         }
         if advanced > 0 {
@@ -85,14 +94,26 @@ impl Connection {
         }
     }
 
-    /// Goes through what has arrived; whether the peer says that something came twice.
-    fn take_arrived(&mut self, now: Instant, ack: Seq, arrival: &Arrival<'_>) -> bool {
+    /// More may be under way now, if the congestion window was what held us back.
+    pub fn grow_window(&mut self, now: Instant, bytes: u32, latest: Option<Instant>) {
+        let trip = self.trip.smoothed().unwrap_or_default();
+        let sample = latest.map(|at| now.nanos_since(at));
+        let (una, next, limited) = (self.una, self.next, self.limited);
+        self.congestion.acknowledge(now, &Acknowledged { bytes, una, next, limited, trip, sample });
+    }
+
+    /// Goes through what has arrived, `advanced` left out.
+    fn take_arrived(&mut self, now: Instant, ack: Seq, arrival: &Arrival<'_>) -> Brought {
+        let missing = self.flight.total() - self.flight.sacked();
+        let since = self.congestion.repair().map(|repair| repair.since);
         let (trip, clock) = (&self.trip, &self.clock);
         let echo = arrival.options.timestamp.filter(|_| clock.on).map(|stamp| Seq(stamp.echo));
         let mut latest: Option<Instant> = None;
+        let mut old = false;
         let mut arrived = |rack: &mut Rack, piece: &Piece| {
             if !piece.repeated {
                 latest = latest.max(Some(piece.at));
+                old |= since.is_some_and(|since| piece.at < since);
             }
             let echoes_earlier = echo.is_some_and(|echo| before(echo, Seq(clock.value(piece.at))));
             rack.arrive(now, piece, trip, echoes_earlier);
@@ -118,7 +139,8 @@ impl Connection {
         if is_duplicate {
             self.flight.duplicate(una, self.next);
         }
-        is_duplicate
+        let delivered = missing.saturating_sub(self.flight.total() - self.flight.sacked());
+        Brought { advanced: 0, delivered, duplicate: is_duplicate, old, latest }
     }
 
     /// Takes away what has arrived.
@@ -141,7 +163,7 @@ impl Connection {
         self.reorder_at = found.again.map_or(Moment::NONE, Moment::at);
         if found.lost {
             self.probe.forget();
-            self.due.first |= self.congestion.lose(self.una, self.next, under_way);
+            self.due.first |= self.congestion.lose_for_now(now, self.una, self.next, under_way);
         }
     }
 

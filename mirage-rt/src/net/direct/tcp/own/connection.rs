@@ -434,6 +434,7 @@ impl Connection {
     pub fn rest_buffers(&mut self, all: bool, memory: &mut Memory) {
         if all {
             self.flight.rest();
+            self.congestion.forget();
             self.rest_rare();
         }
         self.send.rest(all, memory);

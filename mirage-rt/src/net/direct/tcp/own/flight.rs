@@ -178,6 +178,21 @@ impl Flight {
         !self.is_empty() && self.many().lose(is_lost)
     }
 
+    /// Nothing of it was lost after all.
+    pub fn find_all(&mut self) {
+        if let Some(many) = &mut self.many {
+            for piece in &mut many.pieces {
+                piece.lost = false;
+            }
+            many.lost = 0;
+        }
+    }
+
+    /// Bytes that are lost and were not sent again yet.
+    pub fn lost(&self) -> u32 {
+        self.many.as_ref().map_or(0, |many| many.lost)
+    }
+
     /// As [`lose`](Flight::lose), of the first `most` bytes only.
     #[cold]
     #[inline(never)]

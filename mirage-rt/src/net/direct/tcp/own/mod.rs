@@ -20,7 +20,8 @@
 //! | [rare], [moment] | what few connections have; instants that need not be there | |
 //! | [path] | how long packets may be on their way | RFC 1191; RFC 5927, 7; RFC 4821 |
 //! | [ecn] | marks instead of losses | RFC 3168 |
-//! | [congestion], [cubic] | how much may be under way | RFC 5681; RFC 6928; RFC 9438 |
+//! | [congestion], [cubic], [start] | how much may be under way | RFC 5681; RFC 6928; RFC 9438; RFC 9406 |
+//! | [repair] | losses made good, and those that were none | RFC 9937; RFC 3522; RFC 4015; RFC 5682 |
 //! | [transmit] | what leaves, and in which order; silly windows, Nagle | RFC 9293, 3.7.4 and 3.8.6.2 |
 //!
 //! What counts against the budget is the memory that buffers have, and a fixed sum for each connection. Memory comes with
@@ -34,7 +35,7 @@
 //!   is known for one connection, and routers' messages are heard for IPv4 only.
 //! - The application's own choice of the congestion control.
 //! - Packets taken over from or handed to applications without a copy.
-//! - Proportional rate reduction (RFC 6937), pacing, F-RTO (RFC 5682), HyStart++ (RFC 9406), undoing of a needless reduction.
+//! - Pacing. Without SACK a recovery halves the window at once and is not undone.
 //! - The list of pieces is walked for each SACK block and each loss; RFC 8985, 6.2, keeps it in the order of time as well.
 
 mod acknowledge;
@@ -55,9 +56,11 @@ mod predict;
 mod rack;
 mod rare;
 mod reassembly;
+mod repair;
 mod ring;
 mod rtt;
 mod sequence;
+mod start;
 mod timers;
 mod transmit;
 

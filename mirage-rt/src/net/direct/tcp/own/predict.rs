@@ -68,14 +68,14 @@ impl Connection {
         self.take_window(now, segment, ack, u32::from(segment.window) << self.peer_shift);
         if advanced > 0 {
             self.repeats = 0;
-            if let Some(at) = self.flight.acknowledge_plain(now, ack, &self.trip) {
+            let latest = self.flight.acknowledge_plain(now, ack, &self.trip);
+            if let Some(at) = latest {
                 self.trip.measure(at, now);
             }
             self.take_away(now, ack);
             self.reorder_at = Moment::NONE;
             if self.limited {
-                let trip = self.trip.smoothed().unwrap_or_default();
-                self.congestion.acknowledge(now, ack, advanced as u32, true, trip);
+                self.grow_window(now, advanced as u32, latest);
             }
             self.arm(now, link);
         }

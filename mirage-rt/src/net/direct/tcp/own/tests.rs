@@ -7,6 +7,7 @@ mod exhaustive;
 mod link;
 mod marks;
 mod path;
+mod recovery;
 mod script;
 mod scripts;
 

@@ -120,7 +120,7 @@ impl Connection {
         self.repeats = 0;
         // What becomes of a SYN says nothing about how much fits the way.
         if self.is_open() {
-            self.congestion.time_out(self.una, self.next, under_way);
+            self.congestion.time_out(now, self.una, self.next, under_way);
         }
         self.trip.back_off();
         self.arm(now, link);

@@ -237,6 +237,12 @@ impl Connection {
             self.owed.until = Moment::NONE;
         }
         self.owed.told = self.expected;
+        if let Some(repair) = self.congestion.repair() {
+            repair.note_sent(length as u32);
+            if matches!(segment, Segment::Repeat(_)) {
+                repair.note_repeated(now);
+            }
+        }
         match segment {
             Segment::New { fin, .. } => {
                 self.flight.push(range, now);

@@ -90,6 +90,10 @@ fn ten_segments_at_first_and_one_after_a_timeout() {
     script.writes(20_000);
     assert_eq!(core::mem::take(&mut script.left).len(), 10);
     script.until(999).sends(&[]).until(1000).sends(&["1000 1:1001 ack 1"]);
+    // With nothing new to say, the others are sent again.
+    let mut script = Script::with_sack();
+    script.writes(10_000).left.clear();
+    script.until(1000).sends(&["1000 1:1001 ack 1"]);
     script.until(1020).hears("1:1 ack 1001").sends(&["1020 1001:2001 ack 1", "1020 2001:3001 ack 1"]);
 }
 
