@@ -145,7 +145,12 @@ fn kind(kind: KeyKind) -> String {
         KeyKind::Cidr => "Cidr".to_owned(),
         KeyKind::Duration => "Duration".to_owned(),
         KeyKind::LogLevel => "LogLevel".to_owned(),
-        KeyKind::CidrOrDhcp | KeyKind::Addresses | KeyKind::Domains | KeyKind::Routes => {
+        KeyKind::CidrOrDhcp
+        | KeyKind::Addresses
+        | KeyKind::Domains
+        | KeyKind::Routes
+        | KeyKind::Ipv6
+        | KeyKind::Cidr6OrAuto => {
             format!("Form {{ placeholder: {:?} }}", kind.placeholder())
         }
     }
@@ -166,6 +171,8 @@ fn reader(kind: KeyKind) -> &'static str {
         KeyKind::Addresses => "addresses",
         KeyKind::Domains => "domains",
         KeyKind::Routes => "routes",
+        KeyKind::Ipv6 => "ipv6",
+        KeyKind::Cidr6OrAuto => "cidr6_or_auto",
     }
 }
 
@@ -324,7 +331,11 @@ fn connect(name: &str, features: NetworkFeatures) -> String {
         NetworkFeatures { routes: true, .. } | NetworkFeatures { mtu: true, .. } => "routed_network",
         _ => "network",
     };
-    let network = format!("boot.{how}({name:?}).await?");
+    let network = match features.ipv6 {
+        // The macro says what to do where mirage-rt has no IPv6.
+        true => format!("::mirage_rt::with_ipv6!(boot.with_ipv6({name:?}, boot.{how}({name:?})).await?)"),
+        false => format!("boot.{how}({name:?}).await?"),
+    };
     if features.names { format!("boot.with_names({name:?}, {network})?") } else { network }
 }
 

@@ -1,7 +1,7 @@
 //! Boot keys: what a user of the finished program can set with `--name value`.
 
 use std::marker::PhantomData;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// What values a key takes, as the runtime's parser, the manifest and the launch files know it.
@@ -37,6 +37,10 @@ pub enum KeyKind {
     Domains,
     /// Routes with commas between them: `10.1.0.0/16=192.0.2.9`.
     Routes,
+    /// `2001:db8::1`.
+    Ipv6,
+    /// `2001:db8::1/64`, or `auto`.
+    Cidr6OrAuto,
 }
 
 impl KeyKind {
@@ -55,6 +59,10 @@ impl KeyKind {
             KeyKind::Addresses => "addresses with commas between them, such as 192.0.2.1,192.0.2.2".to_owned(),
             KeyKind::Domains => "domains with commas between them, such as a.example,b.example".to_owned(),
             KeyKind::Routes => "routes with commas between them, such as 10.1.0.0/16=192.0.2.9".to_owned(),
+            KeyKind::Ipv6 => "an IPv6 address such as 2001:db8::1".to_owned(),
+            KeyKind::Cidr6OrAuto => {
+                "auto, or an IPv6 address with its prefix length, such as 2001:db8::1/64".to_owned()
+            }
         }
     }
 
@@ -73,6 +81,8 @@ impl KeyKind {
             KeyKind::Addresses => "ADDRESS,...",
             KeyKind::Domains => "DOMAIN,...",
             KeyKind::Routes => "NETWORK/PREFIX=ROUTER,...",
+            KeyKind::Ipv6 => "ADDRESS",
+            KeyKind::Cidr6OrAuto => "ADDRESS/PREFIX|auto",
         }
     }
 
@@ -99,6 +109,8 @@ impl KeyKind {
                 let parts = route.split_once('=');
                 parts.is_some_and(|(to, via)| accepts_cidr(to) && via.parse::<Ipv4Addr>().is_ok())
             }),
+            KeyKind::Ipv6 => text.parse::<Ipv6Addr>().is_ok(),
+            KeyKind::Cidr6OrAuto => text == "auto" || accepts_cidr6(text),
             KeyKind::Duration => accepts_duration(text),
             KeyKind::LogLevel => matches!(text, "off" | "error" | "warn" | "info" | "debug" | "trace"),
         }
@@ -108,6 +120,12 @@ impl KeyKind {
 fn accepts_cidr(text: &str) -> bool {
     text.split_once('/').is_some_and(|(address, prefix)| {
         address.parse::<Ipv4Addr>().is_ok() && prefix.parse::<u8>().is_ok_and(|bits| bits <= 32)
+    })
+}
+
+fn accepts_cidr6(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(address, prefix)| {
+        address.parse::<Ipv6Addr>().is_ok() && prefix.parse::<u8>().is_ok_and(|bits| bits <= 128)
     })
 }
 

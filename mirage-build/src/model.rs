@@ -151,6 +151,14 @@ fn network_keys(network: &Attached, features: NetworkFeatures) -> Vec<Key> {
         keys.push(key(name("ipv4"), KeyKind::Cidr, None, format!("IPv4 address and prefix length{of}")));
         keys.push(key(name("ipv4-gateway"), KeyKind::Ipv4, None, format!("IPv4 address of the router{of}")));
     }
+    if features.ipv6 {
+        let doc = format!("IPv6 address and prefix length{of}, or auto to have routers say");
+        keys.push(key(name("ipv6"), KeyKind::Cidr6OrAuto, Some("auto"), doc));
+        let doc = format!("IPv6 address of the router{of}, instead of those that say they are");
+        keys.push(key(name("ipv6-gateway"), KeyKind::Ipv6, None, doc));
+        keys.push(key(name("ipv4-only"), KeyKind::Flag, Some("false"), format!("No IPv6{of}")));
+        keys.push(key(name("ipv6-only"), KeyKind::Flag, Some("false"), format!("No IPv4{of}")));
+    }
     if features.routes {
         let doc = format!("Routers{of} to networks behind others than the gateway");
         keys.push(key(name("routes"), KeyKind::Routes, None, doc));

@@ -27,6 +27,7 @@ pub(crate) struct NetworkFeatures {
     pub(crate) names: bool,
     pub(crate) routes: bool,
     pub(crate) mtu: bool,
+    pub(crate) ipv6: bool,
 }
 
 impl Network {
@@ -55,6 +56,21 @@ impl Network {
     /// Routes to networks behind other routers than the gateway, by `--routes 10.1.0.0/16=10.0.2.9,...`.
     pub fn routes(mut self) -> Self {
         self.features.routes = true;
+        self
+    }
+
+    /// IPv6 beside IPv4: `--ipv6 auto`, the default, makes addresses as routers say (SLAAC), `--ipv6 ADDRESS/PREFIX` gives one,
+    /// `--ipv6-gateway ADDRESS` the gateway; `--ipv4-only` and `--ipv6-only` leave one of the two out. A network that has only
+    /// IPv6, because of `--ipv6-only` or because no IPv4 address is given, has main begin when there is an address that leads
+    /// further than the link, or after five seconds without.
+    ///
+    /// The code is in mirage-rt's feature `ipv6`, which the application's Cargo.toml turns on: `mirage-rt = { ..., features =
+    /// ["ipv6"] }`.
+    ///
+    /// On Unix, this is for `--interface`. The host's sockets serve at one address: at that of `--ipv6` with `--ipv6-only`, or when
+    /// no IPv4 address is given; else at the IPv4 address.
+    pub fn ipv6(mut self) -> Self {
+        self.features.ipv6 = true;
         self
     }
 

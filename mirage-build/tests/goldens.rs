@@ -42,8 +42,14 @@ fn two_networks() {
 
 #[test]
 fn networks_with_everything() {
-    let whole = Network::new("inside").dhcp().names().routes().mtu();
-    let config = Config::new().network(whole).network(Network::new("outside").mtu()).network("plain").unix().xen();
+    let whole = Network::new("inside").dhcp().names().routes().mtu().ipv6();
+    let config = Config::new()
+        .network(whole)
+        .network(Network::new("outside").mtu())
+        .network(Network::new("both").ipv6())
+        .network("plain")
+        .unix()
+        .xen();
     check("networks-with-everything.txt", &config, &xen(&fixture("site")));
 }
 

@@ -161,6 +161,14 @@ fn keys_that_the_libraries_have() {
     for name in ["help", "log", "ipv4", "ipv4-gateway", "interface"] {
         assert_eq!(found(base().network("service").key(Key::<String>::new(name))), [text(name)]);
     }
+    for name in ["ipv6", "ipv6-gateway", "ipv4-only", "ipv6-only"] {
+        let network = mirage_build::Network::new("service");
+        assert_eq!(found(base().network(network.clone().ipv6()).key(Key::<String>::new(name))), [text(name)]);
+        assert!(
+            mirage_build::plan(&base().network(network).key(Key::<String>::new(name)).unix(), &unix(&fixture("site")))
+                .is_ok()
+        );
+    }
     let two = base().network("a_b").network("c").key(Key::<String>::new("a-b-ipv4"));
     assert_eq!(found(two), [text("a-b-ipv4")]);
     assert_eq!(found(base().block("data").key(Key::<String>::new("disk"))), [text("disk")]);

@@ -3,6 +3,8 @@
 //! The generated glue describes the program ([`Unikernel`]); the platform gives the words, [`Connectors`] for its
 //! devices, and a future that is ready when somebody asks the program to stop; [`run`] does the rest and says how it ended.
 
+#[cfg(feature = "ipv6")]
+mod ipv6;
 mod networks;
 
 use alloc::boxed::Box;
@@ -18,7 +20,7 @@ use crate::console::{Console, install_logger, print_on};
 use crate::error::{Error, Result};
 use crate::hotplug::DeviceEvents;
 use crate::keys::{FromValue, Help, KeySpec, Parsed, Values, parse};
-use crate::net::Network;
+use crate::net::{Config, Network};
 use crate::runtime::Runtime;
 use crate::types::console::ConsoleDevice;
 
@@ -55,6 +57,14 @@ impl NetworkSpec {
     /// The value of the network's key `name`, as `ipv4`.
     pub fn key<T: FromValue>(&self, values: &Values, name: &str) -> Option<T> {
         key_of(self.key_prefix, values, name)
+    }
+
+    /// How the network is set up on a device of its own, as its keys say: for platforms.
+    pub fn config(&self, values: &Values) -> Config {
+        let config = Config::from_keys(self.key(values, "ipv4"), self.key(values, "ipv4-gateway"));
+        #[cfg(feature = "ipv6")]
+        let config = ipv6::add(config, self, values);
+        config
     }
 }
 

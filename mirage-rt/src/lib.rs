@@ -67,6 +67,30 @@ macro_rules! unikernel {
     };
 }
 
+/// What the generated glue makes of a network that has IPv6: an error, if this crate has none. Not part of the interface.
+#[doc(hidden)]
+#[macro_export]
+#[cfg(feature = "ipv6")]
+macro_rules! with_ipv6 {
+    ($network:expr) => {
+        $network
+    };
+}
+
+/// What the generated glue makes of a network that has IPv6: an error, if this crate has none. Not part of the interface.
+#[doc(hidden)]
+#[macro_export]
+#[cfg(not(feature = "ipv6"))]
+macro_rules! with_ipv6 {
+    ($network:expr) => {
+        ::core::compile_error!(
+            "build.rs declares a network with `.ipv6()`, and mirage-rt is built without IPv6: write `mirage-rt = { \
+             workspace = true, features = [\"ipv6\"] }` in Cargo.toml's [dependencies], with `path`, `git` or `version` \
+             as it is there now for `workspace`"
+        )
+    };
+}
+
 /// What the generated glue names. Not part of the interface.
 #[doc(hidden)]
 pub mod glue {

@@ -5,7 +5,7 @@ mod resolv_conf;
 mod tcp;
 mod udp;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -42,7 +42,7 @@ impl HostSockets {
     ///
     /// [`HostAddressError`] when it is not.
     pub fn check_address(&self) -> Result<(), HostAddressError> {
-        let local = SocketAddr::from((self.address, 0));
+        let local = SocketAddr::new(self.address, 0);
         open(local, SocketType::DGRAM)
             .and_then(|socket| bind(&socket, &local))
             .map_err(|errno| HostAddressError::new(self.address, errno))
@@ -51,7 +51,8 @@ impl HostSockets {
     /// The address that a connection to `remote` is to come from; `None` when the host may choose. It does for the default
     /// address, from which nothing leads to other hosts.
     fn source(&self, remote: SocketAddr) -> Option<IpAddr> {
-        let chosen = self.address != Ipv4Addr::LOCALHOST && !self.address.is_unspecified();
+        let chosen = !matches!(self.address, IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST))
+            && !self.address.is_unspecified();
         let leads_there =
             remote.is_ipv4() == self.address.is_ipv4() && (remote.ip().is_loopback() || !self.address.is_loopback());
         (chosen && leads_there).then_some(self.address)

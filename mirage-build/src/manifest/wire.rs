@@ -113,6 +113,8 @@ fn encode_kind(kind: Option<KeyKind>) -> Vec<u8> {
         KeyKind::Addresses => 10,
         KeyKind::Domains => 11,
         KeyKind::Routes => 12,
+        KeyKind::Ipv6 => 13,
+        KeyKind::Cidr6OrAuto => 14,
     };
     let mut out = vec![code];
     if let KeyKind::Integer { min, max } = kind {
@@ -181,6 +183,8 @@ fn decode_kind(payload: &mut Reader<'_>) -> Result<Option<KeyKind>, DecodeError>
         10 => KeyKind::Addresses,
         11 => KeyKind::Domains,
         12 => KeyKind::Routes,
+        13 => KeyKind::Ipv6,
+        14 => KeyKind::Cidr6OrAuto,
         _ => return Ok(None),
     }))
 }

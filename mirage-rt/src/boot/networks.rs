@@ -19,6 +19,10 @@ impl Boot {
     /// As [`network`](Boot::network); and that what its keys or a server give is of no use.
     pub async fn network_by_dhcp(&self, name: &'static str) -> Result<Network> {
         let spec = self.network_spec(name)?;
+        #[cfg(feature = "ipv6")]
+        if super::ipv6::is_alone(spec, &self.values) {
+            return self.routed_network(name).await;
+        }
         if spec.key::<Cidr>(&self.values, "ipv4").is_some() {
             return self.routed_network(name).await;
         }

@@ -3,7 +3,6 @@
 //! build.rs declares them ([`KeySpec`]); the same [`parse`] reads the arguments of a Unix process and the command line of a
 //! kernel ([`split`]). Every mistake is found before the boot stops, and each message says what to write instead.
 
-#[cfg(feature = "ipv6")]
 mod cidr6;
 mod help;
 mod kind;
@@ -11,7 +10,6 @@ mod parse;
 pub mod read;
 mod value;
 
-#[cfg(feature = "ipv6")]
 pub use cidr6::{Cidr6, Cidr6Error};
 pub use help::Help;
 pub use kind::KeyKind;

@@ -4,10 +4,10 @@
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
 
-use super::{CidrError, KeyKind, Value, ValueError};
+use super::{Cidr6, CidrError, KeyKind, Value, ValueError};
 use crate::net::StaticRoute;
 use crate::net::names::Name;
 
@@ -124,6 +124,28 @@ pub fn cidr_or_dhcp(_: KeyKind, text: &str) -> Result<Value, ValueError> {
     }
     let remedy = "write dhcp, or an IPv4 address with the length of its network's prefix, as 10.0.2.16/24";
     text.parse().map(Value::Cidr).map_err(|_| other(remedy))
+}
+
+/// Reads an IPv6 address, which becomes a text.
+///
+/// # Errors
+///
+/// [`ValueError::Other`].
+pub fn ipv6(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    match text.parse::<Ipv6Addr>() {
+        Ok(_) => Ok(Value::Text(text.to_string())),
+        Err(_) => Err(other("write an IPv6 address, as 2001:db8::1")),
+    }
+}
+
+/// Reads an IPv6 address with its prefix, or `auto`; either becomes a text.
+///
+/// # Errors
+///
+/// [`ValueError::Other`].
+pub fn cidr6_or_auto(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    let remedy = "write auto, or an IPv6 address with the length of its network's prefix, as 2001:db8::2/64";
+    if text == "auto" || text.parse::<Cidr6>().is_ok() { Ok(Value::Text(text.to_string())) } else { Err(other(remedy)) }
 }
 
 /// Reads addresses with commas between them, which become a text that [`list`] takes apart.

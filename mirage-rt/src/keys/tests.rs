@@ -24,7 +24,7 @@ const fn form(name: &'static str, read: Read, default: Option<&'static str>) -> 
     KeySpec { name, kind: KeyKind::Form { placeholder: "FORM" }, read, default, required: false, doc: "Doc." }
 }
 
-static SPECS: [KeySpec; 11] = [
+static SPECS: [KeySpec; 13] = [
     key("greeting", KeyKind::Text, Some("Hello"), false),
     key("port", KeyKind::Port, Some("8080"), false),
     key("count", KeyKind::Integer { min: -5, max: 300 }, Some("3"), false),
@@ -36,6 +36,8 @@ static SPECS: [KeySpec; 11] = [
     form("dns", read::addresses, None),
     form("search", read::domains, None),
     form("routes", read::routes, None),
+    form("ipv6", read::cidr6_or_auto, Some("auto")),
+    form("router", read::ipv6, None),
 ];
 
 static REQUIRED: [KeySpec; 1] = [key("name", KeyKind::Text, None, true)];
@@ -174,8 +176,12 @@ fn lists_have_commas_and_each_part_is_read() {
 }
 
 #[test]
-fn an_address_may_be_left_to_dhcp() {
+fn an_address_may_be_left_to_others() {
     assert_eq!(values("").get::<Cidr>("own"), None);
+    assert_eq!(values("").get::<String>("ipv6").as_deref(), Some("auto"));
+    let given = values("--ipv6 2001:db8::2/64 --router fe80::1");
+    assert_eq!(given.get::<String>("ipv6").as_deref(), Some("2001:db8::2/64"));
+    assert_eq!(given.get::<String>("router").as_deref(), Some("fe80::1"));
     assert_eq!(values("--own dhcp").get::<String>("own").as_deref(), Some("dhcp"));
 }
 
@@ -187,6 +193,10 @@ fn wrong_parts_of_lists_say_what_to_write() {
         ("--search a..b", "as lan.example,example.org"),
         ("--routes 10.1.0.0/16", "as 10.1.0.0/16=10.0.2.9"),
         ("--routes 10.1.0.0/33=10.0.2.9", "as 10.1.0.0/16=10.0.2.9"),
+        ("--ipv6 slaac", "write auto, or an IPv6 address with the length"),
+        ("--ipv6 2001:db8::2", "as 2001:db8::2/64"),
+        ("--ipv6 2001:db8::2/129", "as 2001:db8::2/64"),
+        ("--router 10.0.2.2", "write an IPv6 address, as 2001:db8::1"),
         ("--routes 10.1.0.0/16=router", "as 10.1.0.0/16=10.0.2.9"),
     ] {
         let messages = messages(line);

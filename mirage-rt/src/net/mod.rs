@@ -41,7 +41,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use address::ListenAddr;
 pub use addressing::{Addressing, ConfigureError, RouteError, StaticRoute};
@@ -294,6 +294,22 @@ impl Config {
         config.ipv4 = ipv4;
         config.gateway = gateway;
         config
+    }
+
+    /// Whether the network has IPv6.
+    pub const fn has_ipv6(&self) -> bool {
+        #[cfg(feature = "ipv6")]
+        return self.ipv6.is_some();
+        #[cfg(not(feature = "ipv6"))]
+        false
+    }
+
+    /// The IPv6 address, if one is given.
+    pub fn ipv6_address(&self) -> Option<Ipv6Addr> {
+        #[cfg(feature = "ipv6")]
+        return self.ipv6?.address.map(crate::keys::Cidr6::address);
+        #[cfg(not(feature = "ipv6"))]
+        None
     }
 }
 

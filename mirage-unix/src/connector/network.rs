@@ -1,17 +1,16 @@
 //! Networks: the host's sockets, or a tap device.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::rc::Rc;
 
 use mirage_rt::boot::{AddressFrom, Connecting, NetworkConnector, NetworkSpec};
-use mirage_rt::keys::{Cidr, Values};
+use mirage_rt::keys::Values;
 use mirage_rt::log::{info, warn};
 use mirage_rt::net::capture::{Capture, SinkFailed};
 use mirage_rt::net::{Config, ConfigError, Network};
 use mirage_rt::page::HeapPool;
-use mirage_rt::types::network::NetworkDevice;
 
 use crate::UnixPlatform;
 use crate::capture::{CaptureError, CaptureFile};
@@ -42,25 +41,36 @@ impl Networks {
     }
 
     fn connect(&self, spec: &'static NetworkSpec, values: &Values, from: AddressFrom) -> Result<Network, Reason> {
-        let ipv4: Option<Cidr> = spec.key(values, "ipv4");
-        let gateway: Option<Ipv4Addr> = spec.key(values, "ipv4-gateway");
+        let config = spec.config(values);
         match spec.key::<String>(values, "interface") {
-            None => {
-                if gateway.is_some() {
-                    warn!("--{}ipv4-gateway is not used: the host's sockets use the host's routes", spec.key_prefix);
-                }
-                self.sockets(ipv4.map_or(Ipv4Addr::LOCALHOST, Cidr::address))
-            }
+            None => self.sockets(spec, values, &config),
             Some(interface) => {
-                if from == AddressFrom::Keys && ipv4.is_none() {
+                if from == AddressFrom::Keys && config.ipv4.is_none() && !config.has_ipv6() {
                     return Err(Reason::NoAddress(interface));
                 }
-                self.tap(spec, &interface, ipv4, gateway)
+                self.tap(spec, &interface, config, from)
             }
         }
     }
 
-    fn sockets(&self, address: Ipv4Addr) -> Result<Network, Reason> {
+    fn sockets(&self, spec: &NetworkSpec, values: &Values, config: &Config) -> Result<Network, Reason> {
+        let prefix = spec.key_prefix;
+        if config.gateway.is_some() {
+            warn!("--{prefix}ipv4-gateway is not used: the host's sockets use the host's routes");
+        }
+        let address = match (config.ipv4, config.ipv6_address()) {
+            (Some(ipv4), ipv6) => {
+                if ipv6.is_some() {
+                    warn!(
+                        "--{prefix}ipv6 is not used: the host's sockets serve at one address; --{prefix}ipv6-only chooses"
+                    );
+                }
+                IpAddr::V4(ipv4.address())
+            }
+            (None, Some(ipv6)) => IpAddr::V6(ipv6),
+            (None, None) if spec.key(values, "ipv6-only") == Some(true) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            (None, None) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
         let sockets = HostSockets::new(&self.platform, address);
         sockets.check_address()?;
         Ok(Network::host(Rc::new(sockets)))
@@ -70,8 +80,8 @@ impl Networks {
         &self,
         spec: &NetworkSpec,
         interface: &str,
-        ipv4: Option<Cidr>,
-        gateway: Option<Ipv4Addr>,
+        mut config: Config,
+        from: AddressFrom,
     ) -> Result<Network, Reason> {
         let offloads = if std::env::var_os(OFFLOADS).is_some_and(|value| value == "none") {
             Offloads::None
@@ -79,26 +89,18 @@ impl Networks {
             Offloads::All
         };
         let tap = Tap::open_with(&self.platform, interface, offloads)?;
-        if let Some(ipv4) = ipv4
-            && HostSockets::new(&self.platform, ipv4.address()).check_address().is_ok()
-        {
-            return Err(Reason::HostsOwn(ipv4.address()));
+        let given = [config.ipv4.map(|ipv4| IpAddr::V4(ipv4.address())), config.ipv6_address().map(IpAddr::V6)];
+        for address in given.into_iter().flatten() {
+            if HostSockets::new(&self.platform, address).check_address().is_ok() {
+                return Err(Reason::HostsOwn(address));
+            }
         }
-        let mut config = Config::from_keys(ipv4, gateway);
         config.connection_memory = CONNECTION_MEMORY;
+        let pool = HeapPool::with_pages(SEND_PAGES);
         Ok(match std::env::var_os(CAPTURE) {
-            None => start(tap, config)?,
-            Some(folder) => start(capture(tap, folder.as_ref(), spec.name)?, config)?,
+            None => Network::start(tap, pool, config, from)?,
+            Some(folder) => Network::start(capture(tap, folder.as_ref(), spec.name)?, pool, config, from)?,
         })
-    }
-}
-
-/// A network on `device`. Without an address it is to be configured later.
-fn start<D: NetworkDevice + 'static>(device: D, config: Config) -> Result<Network, ConfigError> {
-    let pool = HeapPool::with_pages(SEND_PAGES);
-    match config.ipv4 {
-        Some(_) => Network::direct(device, pool, config),
-        None => Network::unaddressed(device, pool, config),
     }
 }
 
@@ -134,7 +136,7 @@ struct ConnectError {
 enum Reason {
     Address(HostAddressError),
     NoAddress(String),
-    HostsOwn(Ipv4Addr),
+    HostsOwn(IpAddr),
     Tap(TapError),
     Config(ConfigError),
     Capture(CaptureError),
@@ -170,11 +172,14 @@ impl fmt::Display for ConnectError {
         let NetworkSpec { name, key_prefix: prefix, .. } = self.spec;
         write!(f, "network {name}: ")?;
         match &self.reason {
-            Reason::Address(error @ HostAddressError::NotOurs(_)) => write!(
-                f,
-                "{error}: give --{prefix}ipv4 one that `ip address` shows, or name a tap interface with \
-                 --{prefix}interface to have a network of its own"
-            ),
+            Reason::Address(error @ HostAddressError::NotOurs(address)) => {
+                let version = if address.is_ipv4() { 4 } else { 6 };
+                write!(
+                    f,
+                    "{error}: give --{prefix}ipv{version} one that `ip address` shows, or name a tap interface with \
+                     --{prefix}interface to have a network of its own"
+                )
+            }
             Reason::Address(error) => error.fmt(f),
             Reason::NoAddress(interface) => write!(
                 f,
@@ -182,7 +187,11 @@ impl fmt::Display for ConnectError {
                  interface's network, but not the interface's own"
             ),
             Reason::HostsOwn(address) => {
-                write!(f, "{address} is this host's own address: give --{prefix}ipv4 another one of the same network")
+                let version = if address.is_ipv4() { 4 } else { 6 };
+                write!(
+                    f,
+                    "{address} is this host's own address: give --{prefix}ipv{version} another one of the same network"
+                )
             }
             Reason::Tap(error) => error.fmt(f),
             Reason::Config(error) => error.fmt(f),

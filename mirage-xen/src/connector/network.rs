@@ -6,7 +6,7 @@ use core::fmt;
 
 use mirage_rt::boot::{AddressFrom, Connecting, Connectors, NetworkConnector, NetworkSpec};
 use mirage_rt::keys::Values;
-use mirage_rt::net::{Config, ConfigError, Network};
+use mirage_rt::net::{ConfigError, Network};
 use mirage_rt::page::PAGE_SIZE;
 
 use super::random;
@@ -43,7 +43,7 @@ impl Networks {
         values: &Values,
         address: AddressFrom,
     ) -> Result<Network, Reason> {
-        let mut config = Config::from_keys(spec.key(values, "ipv4"), spec.key(values, "ipv4-gateway"));
+        let mut config = spec.config(values);
         let memory = Memory::machine().ok_or(Reason::NoMachine)?;
         config.connection_memory = (memory.free_frames() * PAGE_SIZE / CONNECTION_SHARE)
             .clamp(config.connection_memory, MOST_CONNECTION_MEMORY);

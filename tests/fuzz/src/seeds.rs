@@ -256,6 +256,8 @@ fn manifest() -> Vec<Vec<u8>> {
         Some(KeyKind::Addresses),
         Some(KeyKind::Domains),
         Some(KeyKind::Routes),
+        Some(KeyKind::Ipv6),
+        Some(KeyKind::Cidr6OrAuto),
     ];
     let key = |(index, kind): (usize, &Option<KeyKind>)| ManifestKey {
         name: format!("key-{index}"),

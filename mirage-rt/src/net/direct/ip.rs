@@ -142,7 +142,7 @@ pub struct Ip {
     routes: Vec<StaticRoute>,
     /// The most bytes of a packet that the configuration allows.
     mtu_limit: u16,
-    device_mtu: u16,
+    pub(super) device_mtu: u16,
     pub(super) mtu: usize,
     most: usize,
     checksum_offload: bool,
@@ -224,7 +224,7 @@ impl Ip {
         Paths {
             ipv4: Path { mtu: self.mtu, most: self.most },
             #[cfg(feature = "ipv6")]
-            ipv6: self.ipv6.as_ref().map_or(Path { mtu: self.mtu, most: 0 }, |layer| layer.path(self.mtu)),
+            ipv6: self.ipv6.as_ref().map_or(Path { mtu: self.mtu, most: 0 }, |layer| layer.path(self.ipv6_mtu())),
         }
     }
 

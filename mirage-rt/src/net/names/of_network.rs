@@ -27,6 +27,9 @@ struct Told {
     /// Keys; they count more.
     servers: Vec<SocketAddr>,
     search: Vec<Name>,
+    /// Routers; they count when no keys say anything, and after a lease (RFC 8106, 5.3.1).
+    #[cfg(feature = "ipv6")]
+    routers: Vec<IpAddr>,
     /// [`State`], once somebody has asked.
     state: RefCell<Option<Rc<dyn Any>>>,
 }
@@ -35,7 +38,14 @@ impl Told {
     /// The same, without what others have answered: these servers may answer otherwise.
     fn unasked(&self) -> Told {
         let (options, servers, search) = (self.options.clone(), self.servers.clone(), self.search.clone());
-        Told { options, servers, search, state: RefCell::new(None) }
+        Told {
+            options,
+            servers,
+            search,
+            #[cfg(feature = "ipv6")]
+            routers: self.routers.clone(),
+            state: RefCell::new(None),
+        }
     }
 }
 
@@ -49,13 +59,22 @@ impl NameSlot {
         change(&mut told);
         self.told.replace(Some(Rc::new(told)));
     }
+
+    /// What routers say now; others than before may answer otherwise.
+    #[cfg(feature = "ipv6")]
+    fn hear_routers(&self, servers: Vec<IpAddr>) {
+        let before = self.told();
+        if before.as_ref().map_or(&[][..], |told| &told.routers) != servers {
+            self.change(|told| told.routers = servers);
+        }
+    }
 }
 
 impl Network {
     /// A resolver that asks the name servers of this network, and shares what they answer with all others of the network. It
     /// follows when they change. A network that was told of no servers finds no names.
     ///
-    /// A network of build.rs is told by its keys `dns` and `search`, declared by `.names()`, or by its DHCP server; on the host's
+    /// A network of build.rs is told by its keys `dns` and `search`, declared by `.names()`, by its DHCP server, or by routers (IPv6); on the host's
     /// sockets what the keys leave open is the host's configuration, as it is at the first question.
     pub fn names(&self) -> Resolver {
         Resolver { inner: Rc::new(Inner { network: self.clone(), own: None }) }
@@ -87,6 +106,8 @@ impl Inner {
             return own.clone();
         }
         let slot = self.network.name_slot();
+        #[cfg(feature = "ipv6")]
+        slot.hear_routers(self.network.name_servers());
         let told = slot.told().unwrap_or_else(|| {
             let told = Rc::new(Told::default());
             slot.told.replace(Some(Rc::<Told>::clone(&told)));
@@ -96,9 +117,18 @@ impl Inner {
         if let Some(Ok(state)) = kept.map(Rc::downcast::<State>) {
             return State::clone(&state);
         }
-        let Told { options, servers, search, .. } = told.unasked();
+        let before = told.unasked();
+        #[cfg(feature = "ipv6")]
+        let routers = before.routers;
+        let (options, servers, search) = (before.options, before.servers, before.search);
         let mut options =
             options.or_else(|| Options::of(&self.network)).unwrap_or_else(|| Options::new(Vec::<IpAddr>::new()));
+        #[cfg(feature = "ipv6")]
+        for server in routers.into_iter().map(|address| SocketAddr::new(address, PORT)) {
+            if !options.servers.contains(&server) {
+                options.servers.push(server);
+            }
+        }
         if !servers.is_empty() {
             options.servers = servers;
         }

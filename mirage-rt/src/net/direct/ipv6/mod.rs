@@ -151,6 +151,12 @@ impl Ip {
         self.ipv6 = Some(Box::new(Layer::new(now, info, config, key)));
     }
 
+    /// The most bytes of a packet on the link. A configured MTU below what IPv6 promises, that of a lease for instance, is one
+    /// for IPv4.
+    pub(super) fn ipv6_mtu(&self) -> usize {
+        self.mtu.max(self.device_mtu.min(LEAST_MTU).into())
+    }
+
     /// The name servers that routers told of.
     pub fn name_servers(&self) -> Vec<IpAddr> {
         let servers = self.ipv6.as_ref().map(|layer| layer.routers.servers(self.now)).unwrap_or_default();

@@ -21,7 +21,7 @@ impl Ip {
             || destination.is_unicast_link_local()
             || layer.routers.is_on_link(self.now, destination);
         let next_hop = if is_near { destination } else { layer.routers.default_router(self.now)? };
-        let mtu = layer.path(self.mtu).mtu;
+        let mtu = layer.path(self.ipv6_mtu()).mtu;
         Some(Route { source: IpAddr::V6(source), next_hop: IpAddr::V6(next_hop), mtu })
     }
 

@@ -2,6 +2,7 @@
 
 mod both;
 mod duplicates;
+mod keys;
 mod messages;
 mod nonsense;
 mod peer;

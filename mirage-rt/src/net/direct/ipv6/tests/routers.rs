@@ -6,10 +6,10 @@ use super::*;
 use crate::net::ipv6::ndp::{self, ALL_NODES, Mac, address_of};
 
 /// What a router says, piece by piece.
-struct Advertisement(Vec<u8>);
+pub struct Advertisement(Vec<u8>);
 
 impl Advertisement {
-    fn new(lifetime: u16) -> Advertisement {
+    pub fn new(lifetime: u16) -> Advertisement {
         let [high, low] = lifetime.to_be_bytes();
         Advertisement(Vec::from([134, 0, 0, 0, 64, 0, high, low, 0, 0, 0, 0, 0, 0, 0, 0]))
     }
@@ -20,7 +20,7 @@ impl Advertisement {
         self
     }
 
-    fn prefix(mut self, prefix: Ipv6Addr, length: u8, flags: u8, valid: u32, preferred: u32) -> Self {
+    pub fn prefix(mut self, prefix: Ipv6Addr, length: u8, flags: u8, valid: u32, preferred: u32) -> Self {
         self.0.extend_from_slice(&[3, 4, length, flags]);
         self.0.extend_from_slice(&valid.to_be_bytes());
         self.0.extend_from_slice(&preferred.to_be_bytes());
@@ -35,7 +35,7 @@ impl Advertisement {
         self
     }
 
-    fn servers(mut self, lifetime: u32, servers: &[Ipv6Addr]) -> Self {
+    pub fn servers(mut self, lifetime: u32, servers: &[Ipv6Addr]) -> Self {
         self.0.extend_from_slice(&[25, 1 + 2 * servers.len() as u8, 0, 0]);
         self.0.extend_from_slice(&lifetime.to_be_bytes());
         servers.iter().for_each(|server| self.0.extend_from_slice(&server.octets()));
@@ -43,15 +43,15 @@ impl Advertisement {
     }
 
     /// From the router `peer`, whose port is `number`.
-    fn send(&self, peer: &mut Peer, number: u8) {
+    pub fn send(&self, peer: &mut Peer, number: u8) {
         peer.send_discovery(local(number), ALL_NODES, &self.0);
     }
 }
 
-const NETWORK: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, 0);
+pub const NETWORK: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, 0);
 const FAR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
 /// On the link, and for addresses.
-const BOTH: u8 = 0xc0;
+pub const BOTH: u8 = 0xc0;
 
 /// Where a packet to `destination` goes to first: seen by whom the stack asks for.
 async fn first_hop(network: &Network, peer: &mut Peer, destination: Ipv6Addr) -> Option<Ipv6Addr> {
@@ -188,5 +188,40 @@ fn name_servers_and_the_mtu_are_taken_over() {
         assert_eq!(direct.shared.stack.borrow().ip.paths().ipv6.mtu, 1500);
         sleep(seconds(600)).await;
         assert!(network.name_servers().is_empty());
+    });
+}
+
+#[test]
+fn name_servers_of_routers_are_asked_unless_keys_name_others() {
+    testing::run(18, async {
+        let switch = Switch::new(18, Impairments::NONE);
+        let network = host(&switch, automatic());
+        let mut peer = Peer::new(&switch);
+        sleep(seconds(2)).await;
+        let servers = || alloc::format!("{:?}", network.names());
+        assert!(servers().contains("servers: []"), "{}", servers());
+        Advertisement::new(1800)
+            .source(mac(2))
+            .prefix(NETWORK, 64, BOTH, 7200, 3600)
+            .servers(600, &[ip(53)])
+            .send(&mut peer, 2);
+        sleep(seconds(2)).await;
+        assert!(servers().contains("servers: [[2001:db8::35]:53]"), "{}", servers());
+        let resolver = network.names();
+        let asking = crate::spawn(async move { resolver.lookup("www.example").await });
+        let seen = peer.seen().await;
+        // It is behind the router.
+        let asked = |seen: &&peer::Seen| seen.packet().protocol == 17 && seen.packet().destination == ip(53);
+        assert_eq!(seen.iter().filter(asked).count(), 1, "{seen:?}");
+        drop(asking);
+        // A lease's come first, those of keys alone.
+        network.set_names(crate::net::names::Options::new([IpAddr::from([10, 0, 0, 53])]));
+        assert!(servers().contains("servers: [10.0.0.53:53, [2001:db8::35]:53]"), "{}", servers());
+        network.fix_names(&[IpAddr::from([10, 0, 0, 54])], Vec::new());
+        assert!(servers().contains("servers: [10.0.0.54:53]"), "{}", servers());
+        network.fix_names(&[], Vec::new());
+        // They last as long as the router says.
+        sleep(seconds(600)).await;
+        assert!(servers().contains("servers: [10.0.0.53:53]"), "{}", servers());
     });
 }
