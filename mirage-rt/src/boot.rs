@@ -60,6 +60,8 @@ impl NetworkSpec {
     }
 
     /// How the network is set up on a device of its own, as its keys say: for platforms.
+    // Inline, as what runs at boot is: for size.
+    #[inline]
     pub fn config(&self, values: &Values) -> Config {
         let config = Config::from_keys(self.key(values, "ipv4"), self.key(values, "ipv4-gateway"));
         #[cfg(feature = "ipv6")]
