@@ -170,3 +170,55 @@ fn segments_with_extension_headers_are_segments() {
         assert_eq!((segment[13], &segment[20..24]), (0x12, &[2, 4, 5, 0xa0][..]), "1440 bytes");
     });
 }
+
+#[test]
+fn a_connection_follows_a_router_that_says_how_long_packets_may_be() {
+    // smoltcp's machine does not.
+    crate::net::direct::tcp::either::choose_own(true);
+    testing::run(34, async {
+        use crate::net::direct::hash::Keyed;
+        use crate::net::direct::tcp::segment::{BARE_MOST, Bare, Control, FourTuple, Seq, SynOptions};
+        let switch = Switch::new(34, Impairments::NONE);
+        let (_direct, network) = stack(&switch, fixed(1)).await;
+        let mut listener = network.tcp().bind(80).await.expect("the port is free");
+        let mut peer = Peer::new(&switch);
+        introduce(&mut peer).await;
+        let [from, to] = [(ip(2), 4000), (ip(1), 80)].map(core::net::SocketAddr::from);
+        let tuple = FourTuple::new(&Keyed::new([1, 2]), from, to);
+        let packet = |bare: Bare| {
+            let mut bytes = [0; BARE_MOST];
+            let length = bare.emit(&tuple, &mut bytes).expect("of one family");
+            header::fill_transport(&mut bytes[..length], false);
+            bytes[..length].to_vec()
+        };
+        let options = SynOptions { mss: Some(1440), ..Default::default() };
+        peer.send_packet(&packet(Bare {
+            control: Control::Syn,
+            seq: Seq(7),
+            window: 9000,
+            options,
+            ..Bare::default()
+        }));
+        let seen = answers(&mut peer).await;
+        let position = u32::from_be_bytes(seen[0].packet().payload()[4..8].try_into().expect("four"));
+        let ack = Some(Seq(position.wrapping_add(1)));
+        peer.send_packet(&packet(Bare { seq: Seq(8), ack, window: 9000, ..Bare::default() }));
+        let (stream, _) = listener.accept().await.expect("it comes");
+        stream.write_all(&[7; 2000]).await.expect("there is room");
+        let seen = answers(&mut peer).await;
+        let lengths = |seen: &[peer::Seen]| seen.iter().map(|seen| seen.bytes.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(&seen), [1500, 60 + 560]);
+        // Somebody who did not see the packet; somebody who is not believed.
+        let mut error = Vec::from([2, 0, 0, 0, 0, 0, 5, 0]);
+        error.extend_from_slice(&seen[0].bytes[..1232]);
+        for (at, value) in [(8 + 44, 0x55), (6, 4)] {
+            let mut wrong = error.clone();
+            wrong[at] = value;
+            peer.send_icmp(ip(9), ip(1), 64, &wrong);
+            assert_eq!(answers(&mut peer).await.len(), 0);
+        }
+        peer.send_icmp(ip(9), ip(1), 64, &error);
+        let again = lengths(&answers(&mut peer).await);
+        assert_eq!(again, [1280, 60 + 780], "what was too long is sent at once, in shorter packets");
+    });
+}
