@@ -14,6 +14,7 @@ use super::address::ListenAddr;
 use super::error::{AcceptError, BindError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
 use super::names;
 use super::tcp_options::{OptionError, TcpOption};
+use super::udp_options::{JoinError, UdpOption};
 
 /// The host's sockets.
 pub trait HostStack {
@@ -133,7 +134,28 @@ pub trait HostUdp {
     /// Ready when a datagram waits to be received, or there is an error to be.
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()>;
 
-    /// Sends `bytes` to `remote` as one datagram.
+    /// Receives datagrams for `group`, too.
+    ///
+    /// # Errors
+    ///
+    /// See [`JoinError`].
+    fn join(&self, group: IpAddr) -> Result<(), JoinError>;
+
+    /// Receives no more datagrams for `group`.
+    ///
+    /// # Errors
+    ///
+    /// See [`JoinError`].
+    fn leave(&self, group: IpAddr) -> Result<(), JoinError>;
+
+    /// Makes a choice.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Host`].
+    fn set(&self, option: UdpOption) -> Result<(), JoinError>;
+
+    /// Sends `bytes` to `remote` as one datagram; also to all hosts of a network.
     ///
     /// # Errors
     ///

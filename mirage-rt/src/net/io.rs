@@ -6,6 +6,7 @@ use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
 
 use super::error::{AcceptError, BindError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
 use super::tcp::TcpStream;
+use super::udp_options::JoinError;
 
 /// An error of a socket used through `embedded-io-async` or `edge-nal`, where all operations share one type.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub enum SocketError {
     Send(SendError),
     /// No datagrams come any more.
     Receive(ReceiveError),
-    /// This network does not do it.
-    Unsupported(&'static str),
+    /// A group was not joined or left.
+    Join(JoinError),
 }
 
 macro_rules! from {
@@ -46,7 +47,8 @@ from!(
     Read(ReadError),
     Write(WriteError),
     Send(SendError),
-    Receive(ReceiveError)
+    Receive(ReceiveError),
+    Join(JoinError)
 );
 
 impl fmt::Display for SocketError {
@@ -59,7 +61,7 @@ impl fmt::Display for SocketError {
             SocketError::Write(error) => error.fmt(f),
             SocketError::Send(error) => error.fmt(f),
             SocketError::Receive(error) => error.fmt(f),
-            SocketError::Unsupported(what) => write!(f, "this network has no {what}: do without"),
+            SocketError::Join(error) => error.fmt(f),
         }
     }
 }
@@ -81,7 +83,7 @@ impl Error for SocketError {
             SocketError::Bind(BindError::OutOfMemory) | SocketError::Connect(ConnectError::OutOfMemory) => {
                 ErrorKind::OutOfMemory
             }
-            SocketError::Unsupported(_) => ErrorKind::Unsupported,
+            SocketError::Join(JoinError::NotAGroup(_) | JoinError::NoFamily(_)) => ErrorKind::InvalidInput,
             _ => ErrorKind::Other,
         }
     }

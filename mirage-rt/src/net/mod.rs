@@ -22,6 +22,8 @@ pub mod capture;
 pub mod dhcp;
 mod direct;
 mod error;
+#[cfg(feature = "datagrams")]
+pub mod groups;
 pub mod host;
 mod io;
 #[cfg(feature = "ipv6")]
@@ -36,6 +38,7 @@ mod tcp;
 mod tcp_info;
 mod tcp_options;
 mod udp;
+mod udp_options;
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -53,6 +56,7 @@ pub use tcp::{DEFAULT_BACKLOG, Tcp, TcpListener, TcpStream};
 pub use tcp_info::{TcpInfo, TcpState};
 pub use tcp_options::{KeepAlive, OptionError, TcpOption};
 pub use udp::{Udp, UdpSocket};
+pub use udp_options::{JoinError, UdpOption};
 
 use crate::boot::AddressFrom;
 use crate::keys::Cidr;

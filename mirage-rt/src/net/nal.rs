@@ -13,8 +13,6 @@ use super::names::{Family, LookupError, Resolver};
 use super::tcp::{Tcp, TcpListener, TcpStream};
 use super::udp::{Udp, UdpSocket};
 
-const MULTICAST: SocketError = SocketError::Unsupported("multicast");
-
 impl TcpBind for Tcp {
     type Error = SocketError;
     type Accept<'a> = TcpListener;
@@ -111,25 +109,25 @@ impl Readable for UdpSocket {
     }
 }
 
-/// Not supported: every call is an error.
+/// The interface is the network's, whatever address is given for it.
 impl MulticastV4 for UdpSocket {
-    async fn join_v4(&mut self, _: Ipv4Addr, _: Ipv4Addr) -> Result<(), SocketError> {
-        Err(MULTICAST)
+    async fn join_v4(&mut self, group: Ipv4Addr, _: Ipv4Addr) -> Result<(), SocketError> {
+        Ok(self.join(group)?)
     }
 
-    async fn leave_v4(&mut self, _: Ipv4Addr, _: Ipv4Addr) -> Result<(), SocketError> {
-        Err(MULTICAST)
+    async fn leave_v4(&mut self, group: Ipv4Addr, _: Ipv4Addr) -> Result<(), SocketError> {
+        Ok(self.leave(group)?)
     }
 }
 
-/// Not supported: every call is an error.
+/// The interface is the network's, whatever number is given for it.
 impl MulticastV6 for UdpSocket {
-    async fn join_v6(&mut self, _: Ipv6Addr, _: u32) -> Result<(), SocketError> {
-        Err(MULTICAST)
+    async fn join_v6(&mut self, group: Ipv6Addr, _: u32) -> Result<(), SocketError> {
+        Ok(self.join(group)?)
     }
 
-    async fn leave_v6(&mut self, _: Ipv6Addr, _: u32) -> Result<(), SocketError> {
-        Err(MULTICAST)
+    async fn leave_v6(&mut self, group: Ipv6Addr, _: u32) -> Result<(), SocketError> {
+        Ok(self.leave(group)?)
     }
 }
 

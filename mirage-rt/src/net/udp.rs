@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::fmt;
 use core::future::poll_fn;
+#[cfg(feature = "datagrams")]
+use core::net::IpAddr;
 use core::net::SocketAddr;
 use core::task::{Context, Poll};
 
@@ -12,6 +14,8 @@ use super::address::ListenAddr;
 use super::direct;
 use super::error::{BindError, ReceiveError, SendError};
 use super::host::HostUdp;
+#[cfg(feature = "datagrams")]
+use super::udp_options::{JoinError, UdpOption};
 
 /// The UDP side of a network.
 #[derive(Clone)]
@@ -48,6 +52,12 @@ impl fmt::Debug for Udp {
 /// Sends and receives datagrams. Clones are handles to the same socket; it is closed when the last one is dropped.
 ///
 /// Datagrams that nobody receives are kept up to a bound; later ones are dropped, as UDP may.
+///
+/// # Broadcast
+///
+/// Every socket may send to all hosts of its network: to 255.255.255.255, or to the last address of the network. What others send
+/// there comes to sockets that are bound to a port alone; on the host's sockets only where the network's address is 0.0.0.0.
+/// IPv6 has groups instead.
 #[derive(Clone)]
 pub struct UdpSocket {
     kind: Rc<SocketKind>,
@@ -119,6 +129,69 @@ impl UdpSocket {
             SocketKind::Host(socket) => socket.poll_send(context, bytes, remote),
         })
         .await
+    }
+
+    /// Receives datagrams for `group` from now on, too: they come to the socket's port, whoever sends them. The network is told
+    /// (IGMP, MLD), so that switches and routers that look hand them on. On the host's sockets the host chooses the interface
+    /// that has the network's address, and for IPv6 the one to which its routes lead.
+    ///
+    /// A socket that is in the group already stays in it. It leaves by [`leave`](UdpSocket::leave), and with its last handle.
+    ///
+    /// # Errors
+    ///
+    /// See [`JoinError`].
+    #[cfg(feature = "datagrams")]
+    pub fn join(&self, group: impl Into<IpAddr>) -> Result<(), JoinError> {
+        let group = group.into();
+        match &*self.kind {
+            SocketKind::Direct(socket) => socket.join(group),
+            SocketKind::Host(socket) => socket.join(group),
+        }
+    }
+
+    /// Receives no more datagrams for `group`, which the socket has joined.
+    ///
+    /// # Errors
+    ///
+    /// See [`JoinError`].
+    #[cfg(feature = "datagrams")]
+    pub fn leave(&self, group: impl Into<IpAddr>) -> Result<(), JoinError> {
+        let group = group.into();
+        match &*self.kind {
+            SocketKind::Direct(socket) => socket.leave(group),
+            SocketKind::Host(socket) => socket.leave(group),
+        }
+    }
+
+    /// How many hops datagrams to groups may take from now on: 1 at first, so that they stay on the link.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Host`], when the host refuses.
+    #[cfg(feature = "datagrams")]
+    pub fn set_multicast_hops(&self, hops: u8) -> Result<(), JoinError> {
+        self.set(UdpOption::MulticastHops(hops))
+    }
+
+    /// Whether datagrams to groups come to this network's own sockets that are in them, this one too; they do at first.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Host`], when the host refuses.
+    #[cfg(feature = "datagrams")]
+    pub fn set_multicast_loop(&self, loops: bool) -> Result<(), JoinError> {
+        self.set(UdpOption::MulticastLoop(loops))
+    }
+
+    #[cfg(feature = "datagrams")]
+    fn set(&self, option: UdpOption) -> Result<(), JoinError> {
+        match &*self.kind {
+            SocketKind::Direct(socket) => {
+                socket.set(option);
+                Ok(())
+            }
+            SocketKind::Host(socket) => socket.set(option),
+        }
     }
 
     /// Where it is bound, with the port that was chosen when none was given.

@@ -5,7 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use mirage_rt::net::{
-    AcceptError, BindError, ConnectError, HostError, OptionError, ReadError, ReceiveError, SendError, WriteError,
+    AcceptError, BindError, ConnectError, HostError, JoinError, OptionError, ReadError, ReceiveError, SendError,
+    WriteError,
 };
 use rustix::io::Errno;
 
@@ -123,6 +124,13 @@ pub(super) fn option(errno: Errno) -> OptionError {
         // Linux has limits of its own for probes and their times.
         Errno::INVAL => OptionError::OutOfRange,
         errno => OptionError::Host(other(errno)),
+    }
+}
+
+pub(super) fn join(errno: Errno) -> JoinError {
+    match errno {
+        Errno::NOBUFS | Errno::NOMEM => JoinError::TooMany,
+        errno => JoinError::Host(other(errno)),
     }
 }
 

@@ -1,12 +1,19 @@
 //! Datagram sockets.
 
-use std::net::SocketAddr;
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use mirage_rt::net::host::HostUdp;
-use mirage_rt::net::{ReceiveError, SendError};
+use mirage_rt::net::{JoinError, ReceiveError, SendError, UdpOption};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
+use rustix::net::sockopt::{
+    set_ip_add_membership, set_ip_drop_membership, set_ip_multicast_if, set_ip_multicast_loop, set_ip_multicast_ttl,
+    set_ipv6_add_membership, set_ipv6_drop_membership, set_ipv6_multicast_hops, set_ipv6_multicast_loop,
+    set_socket_broadcast, set_socket_reuseaddr,
+};
 use rustix::net::{RecvFlags, SendFlags, SocketType, bind, recvfrom, sendto};
 
 use super::{error, local_addr, open};
@@ -15,33 +22,62 @@ use crate::reactor::{Direction, Reactor, Source};
 pub(super) struct Udp {
     source: Source,
     local: SocketAddr,
+    reactor: Rc<Reactor>,
+    groups: RefCell<Vec<Group>>,
+}
+
+/// A group that the socket is in.
+struct Group {
+    address: IpAddr,
+    /// What is bound to one address gets nothing that went to another: then the group has a socket of its own.
+    own: Option<Source>,
 }
 
 impl Udp {
     pub(super) fn bind(reactor: &Rc<Reactor>, local: SocketAddr) -> Result<Udp, Errno> {
         let socket = open(local, SocketType::DGRAM)?;
         bind(&socket, &local)?;
+        if let SocketAddr::V4(local) = local {
+            set_socket_broadcast(&socket, true)?;
+            set_ip_multicast_if(&socket, local.ip())?;
+        }
         let local = local_addr(&socket)?;
-        Ok(Udp { source: Source::new(reactor, socket)?, local })
-    }
-}
-
-impl HostUdp for Udp {
-    fn local_addr(&self) -> SocketAddr {
-        self.local
+        let (reactor, groups) = (Rc::clone(reactor), RefCell::default());
+        Ok(Udp { source: Source::new(&reactor, socket)?, local, reactor, groups })
     }
 
-    fn poll_receive(
-        &self,
+    /// A socket at this one's port that gets what is sent to `group`.
+    fn open_group(&self, group: IpAddr) -> Result<Source, Errno> {
+        let at = SocketAddr::new(group, self.local.port());
+        let socket = open(at, SocketType::DGRAM)?;
+        // Others on this host may be in the group at the same port.
+        set_socket_reuseaddr(&socket, true)?;
+        bind(&socket, &at)?;
+        self.add_membership(&socket, group)?;
+        Source::new(&self.reactor, socket)
+    }
+
+    fn add_membership(&self, socket: impl AsFd, group: IpAddr) -> Result<(), Errno> {
+        match (group, self.local.ip()) {
+            (IpAddr::V4(group), IpAddr::V4(local)) => set_ip_add_membership(socket, &group, &local),
+            (IpAddr::V6(group), IpAddr::V6(_)) => set_ipv6_add_membership(socket, &group, 0),
+            _ => Err(Errno::AFNOSUPPORT),
+        }
+    }
+
+    /// Receives from `source` what comes from anybody.
+    fn receive_from(
+        source: &Source,
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<(usize, SocketAddr), ReceiveError>> {
         loop {
             // With TRUNC the length is the datagram's, whatever fits.
-            let received = ready!(
-                self.source
-                    .poll_io(Direction::Read, context, |socket| { recvfrom(socket, &mut *buffer, RecvFlags::TRUNC) })
-            );
+            let received = ready!(source.poll_io(Direction::Read, context, |socket| recvfrom(
+                socket,
+                &mut *buffer,
+                RecvFlags::TRUNC
+            )));
             match received {
                 Ok((_, length, Some(sender))) => match sender.try_into() {
                     Ok(sender) => return Poll::Ready(Ok((length, sender))),
@@ -55,11 +91,80 @@ impl HostUdp for Udp {
             }
         }
     }
+}
+
+impl HostUdp for Udp {
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<(usize, SocketAddr), ReceiveError>> {
+        let groups = self.groups.borrow();
+        for source in groups.iter().filter_map(|group| group.own.as_ref()) {
+            if let Poll::Ready(received) = Udp::receive_from(source, context, buffer) {
+                return Poll::Ready(received);
+            }
+        }
+        Udp::receive_from(&self.source, context, buffer)
+    }
 
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.source
-            .poll_io(Direction::Read, context, |socket| recvfrom(socket, &mut [0u8; 1], RecvFlags::PEEK).map(drop))
-            .map(drop)
+        let groups = self.groups.borrow();
+        let own = groups.iter().filter_map(|group| group.own.as_ref());
+        for source in own.chain([&self.source]) {
+            let peek = |socket: BorrowedFd<'_>| recvfrom(socket, &mut [0u8; 1], RecvFlags::PEEK).map(drop);
+            if source.poll_io(Direction::Read, context, peek).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    fn join(&self, group: IpAddr) -> Result<(), JoinError> {
+        if !group.is_multicast() {
+            return Err(JoinError::NotAGroup(group));
+        }
+        if group.is_ipv4() != self.local.is_ipv4() {
+            return Err(JoinError::NoFamily(group));
+        }
+        let mut groups = self.groups.borrow_mut();
+        if groups.iter().any(|known| known.address == group) {
+            return Ok(());
+        }
+        let own = if self.local.ip().is_unspecified() {
+            self.add_membership(&self.source, group).map(|()| None)
+        } else {
+            self.open_group(group).map(Some)
+        };
+        groups.push(Group { address: group, own: own.map_err(error::join)? });
+        Ok(())
+    }
+
+    fn leave(&self, group: IpAddr) -> Result<(), JoinError> {
+        let mut groups = self.groups.borrow_mut();
+        let index = groups.iter().position(|known| known.address == group).ok_or(JoinError::NotJoined(group))?;
+        let left = groups.swap_remove(index);
+        match (left.own, group, self.local.ip()) {
+            (None, IpAddr::V4(group), IpAddr::V4(local)) => set_ip_drop_membership(&self.source, &group, &local),
+            (None, IpAddr::V6(group), _) => set_ipv6_drop_membership(&self.source, &group, 0),
+            _ => Ok(()),
+        }
+        .map_err(error::join)
+    }
+
+    fn set(&self, option: UdpOption) -> Result<(), JoinError> {
+        match (option, self.local.is_ipv4()) {
+            (UdpOption::MulticastHops(hops), true) => set_ip_multicast_ttl(&self.source, hops.into()),
+            (UdpOption::MulticastHops(hops), false) => set_ipv6_multicast_hops(&self.source, hops.into()),
+            (UdpOption::MulticastLoop(loops), true) => set_ip_multicast_loop(&self.source, loops),
+            (UdpOption::MulticastLoop(loops), false) => set_ipv6_multicast_loop(&self.source, loops),
+            _ => Err(Errno::OPNOTSUPP),
+        }
+        .map_err(error::join)
     }
 
     fn poll_send(&self, context: &mut Context<'_>, bytes: &[u8], remote: SocketAddr) -> Poll<Result<(), SendError>> {

@@ -92,9 +92,9 @@ fn turn<D: NetworkDevice>(device: &mut D, shared: &Shared, away: &mut bool, cont
         Poll::Pending => 0,
     };
     stack.ip.set_room(room);
-    #[cfg(feature = "ipv6")]
-    join(device, stack);
     let more = stack.run(now);
+    #[cfg(any(feature = "ipv6", feature = "datagrams"))]
+    join(device, stack);
     let sent = transmit(device, stack);
     stack.ip.set_room(room.saturating_sub(sent));
     if room > sent {
@@ -104,11 +104,20 @@ fn turn<D: NetworkDevice>(device: &mut D, shared: &Shared, away: &mut bool, cont
 }
 
 /// Has the device hand on the frames of groups that the stack needs.
-#[cfg(feature = "ipv6")]
+#[cfg(any(feature = "ipv6", feature = "datagrams"))]
 fn join<D: NetworkDevice>(device: &mut D, stack: &mut super::stack::Stack) {
+    #[cfg(feature = "ipv6")]
     while let Some(group) = stack.ip.pop_join() {
         if let Err(error) = device.join(group) {
             log::error!(target: "net", "neighbours may not find an IPv6 address of this network: {error}");
+        }
+    }
+    #[cfg(feature = "datagrams")]
+    while let Some((group, is_joined)) = stack.groups.pop_device() {
+        if !is_joined {
+            device.leave(group);
+        } else if let Err(error) = device.join(group) {
+            log::error!(target: "net", "what is sent to a group may not be heard: {error}");
         }
     }
 }

@@ -25,9 +25,9 @@ pub fn is_unicast(mac: Mac) -> bool {
     mac[0] & 1 == 0 && mac != [0; 6]
 }
 
-/// Whether `mac` is that of a group of IPv6 (RFC 2464, section 7). Without IPv6 there is none.
-pub fn is_ipv6_group(mac: Mac) -> bool {
-    cfg!(feature = "ipv6") && mac[..2] == [0x33, 0x33]
+/// Whether `mac` is that of a group of hosts (RFC 2464, section 7; RFC 1112, 6.4), of a family whose groups are heard.
+pub fn is_ip_group(mac: Mac) -> bool {
+    cfg!(feature = "ipv6") && mac[..2] == [0x33, 0x33] || cfg!(feature = "datagrams") && mac[..3] == [1, 0, 0x5e]
 }
 
 /// The header of a frame: destination, source, and what it carries; `None` when it is too short or carries something else.

@@ -1,5 +1,7 @@
 //! What listeners, streams and datagram sockets hold of the stack.
 
+#[cfg(feature = "datagrams")]
+use core::net::IpAddr;
 use core::net::SocketAddr;
 use core::task::{Context, Poll};
 
@@ -7,6 +9,8 @@ use super::Direct;
 use super::stack::Stack;
 use super::tcp::machine::ConnId;
 use crate::net::error::{AcceptError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
+#[cfg(feature = "datagrams")]
+use crate::net::udp_options::{JoinError, UdpOption};
 use crate::net::{OptionError, TcpInfo, TcpOption};
 use crate::runtime::Runtime;
 
@@ -168,8 +172,28 @@ impl Socket {
     ) -> Poll<Result<(), SendError>> {
         self.direct.with(|stack| {
             stack.update_now();
-            stack.udp.poll_send(self.index, context, bytes, remote, &mut stack.ip)
+            let sent = stack.udp.poll_send(self.index, context, bytes, remote, &mut stack.ip);
+            #[cfg(feature = "datagrams")]
+            if remote.ip().is_multicast() && matches!(sent, Poll::Ready(Ok(()))) {
+                stack.loop_back(self.index, bytes, remote);
+            }
+            sent
         })
+    }
+
+    #[cfg(feature = "datagrams")]
+    pub fn join(&self, group: IpAddr) -> Result<(), JoinError> {
+        self.direct.look(|stack| stack.join(self.index, group))
+    }
+
+    #[cfg(feature = "datagrams")]
+    pub fn leave(&self, group: IpAddr) -> Result<(), JoinError> {
+        self.direct.look(|stack| stack.leave(self.index, group))
+    }
+
+    #[cfg(feature = "datagrams")]
+    pub fn set(&self, option: UdpOption) {
+        self.direct.look(|stack| stack.udp.set(self.index, option));
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -179,6 +203,10 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.direct.look(|stack| stack.udp.close(self.index));
+        self.direct.look(|stack| {
+            stack.udp.close(self.index);
+            #[cfg(feature = "datagrams")]
+            stack.leave_all(self.index);
+        });
     }
 }

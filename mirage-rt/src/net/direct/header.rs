@@ -51,6 +51,23 @@ pub fn emit_before(
     }
 }
 
+/// Has a packet of ours take so many hops at most.
+#[cfg(feature = "datagrams")]
+pub fn set_hops(packet: &mut [u8], hops: u8) {
+    if length_in(packet) != ipv4::HEADER {
+        if let Some(field) = packet.get_mut(7) {
+            *field = hops;
+        }
+        return;
+    }
+    if let Some(header) = packet.first_chunk_mut::<{ ipv4::HEADER }>() {
+        header[8] = hops;
+        header[10..12].fill(0);
+        let sum = !checksum::data(header);
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
 /// How many hops a packet over IPv6 may take.
 #[cfg(feature = "ipv6")]
 pub const HOP_LIMIT: u8 = 64;

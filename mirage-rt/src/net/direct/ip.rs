@@ -234,6 +234,18 @@ impl Ip {
         self.address != NO_ADDRESS
     }
 
+    /// Whether there are addresses of the family of `address`.
+    #[cfg(feature = "datagrams")]
+    pub fn has_family(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(_) => self.has_ipv4(),
+            #[cfg(feature = "ipv6")]
+            IpAddr::V6(_) => self.ipv6.is_some(),
+            #[cfg(not(feature = "ipv6"))]
+            IpAddr::V6(_) => false,
+        }
+    }
+
     /// The addresses of this interface.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let mut addresses = Vec::new();
@@ -529,6 +541,11 @@ impl IpOut for Ip {
             IpAddr::V6(_) => return None,
         };
         let own = self.address.address();
+        #[cfg(feature = "datagrams")]
+        if destination.is_multicast() && self.has_ipv4() {
+            let (source, next_hop) = (IpAddr::V4(own), IpAddr::V4(destination));
+            return Some(Route { source, next_hop, mtu: self.mtu });
+        }
         if destination.is_unspecified() || destination.is_multicast() || destination.is_loopback() || destination == own
         {
             return None;
@@ -595,6 +612,10 @@ impl IpOut for Ip {
         }
         if hop == Ipv4Addr::BROADCAST {
             return self.queue(packet, BROADCAST);
+        }
+        #[cfg(feature = "datagrams")]
+        if hop.is_multicast() {
+            return self.queue(packet, super::groups::mac_of(hop.into()));
         }
         match self.neighbours.resolve(self.now, hop) {
             Resolution::Known(mac) => self.queue(packet, mac),

@@ -11,6 +11,8 @@ mod configure;
 pub mod counters;
 mod driver;
 pub(super) mod ethernet;
+#[cfg(feature = "datagrams")]
+mod groups;
 mod handles;
 mod hash;
 pub(super) mod header;

@@ -48,6 +48,8 @@ pub struct Stack {
     pub ip: Ip,
     pub tcp: Tcp<Machine>,
     pub udp: Udp,
+    #[cfg(feature = "datagrams")]
+    pub groups: super::groups::Groups,
     unreachable: Limit,
     /// For packets in several pieces.
     scratch: Vec<u8>,
@@ -76,6 +78,8 @@ impl Stack {
             key,
             tcp: Tcp::new(machine, paths, key, secrets.isn),
             udp: Udp::new(key, secrets.first_port),
+            #[cfg(feature = "datagrams")]
+            groups: super::groups::Groups::new(key.hash(&info.mac)),
             ip,
             paths,
             unreachable: Limit::per_second(100),
@@ -164,7 +168,7 @@ impl Stack {
 
     /// A frame in one piece. An echo request is left to be answered with the frame itself.
     fn receive_bytes(&mut self, now: Instant, frame: &[u8], checksum: Checksum) -> Option<Echo> {
-        let to_us = |to: &Mac| *to == self.ip.mac() || *to == BROADCAST || ethernet::is_ipv6_group(*to);
+        let to_us = |to: &Mac| *to == self.ip.mac() || *to == BROADCAST || ethernet::is_ip_group(*to);
         let ours = |to: &Mac, from: &Mac| to_us(to) && ethernet::is_unicast(*from);
         let header = ethernet::parse(frame).filter(|(to, from, _)| ours(to, from));
         let Some((_, source, ethertype)) = header else { return self.refuse(ReceiveDrop::Ethernet) };
@@ -186,6 +190,10 @@ impl Stack {
     fn receive_ipv4(&mut self, now: Instant, packet: &Ipv4<'_>, mac: Mac, checksum: Checksum) -> Option<Echo> {
         // While there is no address, nothing is ours.
         let ours = packet.destination == self.ip.address() && !packet.destination.is_unspecified();
+        #[cfg(feature = "datagrams")]
+        if packet.destination.is_multicast() {
+            return self.receive_for_groups(now, packet, checksum);
+        }
         if !self.ip.is_source(packet.source) || !(ours || self.ip.is_broadcast(packet.destination)) {
             return self.refuse(ReceiveDrop::IpAddress);
         }
@@ -231,6 +239,31 @@ impl Stack {
                 self.refuse(ReceiveDrop::IpProtocol)
             }
         }
+    }
+
+    /// A packet for a group.
+    #[cfg(feature = "datagrams")]
+    fn receive_for_groups(&mut self, now: Instant, packet: &Ipv4<'_>, checksum: Checksum) -> Option<Echo> {
+        let group = IpAddr::V4(packet.destination);
+        let is_igmp = packet.protocol == IpProtocol::Igmp;
+        // Hosts without an address say which groups they hear, too.
+        let is_source = self.ip.is_source(packet.source) || is_igmp && packet.source.is_unspecified();
+        let is_heard =
+            self.groups.is_heard(group) || is_igmp && packet.destination == crate::net::groups::igmp::ALL_HOSTS;
+        if !is_source || !is_heard || packet.fragment {
+            return self.refuse(ReceiveDrop::IpAddress);
+        }
+        self.ip.counters.ip_received.count(packet.packet.len());
+        let trusted = checksum != Checksum::None;
+        match packet.protocol {
+            IpProtocol::Igmp => self.receive_igmp(now, packet),
+            IpProtocol::Udp if trusted || has_no_checksum(packet) || packet.verify_transport() => {
+                self.receive_for_group(packet.source.into(), group, packet.payload());
+            }
+            IpProtocol::Udp => return self.refuse(ReceiveDrop::Checksum),
+            _ => return self.refuse(ReceiveDrop::IpAddress),
+        }
+        None
     }
 
     /// Something that came in goes no further.
@@ -308,6 +341,8 @@ impl Stack {
     pub fn run(&mut self, now: Instant) -> bool {
         self.ip.set_now(now);
         self.ip.run();
+        #[cfg(feature = "datagrams")]
+        self.groups.run(now, self.link.get().changes, &mut self.ip);
         #[cfg(feature = "ipv6")]
         self.update_addresses();
         while let Some(hop) = self.ip.pop_unblocked() {
@@ -333,7 +368,10 @@ impl Stack {
 
     /// When [`run`](Stack::run) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        self.ip.deadline().into_iter().chain(self.tcp.deadline()).min()
+        let deadline = self.ip.deadline().into_iter().chain(self.tcp.deadline()).min();
+        #[cfg(feature = "datagrams")]
+        let deadline = deadline.into_iter().chain(self.groups.deadline()).min();
+        deadline
     }
 
     /// The device was given up.

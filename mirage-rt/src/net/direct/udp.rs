@@ -14,6 +14,8 @@ use super::ip::{IpOut, TxMeta};
 use super::wakers::WakerSlot;
 use crate::net::address::ListenAddr;
 use crate::net::error::{BindError, ReceiveError, SendError};
+#[cfg(feature = "datagrams")]
+use crate::net::udp_options::UdpOption;
 
 /// Bytes of payload that wait in one socket's queue, at most; each datagram counts for [`COST`] more.
 const QUEUE: usize = 64 * 1024;
@@ -29,6 +31,38 @@ struct Socket {
     queued: usize,
     reader: WakerSlot,
     writer: WakerSlot,
+    /// Of datagrams to groups.
+    #[cfg(feature = "datagrams")]
+    multicast: Multicast,
+}
+
+/// What is done with datagrams that a socket sends to groups.
+#[cfg(feature = "datagrams")]
+#[derive(Clone, Copy)]
+struct Multicast {
+    /// How many hops they may take.
+    hops: u8,
+    /// Whether they come back to sockets here.
+    loops: bool,
+}
+
+impl Socket {
+    /// Puts a datagram into the queue, if that has room.
+    fn keep(&mut self, counters: &mut UdpCounters, payload: &[u8], source: SocketAddr) {
+        let mut bytes = Vec::new();
+        if self.queued + payload.len() + COST > QUEUE
+            || bytes.try_reserve_exact(payload.len()).is_err()
+            || self.queue.try_reserve(1).is_err()
+        {
+            counters.queue_drops += 1;
+            return;
+        }
+        bytes.extend_from_slice(payload);
+        counters.received.count(payload.len());
+        self.queued += payload.len() + COST;
+        self.queue.push_back((bytes, source));
+        self.reader.wake();
+    }
 }
 
 /// All sockets of an interface.
@@ -77,25 +111,51 @@ impl Udp {
             self.counters.port_drops += 1;
             return false;
         };
-        let payload = datagram.payload();
         if socket.local.address.is_some_and(|address| address != destination) {
             self.counters.port_drops += 1;
             return true;
         }
-        let mut bytes = Vec::new();
-        if socket.queued + payload.len() + COST > QUEUE
-            || bytes.try_reserve_exact(payload.len()).is_err()
-            || socket.queue.try_reserve(1).is_err()
-        {
-            self.counters.queue_drops += 1;
-            return true;
-        }
-        bytes.extend_from_slice(payload);
-        self.counters.received.count(payload.len());
-        socket.queued += payload.len() + COST;
-        socket.queue.push_back((bytes, SocketAddr::new(source, datagram.src_port())));
-        socket.reader.wake();
+        socket.keep(&mut self.counters, datagram.payload(), SocketAddr::new(source, datagram.src_port()));
         true
+    }
+
+    /// A datagram for a group came in: the socket at its port gets it, if `is_in` says that it is in the group. Its checksum is
+    /// right.
+    #[cfg(feature = "datagrams")]
+    pub fn receive_group(&mut self, source: IpAddr, payload: &[u8], is_in: &dyn Fn(usize) -> bool) {
+        let Ok(datagram) = UdpPacket::new_checked(payload) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let source = SocketAddr::new(source, datagram.src_port());
+        self.deliver_to_group(source, datagram.dst_port(), datagram.payload(), is_in);
+    }
+
+    /// As [`receive_group`](Udp::receive_group), what the datagram carries.
+    #[cfg(feature = "datagrams")]
+    pub fn deliver_to_group(&mut self, source: SocketAddr, port: u16, bytes: &[u8], is_in: &dyn Fn(usize) -> bool) {
+        let index = self.find(port).filter(|index| is_in(*index));
+        match index.and_then(|index| self.sockets[index].as_mut()) {
+            Some(socket) => socket.keep(&mut self.counters, bytes, source),
+            None => self.counters.port_drops += 1,
+        }
+    }
+
+    /// Makes a choice for a socket.
+    #[cfg(feature = "datagrams")]
+    pub fn set(&mut self, index: usize, option: UdpOption) {
+        if let Some(socket) = self.sockets.get_mut(index).and_then(Option::as_mut) {
+            match option {
+                UdpOption::MulticastHops(hops) => socket.multicast.hops = hops,
+                UdpOption::MulticastLoop(loops) => socket.multicast.loops = loops,
+            }
+        }
+    }
+
+    /// Whether what a socket sends to groups comes back to sockets here.
+    #[cfg(feature = "datagrams")]
+    pub fn loops(&self, index: usize) -> bool {
+        self.sockets.get(index).and_then(Option::as_ref).is_some_and(|socket| socket.multicast.loops)
     }
 
     /// The device has room again.
@@ -129,6 +189,8 @@ impl Udp {
             queued: 0,
             reader: WakerSlot::default(),
             writer: WakerSlot::default(),
+            #[cfg(feature = "datagrams")]
+            multicast: Multicast { hops: 1, loops: true },
         };
         let index = match self.sockets.iter().position(Option::is_none) {
             Some(index) => index,
@@ -258,6 +320,10 @@ impl Udp {
             datagram.set_len(length as u16);
             datagram.set_checksum(0);
             datagram.payload_mut().copy_from_slice(bytes);
+            #[cfg(feature = "datagrams")]
+            if remote.ip().is_multicast() {
+                header::set_hops(packet.head_mut(), socket.multicast.hops);
+            }
             out.send(&route, packet, TxMeta { fill_checksum: true, segment: None });
         }
         Poll::Ready(Ok(()))

@@ -137,7 +137,7 @@ impl Ip {
             && is_unicast(address)
             && layer.addresses.announce(self.now, prefix, address)
         {
-            layer.joins.push(group_mac(solicited_node(address)));
+            layer.listen(address);
         }
     }
 

@@ -34,6 +34,10 @@ impl Stack {
             }
         };
         let ours = layer.addresses.is_ours(packet.destination);
+        #[cfg(feature = "datagrams")]
+        if packet.destination.is_multicast() && !is_discovery(&packet) && packet.fragment.is_none() {
+            return self.receive_for_groups_ipv6(now, &packet, checksum);
+        }
         let to_group = packet.destination == ALL_NODES || layer.addresses.is_solicited(packet.destination);
         let is_discovery = is_discovery(&packet);
         // Neighbour discovery looks itself whether somebody says that our addresses are theirs.
@@ -78,6 +82,36 @@ impl Stack {
                 self.refuse(ReceiveDrop::IpProtocol)
             }
         }
+    }
+
+    /// A packet for a group, which is no message of neighbour discovery.
+    #[cfg(feature = "datagrams")]
+    fn receive_for_groups_ipv6(&mut self, now: Instant, packet: &Packet<'_>, checksum: Checksum) -> Option<Echo> {
+        use crate::net::groups::mld;
+        let Some(layer) = &self.ip.ipv6 else { return None };
+        let group = core::net::IpAddr::V6(packet.destination);
+        let is_mld = packet.protocol == protocol::ICMP && mld::is_mld(packet.payload());
+        // Hosts without an address say which groups they hear, too.
+        let is_source = is_unicast(packet.source) && !layer.addresses.is_ours(packet.source)
+            || is_mld && packet.source.is_unspecified();
+        if !is_source || !(packet.destination == ALL_NODES || self.groups.is_heard(group)) {
+            return self.refuse(ReceiveDrop::IpAddress);
+        }
+        self.ip.counters.ip_received.count(packet.bytes.len());
+        let trusted = checksum != Checksum::None && packet.protocol == protocol::UDP;
+        if (is_mld || packet.protocol == protocol::UDP) && !trusted && !verify(packet) {
+            return self.refuse(ReceiveDrop::Checksum);
+        }
+        match packet.protocol {
+            protocol::ICMP if is_mld => self.receive_mld(now, packet),
+            // Datagrams to all hosts are for whoever is bound to the port, as those to all over IPv4.
+            protocol::UDP if packet.destination == ALL_NODES => {
+                let _ = self.udp.receive(packet.source.into(), group, packet.payload());
+            }
+            protocol::UDP => self.receive_for_group(packet.source.into(), group, packet.payload()),
+            _ => return self.refuse(ReceiveDrop::IpAddress),
+        }
+        None
     }
 
     fn receive_tcp_ipv6(&mut self, now: Instant, packet: &Packet<'_>, mac: Mac) -> Option<Echo> {

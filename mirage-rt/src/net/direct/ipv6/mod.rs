@@ -68,6 +68,9 @@ pub struct Layer {
     router_at: Instant,
     /// Groups of Ethernet addresses that the device is to hand on and does not know yet.
     joins: Vec<Mac>,
+    /// Groups in which neighbours ask for our addresses, and of which nobody was told yet.
+    #[cfg(feature = "datagrams")]
+    pub solicited: Vec<Ipv6Addr>,
     defended: Option<Instant>,
     errors: Limit,
     pub checksum_offload: bool,
@@ -92,6 +95,8 @@ impl Layer {
             router_tries: ROUTER_TRIES,
             router_at: now,
             joins: Vec::new(),
+            #[cfg(feature = "datagrams")]
+            solicited: Vec::new(),
             defended: None,
             errors: Limit::per_second(100),
             checksum_offload: false,
@@ -118,7 +123,14 @@ impl Layer {
 
     fn add_address(&mut self, address: Ipv6Addr, at: Instant) {
         self.addresses.add(address, at);
+        self.listen(address);
+    }
+
+    /// Neighbours that ask for `address` are to be heard.
+    fn listen(&mut self, address: Ipv6Addr) {
         self.joins.push(group_mac(solicited_node(address)));
+        #[cfg(feature = "datagrams")]
+        self.solicited.push(solicited_node(address));
     }
 
     /// The device is a new one, or has a new backend.
