@@ -174,6 +174,7 @@ impl UdpSocket {
     }
 
     /// Whether datagrams to groups come to this network's own sockets that are in them, this one too; they do at first.
+    /// On a host's loopback interface they do in any case.
     ///
     /// # Errors
     ///

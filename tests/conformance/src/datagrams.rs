@@ -1,6 +1,6 @@
 //! UDP.
 
-use mirage_rt::net::{SendError, UdpSocket};
+use mirage_rt::net::{JoinError, SendError, UdpSocket};
 
 use super::*;
 
@@ -45,4 +45,43 @@ pub async fn a_short_buffer_is_told_the_length(pair: Pair) {
     client.send_to(b"next", address).await.expect("it fits");
     let (length, _) = server.receive_from(&mut buffer).await.expect("it comes");
     assert_eq!((length, &buffer), (4, b"next"));
+}
+
+/// A group that these cases are alone in (RFC 2365: within a site).
+const GROUP: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(239, 255, 77, 1));
+
+pub async fn a_group_hears_what_is_sent_to_it(pair: Pair) {
+    let (server, client, _) = sockets(&pair).await;
+    let group = SocketAddr::new(GROUP, server.local_addr().port());
+    assert!(matches!(server.leave(GROUP), Err(JoinError::NotJoined(_))));
+    assert!(matches!(server.join(pair.server.address), Err(JoinError::NotAGroup(_))));
+    server.join(GROUP).expect("it is a group");
+    server.join(GROUP).expect("it is in it already");
+    let mut buffer = [0; 100];
+    for text in [&b"one"[..], b"two"] {
+        client.send_to(text, group).await.expect("there is a way");
+        let (length, from) = server.receive_from(&mut buffer).await.expect("it comes");
+        assert_eq!((&buffer[..length], from), (text, pair.client.at(client.local_addr().port())));
+    }
+    server.leave(GROUP).expect("it is in it");
+}
+
+pub async fn what_is_sent_to_a_group_comes_back_if_it_may(pair: Pair) {
+    let (server, client, _) = sockets(&pair).await;
+    // Each hears its own port only.
+    let own = SocketAddr::new(GROUP, client.local_addr().port());
+    client.join(GROUP).expect("it is a group");
+    client.send_to(b"mine", own).await.expect("there is a way");
+    let mut buffer = [0; 100];
+    let (length, from) = client.receive_from(&mut buffer).await.expect("it comes");
+    assert_eq!((&buffer[..length], from), (&b"mine"[..], pair.client.at(own.port())));
+    client.set_multicast_loop(false).expect("it can");
+    // A host's loopback interface brings back whatever it is given.
+    if pair.client.address.is_loopback() {
+        return;
+    }
+    client.send_to(b"lost", own).await.expect("there is a way");
+    server.send_to(b"theirs", pair.client.at(own.port())).await.expect("there is a way");
+    let (length, _) = client.receive_from(&mut buffer).await.expect("it comes");
+    assert_eq!(&buffer[..length], b"theirs");
 }
