@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use mirage_rt::net::host::{HostListener, HostStack, HostStream, HostUdp};
 use mirage_rt::net::names::NameSlot;
-use mirage_rt::net::{BindError, ConnectError, ListenAddr, names};
+use mirage_rt::net::{BindError, ConnectError, ListenAddr, PingError, names};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
@@ -86,6 +86,15 @@ impl HostStack for HostSockets {
         udp::Udp::bind(&self.reactor, local)
             .map(|socket| Box::new(socket) as Box<dyn HostUdp>)
             .map_err(|errno| error::bind(errno, local))
+    }
+
+    fn icmp_bind(&self, to: IpAddr) -> Result<Box<dyn HostUdp>, PingError> {
+        let unspecified =
+            if to.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+        let source = self.source(SocketAddr::new(to, 0)).unwrap_or(unspecified);
+        udp::Udp::bind_icmp(&self.reactor, SocketAddr::new(source, 0))
+            .map(|socket| Box::new(socket) as Box<dyn HostUdp>)
+            .map_err(error::ping)
     }
 
     /// What `/etc/resolv.conf` says now.

@@ -282,6 +282,10 @@ impl core::error::Error for SendError {}
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReceiveError {
+    /// Nobody is at the port that a datagram of this socket was sent to. The socket goes on.
+    Refused(SocketAddr),
+    /// A datagram of this socket could not be delivered. The socket goes on.
+    Unreachable(SocketAddr),
     /// The network device was given up.
     Down,
     /// The host reports an error.
@@ -291,6 +295,8 @@ pub enum ReceiveError {
 impl fmt::Display for ReceiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            ReceiveError::Refused(peer) => write!(f, "nobody receives datagrams at {peer}"),
+            ReceiveError::Unreachable(peer) => write!(f, "a router says that {peer} can't be reached"),
             ReceiveError::Down => f.write_str(DOWN),
             ReceiveError::Host(error) => write!(f, "the host could not receive: {error}"),
         }

@@ -12,6 +12,7 @@ use core::task::{Context, Poll};
 
 use super::address::ListenAddr;
 use super::error::{AcceptError, BindError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
+use super::icmp::PingError;
 use super::names;
 use super::tcp_options::{OptionError, TcpOption};
 use super::udp_options::{JoinError, UdpOption};
@@ -41,6 +42,13 @@ pub trait HostStack {
     ///
     /// See [`BindError`].
     fn udp_bind(&self, local: ListenAddr) -> Result<Box<dyn HostUdp>, BindError>;
+
+    /// A socket for echo requests to `to`: messages of ICMP, whose identifiers and checksums the host fills in.
+    ///
+    /// # Errors
+    ///
+    /// See [`PingError`].
+    fn icmp_bind(&self, to: IpAddr) -> Result<Box<dyn HostUdp>, PingError>;
 
     /// The name servers that the host is configured to ask, and how; `None` when that is not known.
     fn names(&self) -> Option<names::Options> {

@@ -25,6 +25,7 @@ mod error;
 #[cfg(feature = "datagrams")]
 pub mod groups;
 pub mod host;
+mod icmp;
 mod io;
 #[cfg(feature = "ipv6")]
 pub mod ipv6;
@@ -51,6 +52,9 @@ pub use addressing::{Addressing, ConfigureError, RouteError, StaticRoute};
 pub use error::{
     AcceptError, BindError, ConfigError, ConnectError, HostError, ReadError, ReceiveError, SendError, WriteError,
 };
+#[cfg(feature = "datagrams")]
+pub use icmp::Icmp;
+pub use icmp::PingError;
 pub use io::SocketError;
 pub use tcp::{DEFAULT_BACKLOG, Tcp, TcpListener, TcpStream};
 pub use tcp_info::{TcpInfo, TcpState};

@@ -184,6 +184,20 @@ impl UdpSocket {
         self.set(UdpOption::MulticastLoop(loops))
     }
 
+    /// Whether [`receive_from`](UdpSocket::receive_from) tells of datagrams that this socket has sent and that could not be
+    /// delivered: [`ReceiveError::Refused`] when nobody is at the port, [`ReceiveError::Unreachable`] when a router says that the
+    /// host can't be reached. It does not at first: a socket that serves many would stop for one that is gone. The socket goes
+    /// on after such an error. Routers and hosts need not say anything, and an error may be made up by somebody who knows or
+    /// guesses both ports and the address.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Unsupported`] on the host's sockets: they are not connected to one peer, and Linux tells only those that are.
+    #[cfg(feature = "datagrams")]
+    pub fn tell_unreachable(&self, tell: bool) -> Result<(), JoinError> {
+        self.set(UdpOption::Unreachable(tell))
+    }
+
     #[cfg(feature = "datagrams")]
     fn set(&self, option: UdpOption) -> Result<(), JoinError> {
         match &*self.kind {

@@ -13,6 +13,8 @@ pub enum UdpOption {
     MulticastHops(u8),
     /// Whether datagrams to groups come to this host's own sockets that are in them, as they do at first.
     MulticastLoop(bool),
+    /// Whether it is told when a datagram that it has sent could not be delivered.
+    Unreachable(bool),
 }
 
 /// A socket did not join or leave a group, or did not take a choice.
@@ -25,6 +27,8 @@ pub enum JoinError {
     NoFamily(IpAddr),
     /// The socket is not in the group.
     NotJoined(IpAddr),
+    /// The network can't do that.
+    Unsupported,
     /// The network keeps no more groups apart.
     TooMany,
     /// The host refused.
@@ -44,6 +48,9 @@ impl fmt::Display for JoinError {
                 )
             }
             JoinError::NotJoined(address) => write!(f, "the socket is not in the group {address}: join it first"),
+            JoinError::Unsupported => {
+                f.write_str("the host's sockets cannot do that: do without, or give the network a tap interface")
+            }
             JoinError::TooMany => f.write_str("the network's sockets are in too many groups: leave some"),
             JoinError::Host(error) => write!(f, "the host refused: {error}"),
         }

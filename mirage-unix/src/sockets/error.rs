@@ -5,8 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use mirage_rt::net::{
-    AcceptError, BindError, ConnectError, HostError, JoinError, OptionError, ReadError, ReceiveError, SendError,
-    WriteError,
+    AcceptError, BindError, ConnectError, HostError, JoinError, OptionError, PingError, ReadError, ReceiveError,
+    SendError, WriteError,
 };
 use rustix::io::Errno;
 
@@ -131,6 +131,13 @@ pub(super) fn join(errno: Errno) -> JoinError {
     match errno {
         Errno::NOBUFS | Errno::NOMEM => JoinError::TooMany,
         errno => JoinError::Host(other(errno)),
+    }
+}
+
+pub(super) fn ping(errno: Errno) -> PingError {
+    match errno {
+        Errno::ACCESS | Errno::PERM => PingError::NotPermitted,
+        errno => PingError::Host(other(errno)),
     }
 }
 

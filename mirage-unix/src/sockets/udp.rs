@@ -7,14 +7,16 @@ use std::task::{Context, Poll, ready};
 
 use mirage_rt::net::host::HostUdp;
 use mirage_rt::net::{JoinError, ReceiveError, SendError, UdpOption};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::sockopt::{
     set_ip_add_membership, set_ip_drop_membership, set_ip_multicast_if, set_ip_multicast_loop, set_ip_multicast_ttl,
     set_ipv6_add_membership, set_ipv6_drop_membership, set_ipv6_multicast_hops, set_ipv6_multicast_loop,
     set_socket_broadcast, set_socket_reuseaddr,
 };
-use rustix::net::{RecvFlags, SendFlags, SocketType, bind, recvfrom, sendto};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, ipproto, recvfrom, sendto, socket_with,
+};
 
 use super::{error, local_addr, open};
 use crate::reactor::{Direction, Reactor, Source};
@@ -35,7 +37,20 @@ struct Group {
 
 impl Udp {
     pub(super) fn bind(reactor: &Rc<Reactor>, local: SocketAddr) -> Result<Udp, Errno> {
-        let socket = open(local, SocketType::DGRAM)?;
+        Udp::of(reactor, open(local, SocketType::DGRAM)?, local)
+    }
+
+    /// A socket for messages of ICMP.
+    pub(super) fn bind_icmp(reactor: &Rc<Reactor>, local: SocketAddr) -> Result<Udp, Errno> {
+        let (family, protocol) = match local {
+            SocketAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
+            SocketAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
+        };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        Udp::of(reactor, socket_with(family, SocketType::DGRAM, flags, Some(protocol))?, local)
+    }
+
+    fn of(reactor: &Rc<Reactor>, socket: OwnedFd, local: SocketAddr) -> Result<Udp, Errno> {
         bind(&socket, &local)?;
         if let SocketAddr::V4(local) = local {
             set_socket_broadcast(&socket, true)?;
@@ -162,7 +177,7 @@ impl HostUdp for Udp {
             (UdpOption::MulticastHops(hops), false) => set_ipv6_multicast_hops(&self.source, hops.into()),
             (UdpOption::MulticastLoop(loops), true) => set_ip_multicast_loop(&self.source, loops),
             (UdpOption::MulticastLoop(loops), false) => set_ipv6_multicast_loop(&self.source, loops),
-            _ => Err(Errno::OPNOTSUPP),
+            _ => return Err(JoinError::Unsupported),
         }
         .map_err(error::join)
     }

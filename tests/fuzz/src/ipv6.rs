@@ -21,6 +21,11 @@ pub fn packets(input: &[u8]) {
                 found.bytes.get(found.fragment.map_or(found.field, |_| found.offset - FRAGMENT_HEADER)),
                 Some(&found.protocol)
             );
+            // Written again it is the same, but for what routers use.
+            let mut head = [0; HEADER];
+            let length = found.bytes.len() - HEADER;
+            packet::emit_header(&mut head, found.source, found.destination, found.bytes[6], length, found.hop_limit);
+            assert_eq!(head[4..], found.bytes[4..HEADER]);
             if let Some(fragment) = found.fragment {
                 assert!(fragment.offset + found.payload().len() <= usize::from(u16::MAX));
                 assert!(!fragment.more || found.payload().len() % 8 == 0);

@@ -22,6 +22,8 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         "dhcp" => dhcp(),
         "ipv6" => crate::ipv6::packet_seeds(),
         "neighbour-discovery" => crate::ipv6::discovery_seeds(),
+        "igmp" => crate::groups::igmp_seeds(),
+        "mld" => crate::groups::mld_seeds(),
         _ => manifest(),
     }
 }

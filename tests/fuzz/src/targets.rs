@@ -44,6 +44,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dhcp", run: dhcp },
     Target { name: "ipv6", run: crate::ipv6::packets },
     Target { name: "neighbour-discovery", run: crate::ipv6::discovery },
+    Target { name: "igmp", run: crate::groups::igmp },
+    Target { name: "mld", run: crate::groups::mld },
 ];
 
 /// The stream of messages from xenstored, and what is in them.

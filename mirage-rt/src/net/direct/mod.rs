@@ -10,6 +10,8 @@ mod checksum;
 mod configure;
 pub mod counters;
 mod driver;
+#[cfg(feature = "datagrams")]
+mod echoes;
 pub(super) mod ethernet;
 #[cfg(feature = "datagrams")]
 mod groups;
@@ -39,6 +41,8 @@ mod own_ipv6_tests;
 #[path = "tests/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "the same tests for both machines")]
 mod own_tests;
+#[cfg(feature = "datagrams")]
+mod quotes;
 mod stack;
 mod tcp;
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub struct Stack {
     pub udp: Udp,
     #[cfg(feature = "datagrams")]
     pub groups: super::groups::Groups,
+    #[cfg(feature = "datagrams")]
+    pub(super) echoes: super::echoes::Echoes,
     unreachable: Limit,
     /// For packets in several pieces.
     scratch: Vec<u8>,
@@ -80,6 +82,8 @@ impl Stack {
             udp: Udp::new(key, secrets.first_port),
             #[cfg(feature = "datagrams")]
             groups: super::groups::Groups::new(key.hash(&info.mac)),
+            #[cfg(feature = "datagrams")]
+            echoes: super::echoes::Echoes::default(),
             ip,
             paths,
             unreachable: Limit::per_second(100),
@@ -305,7 +309,11 @@ impl Stack {
                 self.tcp.on_too_big(self.ip.now(), &tuple, seq, mtu);
                 None
             }
-            Meaning::Nothing => None,
+            Meaning::Nothing => {
+                #[cfg(feature = "datagrams")]
+                self.receive_other_icmp(packet);
+                None
+            }
         }
     }
 
@@ -380,6 +388,8 @@ impl Stack {
         self.link.set_down();
         self.tcp.down();
         self.udp.down();
+        #[cfg(feature = "datagrams")]
+        self.echoes.down();
     }
 }
 

@@ -11,6 +11,8 @@ use super::counters::UdpCounters;
 use super::hash::{Index, Keyed};
 use super::header;
 use super::ip::{IpOut, TxMeta};
+#[cfg(feature = "datagrams")]
+use super::quotes::Fate;
 use super::wakers::WakerSlot;
 use crate::net::address::ListenAddr;
 use crate::net::error::{BindError, ReceiveError, SendError};
@@ -34,7 +36,24 @@ struct Socket {
     /// Of datagrams to groups.
     #[cfg(feature = "datagrams")]
     multicast: Multicast,
+    /// Whether errors are told, and of what.
+    #[cfg(feature = "datagrams")]
+    errors: Option<Errors>,
 }
+
+/// What a socket keeps that wants to know of errors.
+#[cfg(feature = "datagrams")]
+#[derive(Default)]
+struct Errors {
+    /// Whom it has sent to, the latest last: who makes up an error has to know one of them.
+    sent: VecDeque<SocketAddr>,
+    /// What is to be told next.
+    pending: Option<(SocketAddr, Fate)>,
+}
+
+/// Destinations that a socket remembers.
+#[cfg(feature = "datagrams")]
+const REMEMBERED: usize = 16;
 
 /// What is done with datagrams that a socket sends to groups.
 #[cfg(feature = "datagrams")]
@@ -148,7 +167,22 @@ impl Udp {
             match option {
                 UdpOption::MulticastHops(hops) => socket.multicast.hops = hops,
                 UdpOption::MulticastLoop(loops) => socket.multicast.loops = loops,
+                UdpOption::Unreachable(true) => drop(socket.errors.get_or_insert_default()),
+                UdpOption::Unreachable(false) => socket.errors = None,
             }
+        }
+    }
+
+    /// An error says what has become of a datagram from the port `own` to `remote`.
+    #[cfg(feature = "datagrams")]
+    pub fn on_unreachable(&mut self, own: u16, remote: SocketAddr, fate: Fate) {
+        let socket = self.find(own).and_then(|index| self.sockets[index].as_mut());
+        if let Some(socket) = socket
+            && let Some(errors) = &mut socket.errors
+            && errors.sent.contains(&remote)
+        {
+            errors.pending = Some((remote, fate));
+            socket.reader.wake();
         }
     }
 
@@ -191,6 +225,8 @@ impl Udp {
             writer: WakerSlot::default(),
             #[cfg(feature = "datagrams")]
             multicast: Multicast { hops: 1, loops: true },
+            #[cfg(feature = "datagrams")]
+            errors: None,
         };
         let index = match self.sockets.iter().position(Option::is_none) {
             Some(index) => index,
@@ -247,6 +283,13 @@ impl Udp {
         let Some(socket) = self.sockets.get_mut(index).and_then(Option::as_mut) else {
             return Poll::Ready(Err(ReceiveError::Down));
         };
+        #[cfg(feature = "datagrams")]
+        if let Some((remote, fate)) = socket.errors.as_mut().and_then(|errors| errors.pending.take()) {
+            return Poll::Ready(Err(match fate {
+                Fate::Refused => ReceiveError::Refused(remote),
+                Fate::Unreachable => ReceiveError::Unreachable(remote),
+            }));
+        }
         match socket.queue.pop_front() {
             Some((bytes, source)) => {
                 socket.queued -= bytes.len() + COST;
@@ -267,6 +310,10 @@ impl Udp {
         let down = self.down;
         let Some(socket) = self.sockets.get_mut(index).and_then(Option::as_mut) else { return Poll::Ready(()) };
         if down || !socket.queue.is_empty() {
+            return Poll::Ready(());
+        }
+        #[cfg(feature = "datagrams")]
+        if socket.errors.as_ref().is_some_and(|errors| errors.pending.is_some()) {
             return Poll::Ready(());
         }
         socket.reader.register(context.waker());
@@ -320,6 +367,16 @@ impl Udp {
             datagram.set_len(length as u16);
             datagram.set_checksum(0);
             datagram.payload_mut().copy_from_slice(bytes);
+            #[cfg(feature = "datagrams")]
+            if let Some(errors) = &mut socket.errors
+                && errors.sent.back() != Some(&remote)
+            {
+                errors.sent.retain(|known| *known != remote);
+                if errors.sent.len() >= REMEMBERED {
+                    errors.sent.pop_front();
+                }
+                errors.sent.push_back(remote);
+            }
             #[cfg(feature = "datagrams")]
             if remote.ip().is_multicast() {
                 header::set_hops(packet.head_mut(), socket.multicast.hops);

@@ -62,7 +62,7 @@ impl From<ReceiveError> for Failure {
     fn from(error: ReceiveError) -> Failure {
         match error {
             ReceiveError::Down => Failure::Fatal(LookupError::Down),
-            ReceiveError::Host(_) => Failure::Unreachable,
+            ReceiveError::Refused(_) | ReceiveError::Unreachable(_) | ReceiveError::Host(_) => Failure::Unreachable,
         }
     }
 }

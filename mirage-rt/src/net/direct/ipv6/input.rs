@@ -163,7 +163,11 @@ impl Stack {
                 self.tcp.on_too_big(self.ip.now(), &tuple, seq, mtu);
                 None
             }
-            Meaning::Nothing => None,
+            Meaning::Nothing => {
+                #[cfg(feature = "datagrams")]
+                self.receive_other_icmp_ipv6(packet);
+                None
+            }
         }
     }
 

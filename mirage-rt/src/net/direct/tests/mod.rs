@@ -6,6 +6,8 @@ mod bulk;
 mod close;
 mod common;
 mod configure;
+#[cfg(feature = "datagrams")]
+mod echoes;
 mod flat;
 mod hosts;
 mod ipv4;

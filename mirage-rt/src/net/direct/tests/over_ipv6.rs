@@ -3,6 +3,8 @@
 mod bulk;
 mod close;
 mod common;
+#[cfg(feature = "datagrams")]
+mod echoes;
 mod flat;
 mod hosts;
 mod loss;

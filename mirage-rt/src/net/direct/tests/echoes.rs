@@ -1,0 +1,205 @@
+//! What comes back of datagrams and echo requests: answers, errors, and what strangers make up.
+
+use smoltcp::wire::IpProtocol;
+
+use super::raw::Raw;
+use super::*;
+use crate::net::direct::header;
+use crate::net::{PingError, ReceiveError};
+use crate::time::{Duration, sleep, timeout};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn hosts_answer_pings() {
+    testing::run(120, async {
+        let switch = Switch::new(120, Impairments::NONE.with_delay(Duration::from_millis(5), Duration::ZERO));
+        let (one, _other) = (host(&switch, 1), host(&switch, 2));
+        sleep(SECOND).await;
+        for length in [0, 1, 56, MOST_DATAGRAM] {
+            let time = one.icmp().ping(at(2, 0).ip(), &pattern(7, length), SECOND).await.expect("it answers");
+            assert!(time >= Duration::from_millis(10) && time < Duration::from_millis(40), "{time:?}");
+        }
+        let icmp = one.icmp();
+        let long = icmp.ping(at(2, 0).ip(), &pattern(7, MOST_DATAGRAM + 1), SECOND).await;
+        assert!(matches!(long, Err(PingError::TooLong { most: MOST_DATAGRAM })), "{long:?}");
+        let nobody_there = icmp.ping(at(9, 0).ip(), b"x", SECOND).await;
+        assert!(matches!(nobody_there, Err(PingError::TimedOut(_))), "{nobody_there:?}");
+        let elsewhere = icmp.ping(Ipv4Addr::new(192, 0, 2, 1), b"x", SECOND).await;
+        assert!(matches!(elsewhere, Err(PingError::Unreachable(_))), "{elsewhere:?}");
+        // Many at once, and too many.
+        let asking: Vec<_> = (0..70)
+            .map(|number| {
+                let icmp = one.icmp();
+                spawn(async move { icmp.ping(at(2, 0).ip(), &pattern(number, 20), SECOND).await })
+            })
+            .collect();
+        let mut answered = 0;
+        for asking in asking {
+            match asking.await.expect("the task ends") {
+                Ok(_) => answered += 1,
+                Err(error) => assert!(matches!(error, PingError::Busy), "{error}"),
+            }
+        }
+        assert_eq!(answered, 64);
+        icmp.ping(at(2, 0).ip(), b"x", SECOND).await.expect("they are forgotten");
+    });
+}
+
+/// The packet that the stack has sent.
+async fn sent(peer: &mut Raw) -> Vec<u8> {
+    let packets = peer.packets().await;
+    let [packet] = packets.as_slice() else { panic!("one packet, not {packets:?}") };
+    packet.clone()
+}
+
+/// An IP packet from host `number` to the stack with a message of ICMP, whose checksum is filled in.
+fn icmp(number: u8, message: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0; header::length(at(1, 0).ip()) + message.len()];
+    let protocol = if IPV6 { IpProtocol::Icmpv6 } else { IpProtocol::Icmp };
+    let body = header::emit(&mut packet, at(number, 0).ip(), at(1, 0).ip(), protocol).expect("of one family");
+    body.copy_from_slice(message);
+    body[2..4].fill(0);
+    let sum = !smoltcp::wire::checksum::data(body);
+    body[2..4].copy_from_slice(&sum.to_be_bytes());
+    #[cfg(feature = "ipv6")]
+    if IPV6 {
+        header::fill_icmp(&mut packet);
+    }
+    packet
+}
+
+/// An error about `packet`.
+fn error(kind: [u8; 2], packet: &[u8]) -> Vec<u8> {
+    let mut message = Vec::from([kind[0], kind[1], 0, 0, 0, 0, 0, 0]);
+    message.extend_from_slice(packet);
+    message
+}
+
+/// The types and codes for a port where nobody is, and a host that is not reached.
+const NO_PORT: [u8; 2] = if IPV6 { [1, 4] } else { [3, 3] };
+const NO_HOST: [u8; 2] = if IPV6 { [1, 3] } else { [3, 1] };
+
+#[test]
+fn only_the_answer_that_was_asked_for_counts() {
+    testing::run(121, async {
+        let switch = Switch::new(121, Impairments::NONE);
+        let network = host(&switch, 1);
+        let mut peer = Raw::new(&switch, 2);
+        sleep(SECOND).await;
+        let pinging = |network: &Network| {
+            let icmp = network.icmp();
+            spawn(async move { icmp.ping(at(2, 0).ip(), b"payload", Duration::from_secs(20)).await })
+        };
+        let first = pinging(&network);
+        let packet = sent(&mut peer).await;
+        let mut reply = header::payload(&packet).to_vec();
+        assert_eq!((reply[0], &reply[8..]), (if IPV6 { 128 } else { 8 }, &b"payload"[..]));
+        reply[0] = if IPV6 { 129 } else { 0 };
+        // Changed in each place, cut, longer, from somebody else, with a wrong checksum.
+        for at in (0..reply.len()).filter(|at| !(2..4).contains(at)) {
+            let mut wrong = reply.clone();
+            wrong[at] ^= 0x40;
+            peer.send_ip(&icmp(2, &wrong));
+            peer.send_ip(&icmp(2, &reply[..at.max(4)]));
+        }
+        peer.send_ip(&icmp(3, &reply));
+        peer.send_ip(&icmp(2, &[&reply[..], b"x"].concat()));
+        let mut broken = icmp(2, &reply);
+        let last = broken.len() - 1;
+        broken[last - 8] ^= 1;
+        peer.send_ip(&broken);
+        // Errors about other requests.
+        for at in 4..8 {
+            let mut other = packet.clone();
+            let place = other.len() - b"payload".len() - 8 + at;
+            other[place] ^= 1;
+            peer.send_ip(&icmp(2, &error(NO_HOST, &other)));
+        }
+        sleep(SECOND).await;
+        assert!(!first.is_finished());
+        peer.send_ip(&icmp(2, &reply));
+        assert!(first.await.expect("the task ends").is_ok());
+        // An error about it ends it.
+        let second = pinging(&network);
+        let packet = sent(&mut peer).await;
+        peer.send_ip(&icmp(2, &error(NO_HOST, &packet)));
+        let outcome = second.await.expect("the task ends");
+        assert!(matches!(outcome, Err(PingError::Unreachable(_))), "{outcome:?}");
+    });
+}
+
+#[test]
+fn sockets_that_want_to_know_are_told_what_was_not_delivered() {
+    testing::run(122, async {
+        let switch = Switch::new(122, Impairments::NONE);
+        let (one, other) = (host(&switch, 1), host(&switch, 2));
+        sleep(SECOND).await;
+        let there = other.udp().bind(7).await.expect("the port is free");
+        let socket = one.udp().bind(0).await.expect("a port is free");
+        let mut buffer = [0; 10];
+        socket.send_to(b"x", at(2, 9)).await.expect("there is a way");
+        assert!(timeout(SECOND, socket.receive_from(&mut buffer)).await.is_err(), "it did not want to know");
+        socket.tell_unreachable(true).expect("it can");
+        socket.send_to(b"x", at(2, 9)).await.expect("there is a way");
+        socket.readable().await;
+        let told = socket.receive_from(&mut buffer).await;
+        assert!(matches!(told, Err(ReceiveError::Refused(peer)) if peer == at(2, 9)), "{told:?}");
+        // It goes on.
+        socket.send_to(b"hello", at(2, 7)).await.expect("there is a way");
+        let (_, from) = there.receive_from(&mut buffer).await.expect("it comes");
+        there.send_to(b"answer", from).await.expect("there is a way");
+        assert_eq!(socket.receive_from(&mut buffer).await.ok(), Some((6, at(2, 7))));
+        socket.tell_unreachable(false).expect("it can");
+        socket.send_to(b"x", at(2, 9)).await.expect("there is a way");
+        assert!(timeout(SECOND, socket.receive_from(&mut buffer)).await.is_err());
+    });
+}
+
+#[test]
+fn errors_that_somebody_makes_up_reach_no_socket() {
+    testing::run(123, async {
+        let switch = Switch::new(123, Impairments::NONE);
+        let network = host(&switch, 1);
+        let mut peer = Raw::new(&switch, 2);
+        sleep(SECOND).await;
+        let socket = network.udp().bind(1000).await.expect("the port is free");
+        socket.tell_unreachable(true).expect("it can");
+        socket.send_to(b"datagram", at(2, 9)).await.expect("there is a way");
+        let packet = sent(&mut peer).await;
+        let ip = header::length(at(1, 0).ip());
+        // Ports and addresses that are not its; another protocol.
+        let protocol = if IPV6 { 6 } else { 9 };
+        for (place, value) in [(ip, 9), (ip + 1, 9), (ip + 2, 9), (ip + 3, 8), (ip - 1, 9), (protocol, 6), (0, 0)] {
+            let mut wrong = packet.clone();
+            wrong[place] = value;
+            peer.send_ip(&icmp(2, &error(NO_PORT, &wrong)));
+        }
+        // From another address of ours, with another code, and cut.
+        let own = if IPV6 { 23 } else { 15 };
+        let mut wrong = packet.clone();
+        wrong[own] = 77;
+        peer.send_ip(&icmp(2, &error(NO_PORT, &wrong)));
+        peer.send_ip(&icmp(2, &error(if IPV6 { [2, 0] } else { [11, 0] }, &packet)));
+        for length in 0..ip + 4 {
+            peer.send_ip(&icmp(2, &error(NO_PORT, &packet)[..8 + length]));
+        }
+        let mut buffer = [0; 10];
+        assert!(timeout(SECOND, socket.receive_from(&mut buffer)).await.is_err());
+        // A router far away may tell.
+        peer.send_ip(&icmp(5, &error(NO_HOST, &packet)));
+        let told = socket.receive_from(&mut buffer).await;
+        assert!(matches!(told, Err(ReceiveError::Unreachable(peer)) if peer == at(2, 9)), "{told:?}");
+        // A flood leaves one error.
+        for _ in 0..1000 {
+            peer.send_ip(&icmp(5, &error(NO_HOST, &packet)));
+            peer.send_ip(&icmp(5, &error(NO_PORT, &packet)));
+            if switch.frames() % 100 == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        sleep(SECOND).await;
+        assert!(socket.receive_from(&mut buffer).await.is_err());
+        assert!(timeout(SECOND, socket.receive_from(&mut buffer)).await.is_err());
+    });
+}
