@@ -47,30 +47,36 @@ pub async fn a_short_buffer_is_told_the_length(pair: Pair) {
     assert_eq!((length, &buffer), (4, b"next"));
 }
 
-/// A group that these cases are alone in (RFC 2365: within a site).
-const GROUP: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(239, 255, 77, 1));
+/// A group of the pair's family that these cases are alone in, within a site (RFC 2365; RFC 4291, 2.7).
+fn group(pair: &Pair) -> IpAddr {
+    match pair.server.address {
+        IpAddr::V4(_) => [239, 255, 77, 1].into(),
+        IpAddr::V6(_) => [0xff15, 0, 0, 0, 0, 0, 0x4d, 1].into(),
+    }
+}
 
 pub async fn a_group_hears_what_is_sent_to_it(pair: Pair) {
     let (server, client, _) = sockets(&pair).await;
-    let group = SocketAddr::new(GROUP, server.local_addr().port());
-    assert!(matches!(server.leave(GROUP), Err(JoinError::NotJoined(_))));
+    let address = group(&pair);
+    let group = SocketAddr::new(address, server.local_addr().port());
+    assert!(matches!(server.leave(address), Err(JoinError::NotJoined(_))));
     assert!(matches!(server.join(pair.server.address), Err(JoinError::NotAGroup(_))));
-    server.join(GROUP).expect("it is a group");
-    server.join(GROUP).expect("it is in it already");
+    server.join(address).expect("it is a group");
+    server.join(address).expect("it is in it already");
     let mut buffer = [0; 100];
     for text in [&b"one"[..], b"two"] {
         client.send_to(text, group).await.expect("there is a way");
         let (length, from) = server.receive_from(&mut buffer).await.expect("it comes");
         assert_eq!((&buffer[..length], from), (text, pair.client.at(client.local_addr().port())));
     }
-    server.leave(GROUP).expect("it is in it");
+    server.leave(address).expect("it is in it");
 }
 
 pub async fn what_is_sent_to_a_group_comes_back_if_it_may(pair: Pair) {
     let (server, client, _) = sockets(&pair).await;
     // Each hears its own port only.
-    let own = SocketAddr::new(GROUP, client.local_addr().port());
-    client.join(GROUP).expect("it is a group");
+    let own = SocketAddr::new(group(&pair), client.local_addr().port());
+    client.join(own.ip()).expect("it is a group");
     client.send_to(b"mine", own).await.expect("there is a way");
     let mut buffer = [0; 100];
     let (length, from) = client.receive_from(&mut buffer).await.expect("it comes");

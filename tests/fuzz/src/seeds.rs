@@ -232,6 +232,11 @@ fn command_line() -> Vec<Vec<u8>> {
         "--needed x\\",
         "--needed \"a\\\"b\" # a comment",
         "--=x --needed=",
+        "--needed x --own dhcp --dns 10.0.0.1,2001:db8::1 --search lan.example,b. --routes 10.1.0.0/16=10.0.0.9 --ipv6 auto --router fe80::1",
+        "--needed x --own 10.0.0.2/24 --ipv6 2001:db8::2/64",
+        "--needed x --own dhpc --dns 10 --search a..b --routes 10.1.0.0/16 --ipv6 2001:db8::2 --router 10.0.0.1",
+        "--needed x --own 10.0.0.2 --routes 10.1.0.0/16=x,y --ipv6 2001:db8::2/129",
+        "--ipv6 x/1 --routes 10.1.0.0=10.0.0.1",
         "\u{e4}\u{1F980} --n\u{e4}me x",
     ]
     .iter()

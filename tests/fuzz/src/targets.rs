@@ -250,7 +250,7 @@ fn memory_map(input: &[u8]) {
 
 const FORM: KeyKind = KeyKind::Form { placeholder: "FORM" };
 
-static KEYS: [KeySpec; 13] = {
+static KEYS: [KeySpec; 15] = {
     const fn key(name: &'static str, kind: KeyKind, read: keys::Read) -> KeySpec {
         KeySpec { name, kind, read, default: None, required: false, doc: "A key." }
     }
@@ -268,6 +268,8 @@ static KEYS: [KeySpec; 13] = {
         key("dns", FORM, read::addresses),
         key("search", FORM, read::domains),
         key("routes", FORM, read::routes),
+        key("ipv6", FORM, read::cidr6_or_auto),
+        key("router", FORM, read::ipv6),
     ];
     keys[3].default = Some("80");
     keys[8].required = true;

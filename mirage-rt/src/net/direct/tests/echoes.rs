@@ -194,7 +194,7 @@ fn errors_that_somebody_makes_up_reach_no_socket() {
         for _ in 0..1000 {
             peer.send_ip(&icmp(5, &error(NO_HOST, &packet)));
             peer.send_ip(&icmp(5, &error(NO_PORT, &packet)));
-            if switch.frames() % 100 == 0 {
+            if switch.frames().is_multiple_of(100) {
                 sleep(Duration::from_millis(1)).await;
             }
         }
