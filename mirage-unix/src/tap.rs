@@ -66,6 +66,10 @@ pub struct Tap {
     // Where what does not fit the first page of the next frame goes, and how many pages that takes.
     further: Vec<Page>,
     most_further: usize,
+    // The same for small frames, of which there are more: the kernel looks at one long part sooner than at many pages.
+    rest: Box<[u8]>,
+    // The last frame did not fit one page.
+    large: bool,
     // The host's queue was full at the last try.
     full: bool,
     broken: bool,
@@ -105,6 +109,7 @@ impl Tap {
         let source = Source::new(platform.reactor(), interface.descriptor)
             .map_err(|errno| TapError::host(name, "watching the device", errno))?;
         let pages = Pages::new(PAGES + FURTHER_PAGES);
+        let rest = vec![0; most_further * PAGE_SIZE].into_boxed_slice();
         Ok(Tap {
             source,
             name: name.into(),
@@ -112,6 +117,8 @@ impl Tap {
             pages,
             further: Vec::new(),
             most_further,
+            rest,
+            large: false,
             full: false,
             broken: false,
         })
@@ -140,7 +147,11 @@ impl Tap {
         // The header stands right in front of the frame, which starts where a packet's head does.
         let start = HEADROOM - header::LENGTH;
         let further = &mut self.further;
+        let (rest, large) = (&mut self.rest, self.large);
         let length = ready!(self.source.poll_message(context, |tap| {
+            if !large {
+                return readv(tap, &mut [IoSliceMut::new(&mut page[start..]), IoSliceMut::new(rest)]);
+            }
             let count = 1 + further.len();
             let mut parts = iter::once(&mut page[start..]).chain(further.iter_mut().map(|page| &mut page[..]));
             let mut parts: [_; 1 + FURTHER_PAGES] =
@@ -149,6 +160,12 @@ impl Tap {
         }))?;
         let header = page.get(start..HEADROOM).and_then(Header::read);
         let length = length.saturating_sub(header::LENGTH);
+        self.large = length > MAX_HEAD;
+        if self.large && !large {
+            let pages = self.further.iter_mut().zip(self.rest.chunks_exact(PAGE_SIZE));
+            let needed = (length - MAX_HEAD).div_ceil(PAGE_SIZE);
+            pages.take(needed).for_each(|(page, bytes)| page.copy_from_slice(bytes));
+        }
         let Some(header) = header.filter(|_| length >= ETHERNET) else { return Poll::Ready(Ok(None)) };
         let Some((checksum, gso)) = header.of_received(length) else { return Poll::Ready(Ok(None)) };
         Poll::Ready(Ok(self.packet(page, length).map(|mut packet| {

@@ -20,6 +20,9 @@ const FIRST_SPACE: usize = 1024;
 /// Contents up to this size are sent in one write with their head.
 const SMALL: usize = 4 * 1024;
 
+/// Room for answers that a connection keeps: those to most requests fit, with their contents when these are small.
+const KEPT_OUTPUT: usize = 2 * 1024;
+
 /// Answers are collected up to this size, then written.
 const BATCH: usize = 8 * 1024;
 
@@ -114,7 +117,7 @@ impl Session {
     pub fn written(&mut self) {
         self.output.clear();
         // An idle connection keeps little memory: there may be many.
-        self.output.shrink_to(FIRST_SPACE);
+        self.output.shrink_to(KEPT_OUTPUT);
         if self.start == self.end && self.input.len() > FIRST_SPACE {
             (self.input, self.start, self.end, self.seen) = (Vec::new(), 0, 0, 0);
         }
