@@ -67,12 +67,11 @@ pub fn build(arguments: &[&str]) {
 
 /// The packages that tests have images of. They ask for the same features of what they share, so one build of all makes the same
 /// images as a build of each; a package of which that is not true does not belong here.
-const IMAGES: [&str; 16] = [
+const IMAGES: [&str; 15] = [
     "hello",
     "echo-server",
     "block",
     "static-site",
-    "conformance",
     "consoles",
     "disk",
     "faults",

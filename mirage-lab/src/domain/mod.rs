@@ -16,6 +16,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How long a migration may take: that of a busy domain takes minutes where the processor is slow.
+const MIGRATION_LIMIT: Duration = Duration::from_secs(600);
+
 /// A running or stopped domain. It is destroyed when this is dropped.
 pub struct Domain {
     lab: Lab,
@@ -328,9 +331,9 @@ impl Domain {
         if !self.files.contains(&log) {
             self.files.push(log.clone());
         }
-        self.lab.dom0_checked(&format!(
-            "ln -sf guest-{name}.log {log}; exec xl migrate -s '' {name} 'xl migrate-receive -e'"
-        ))?;
+        let script = format!("ln -sf guest-{name}.log {log}; exec xl migrate -s '' {name} 'xl migrate-receive -e'");
+        // Pages that are written meanwhile are sent again, up to five times all of them, on a processor that all share.
+        self.lab.dom0_within(&script, MIGRATION_LIMIT)?.checked(&script)?;
         self.attend()
     }
 

@@ -14,6 +14,7 @@ mod domains;
 mod features;
 mod hotplug;
 mod image;
+mod ipv6;
 mod lifecycle;
 mod link;
 mod machine;
