@@ -63,6 +63,8 @@ impl Connection {
         self.heard = now;
         let was_repeated = !self.flight.is_plain();
         self.hear_syn(now, segment.seq, &arrival.syn, link);
+        // An answer takes the offer with one flag of its two (RFC 3168, 6.1.1); when both have called, nobody does.
+        self.ecn.on = segment.ack.is_some() && segment.ece && !segment.cwr && !was_repeated;
         if was_repeated {
             self.has_lost_syn();
         }

@@ -31,8 +31,7 @@
 //!
 //! # What is not there yet
 //!
-//! - ECN on connections that are opened from here: offers of peers are taken up, none is made. What is known of a path's MTU
-//!   is known for one connection, and routers' messages are heard for IPv4 only.
+//! - What is known of a path's MTU is known for one connection.
 //! - The application's own choice of the congestion control.
 //! - Packets taken over from or handed to applications without a copy.
 //! - Pacing. Without SACK a recovery halves the window at once and is not undone.

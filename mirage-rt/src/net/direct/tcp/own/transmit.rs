@@ -281,7 +281,12 @@ impl Connection {
         if self.clock.on {
             options.timestamp(self.clock.stamps().at(now));
         }
-        let (ack, flags) = if is_answer { (self.expected, emit::SYN | emit::ACK) } else { (Seq(0), emit::SYN) };
+        let (ack, flags) = match (is_answer, repeated) {
+            (true, _) => (self.expected, emit::SYN | emit::ACK),
+            (false, true) => (Seq(0), emit::SYN),
+            // Explicit congestion notification is offered once: something on the way may not let it pass (RFC 3168, 6.1.1.1).
+            (false, false) => (Seq(0), emit::SYN | emit::ECE | emit::CWR),
+        };
         let header = Header { fields: Fields { seq: self.isn, ack, flags, window: link.window }, options, ect: false };
         header.send(&self.tuple, [&[], &[]], 0, route, out)?;
         let range = Range::new(self.isn, 1);

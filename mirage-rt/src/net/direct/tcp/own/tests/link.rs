@@ -212,6 +212,7 @@ fn accepted(machines: [Box<dyn TcpMachine>; 2], lengths: [usize; 2], trouble: Tr
     let mut options = syn.options(&packet[20..]);
     let clock = server.machine.clock(&server.tuple);
     options.stamp = options.stamp.filter(|_| clock.is_some());
+    options.ecn &= server.machine.ecn();
     let (tuple, window, sent) = (server.tuple, syn.window, Instant::ZERO);
     let handshake = Handshake { tuple, isn, peer_isn, options, window, sent, repeated: false, clock };
     let machine = &server.machine;

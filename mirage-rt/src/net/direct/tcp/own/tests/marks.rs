@@ -46,3 +46,32 @@ fn what_is_sent_again_may_not_be_marked() {
     let mut script = Script::with_sack();
     script.hears("E C 1:1001 ack 1 ce").until(10).sends(&["10 1:1 ack 1001"]).writes(10).sends(&["10 1:11 ack 1001"]);
 }
+
+/// A connection that is opened from here, `answer` being what the peer answers after `time` milliseconds.
+fn connected(time: u64, answer: &str) -> Script {
+    let mut script = Script::new(60_000);
+    script.machine.connect(Instant::ZERO, ID, &tuple(), super::script::OURS).expect("there is memory");
+    script.run();
+    script.sends(&["0 S E C 0:1"]).until(time).left.clear();
+    script.hears(answer).left.clear();
+    script
+}
+
+#[test]
+fn it_is_offered_once_to_those_that_are_called() {
+    let sent = |script: &mut Script| {
+        script.writes(10);
+        core::mem::take(&mut script.left).pop().expect("a segment")
+    };
+    assert!(sent(&mut connected(20, "S E 0:1 ack 1 syn-options")).ends_with(" 1:11 ack 1 ect"));
+    // Not taken, or the offer was merely reflected.
+    assert!(sent(&mut connected(20, "S 0:1 ack 1 syn-options")).ends_with(" 1:11 ack 1"));
+    assert!(sent(&mut connected(20, "S E C 0:1 ack 1 syn-options")).ends_with(" 1:11 ack 1"));
+    // A SYN that is sent again offers nothing.
+    let mut script = Script::new(60_000);
+    script.machine.connect(Instant::ZERO, ID, &tuple(), super::script::OURS).expect("there is memory");
+    script.run();
+    script.until(1000).sends(&["0 S E C 0:1", "1000 S 0:1"]);
+    script.hears("S E 0:1 ack 1 syn-options").left.clear();
+    assert!(sent(&mut script).ends_with(" 1:11 ack 1"));
+}

@@ -163,7 +163,7 @@ fn connecting_succeeds_is_refused_or_goes_unanswered() {
         let mut script = Script::new(8000);
         script.machine.connect(Instant::ZERO, ID, &tuple(), OURS).expect("there is memory");
         script.run();
-        script.sends(&["0 S 0:1"]).is(State::Connecting);
+        script.sends(&["0 S E C 0:1"]).is(State::Connecting);
         script
     };
     let mut script = connecting();
