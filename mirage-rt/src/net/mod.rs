@@ -23,6 +23,8 @@ pub mod dhcp;
 mod direct;
 mod error;
 #[cfg(feature = "datagrams")]
+pub mod fragments;
+#[cfg(feature = "datagrams")]
 pub mod groups;
 pub mod host;
 mod icmp;

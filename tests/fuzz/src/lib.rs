@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod driver;
+pub mod fragments;
 pub mod groups;
 pub mod hostile;
 pub mod ipv6;

@@ -22,6 +22,7 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         "dhcp" => dhcp(),
         "ipv6" => crate::ipv6::packet_seeds(),
         "neighbour-discovery" => crate::ipv6::discovery_seeds(),
+        "fragments" => crate::fragments::seeds(),
         "igmp" => crate::groups::igmp_seeds(),
         "mld" => crate::groups::mld_seeds(),
         _ => manifest(),

@@ -44,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dhcp", run: dhcp },
     Target { name: "ipv6", run: crate::ipv6::packets },
     Target { name: "neighbour-discovery", run: crate::ipv6::discovery },
+    Target { name: "fragments", run: crate::fragments::fragments },
     Target { name: "igmp", run: crate::groups::igmp },
     Target { name: "mld", run: crate::groups::mld },
 ];

@@ -51,6 +51,10 @@ pub fn emit_before(
     }
 }
 
+/// How many hops a packet may take if nobody says otherwise.
+#[cfg(feature = "datagrams")]
+pub const HOPS: u8 = 64;
+
 /// Has a packet of ours take so many hops at most.
 #[cfg(feature = "datagrams")]
 pub fn set_hops(packet: &mut [u8], hops: u8) {

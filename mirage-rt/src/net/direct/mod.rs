@@ -9,10 +9,14 @@
 mod checksum;
 mod configure;
 pub mod counters;
+#[cfg(feature = "datagrams")]
+mod cutting;
 mod driver;
 #[cfg(feature = "datagrams")]
 mod echoes;
 pub(super) mod ethernet;
+#[cfg(feature = "datagrams")]
+mod fragments;
 #[cfg(feature = "datagrams")]
 mod groups;
 mod handles;

@@ -52,6 +52,8 @@ pub struct Stack {
     pub groups: super::groups::Groups,
     #[cfg(feature = "datagrams")]
     pub(super) echoes: super::echoes::Echoes,
+    #[cfg(feature = "datagrams")]
+    pub(super) reassembly: crate::net::fragments::Reassembly,
     unreachable: Limit,
     /// For packets in several pieces.
     scratch: Vec<u8>,
@@ -84,6 +86,8 @@ impl Stack {
             groups: super::groups::Groups::new(key.hash(&info.mac)),
             #[cfg(feature = "datagrams")]
             echoes: super::echoes::Echoes::default(),
+            #[cfg(feature = "datagrams")]
+            reassembly: crate::net::fragments::Reassembly::default(),
             ip,
             paths,
             unreachable: Limit::per_second(100),
@@ -156,13 +160,8 @@ impl Stack {
             for part in frame.parts() {
                 bytes.extend_from_slice(part);
             }
-            if let Some(echo) = self.receive_bytes(now, &bytes, frame.checksum())
-                && let Some(mut copy) = self.ip.alloc()
-                && let Some(message) = bytes.get(echo.skip..echo.skip + header::length(echo.source) + echo.length)
-                && copy.resize_head(message.len()).len() == message.len()
-            {
-                copy.head_mut().copy_from_slice(message);
-                self.answer_echo(&echo, copy);
+            if let Some(echo) = self.receive_bytes(now, &bytes, frame.checksum()) {
+                self.answer_echo_in(&echo, &bytes);
             }
         } else {
             self.ip.counters.drop_received(ReceiveDrop::Memory);
@@ -191,19 +190,29 @@ impl Stack {
         }
     }
 
-    fn receive_ipv4(&mut self, now: Instant, packet: &Ipv4<'_>, mac: Mac, checksum: Checksum) -> Option<Echo> {
+    pub(super) fn receive_ipv4(
+        &mut self,
+        now: Instant,
+        packet: &Ipv4<'_>,
+        mac: Mac,
+        checksum: Checksum,
+    ) -> Option<Echo> {
         // While there is no address, nothing is ours.
         let ours = packet.destination == self.ip.address() && !packet.destination.is_unspecified();
         #[cfg(feature = "datagrams")]
         if packet.destination.is_multicast() {
-            return self.receive_for_groups(now, packet, checksum);
+            return self.receive_for_groups(now, packet, mac, checksum);
         }
         if !self.ip.is_source(packet.source) || !(ours || self.ip.is_broadcast(packet.destination)) {
             return self.refuse(ReceiveDrop::IpAddress);
         }
         self.ip.counters.ip_received.count(packet.packet.len());
-        // A part of a TCP segment must not be taken for a segment: its connection would be reset. smoltcp can put no
-        // packets together from more than one sender at a time, so nothing is.
+        #[cfg(feature = "datagrams")]
+        if packet.fragment {
+            self.receive_fragment(now, packet, mac);
+            return None;
+        }
+        // A part of a TCP segment must not be taken for a segment: its connection would be reset.
         if packet.fragment {
             self.ip.counters.drop_received(ReceiveDrop::IpFragment);
             if self.ip.counters.receive_drops[ReceiveDrop::IpFragment as usize] == 1 {
@@ -247,17 +256,21 @@ impl Stack {
 
     /// A packet for a group.
     #[cfg(feature = "datagrams")]
-    fn receive_for_groups(&mut self, now: Instant, packet: &Ipv4<'_>, checksum: Checksum) -> Option<Echo> {
+    fn receive_for_groups(&mut self, now: Instant, packet: &Ipv4<'_>, mac: Mac, checksum: Checksum) -> Option<Echo> {
         let group = IpAddr::V4(packet.destination);
         let is_igmp = packet.protocol == IpProtocol::Igmp;
         // Hosts without an address say which groups they hear, too.
         let is_source = self.ip.is_source(packet.source) || is_igmp && packet.source.is_unspecified();
         let is_heard =
             self.groups.is_heard(group) || is_igmp && packet.destination == crate::net::groups::igmp::ALL_HOSTS;
-        if !is_source || !is_heard || packet.fragment {
+        if !is_source || !is_heard || packet.fragment && is_igmp {
             return self.refuse(ReceiveDrop::IpAddress);
         }
         self.ip.counters.ip_received.count(packet.packet.len());
+        if packet.fragment {
+            self.receive_fragment(now, packet, mac);
+            return None;
+        }
         let trusted = checksum != Checksum::None;
         match packet.protocol {
             IpProtocol::Igmp => self.receive_igmp(now, packet),
@@ -317,6 +330,25 @@ impl Stack {
         }
     }
 
+    /// Answers an echo request that is in `frame`, if the answer fits one packet.
+    pub(super) fn answer_echo_in(&mut self, echo: &Echo, frame: &[u8]) {
+        if let Some(mut copy) = self.ip.alloc()
+            && let Some(message) = frame.get(echo.skip..echo.skip + header::length(echo.source) + echo.length)
+            && copy.resize_head(message.len()).len() == message.len()
+        {
+            copy.head_mut().copy_from_slice(message);
+            self.answer_echo(echo, copy);
+        }
+    }
+
+    /// Whether one more error may be told.
+    #[cfg(feature = "datagrams")]
+    pub(super) fn allows_error(&mut self, now: Instant) -> bool {
+        let allows = self.unreachable.allow(now);
+        self.ip.counters.icmp_limited += u64::from(!allows);
+        allows
+    }
+
     fn answer_echo(&mut self, echo: &Echo, reply: PacketMut) {
         if self.ip.is_congested() {
             return;
@@ -351,6 +383,8 @@ impl Stack {
         self.ip.run();
         #[cfg(feature = "datagrams")]
         self.groups.run(now, self.link.get().changes, &mut self.ip);
+        #[cfg(feature = "datagrams")]
+        self.expire_fragments(now);
         #[cfg(feature = "ipv6")]
         self.update_addresses();
         while let Some(hop) = self.ip.pop_unblocked() {
@@ -378,7 +412,7 @@ impl Stack {
     pub fn deadline(&self) -> Option<Instant> {
         let deadline = self.ip.deadline().into_iter().chain(self.tcp.deadline()).min();
         #[cfg(feature = "datagrams")]
-        let deadline = deadline.into_iter().chain(self.groups.deadline()).min();
+        let deadline = deadline.into_iter().chain(self.groups.deadline()).chain(self.reassembly.deadline()).min();
         deadline
     }
 

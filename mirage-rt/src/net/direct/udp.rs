@@ -8,6 +8,8 @@ use core::task::{Context, Poll};
 use smoltcp::wire::{IpProtocol, UDP_HEADER_LEN, UdpPacket};
 
 use super::counters::UdpCounters;
+#[cfg(feature = "datagrams")]
+use super::cutting::Numbers;
 use super::hash::{Index, Keyed};
 use super::header;
 use super::ip::{IpOut, TxMeta};
@@ -20,9 +22,11 @@ use crate::net::error::{BindError, ReceiveError, SendError};
 use crate::net::udp_options::UdpOption;
 
 /// Bytes of payload that wait in one socket's queue, at most; each datagram counts for [`COST`] more.
-const QUEUE: usize = 64 * 1024;
+const QUEUE: usize = 64 * 1024 + COST;
 /// What a datagram in the queue costs besides its payload.
 const COST: usize = 64;
+/// Bytes of the longest datagram: what fits the longest packet of IPv4.
+const MOST: usize = 65_507;
 /// Ports for sockets without one of their own (RFC 6335).
 const FIRST_PORT: u16 = 49152;
 const PORTS: u16 = 16384;
@@ -66,6 +70,20 @@ struct Multicast {
 }
 
 impl Socket {
+    /// Remembers whom it has sent to, if it wants to know what becomes of that.
+    #[cfg(feature = "datagrams")]
+    fn note_sent(&mut self, remote: SocketAddr) {
+        if let Some(errors) = &mut self.errors
+            && errors.sent.back() != Some(&remote)
+        {
+            errors.sent.retain(|known| *known != remote);
+            if errors.sent.len() >= REMEMBERED {
+                errors.sent.pop_front();
+            }
+            errors.sent.push_back(remote);
+        }
+    }
+
     /// Puts a datagram into the queue, if that has room.
     fn keep(&mut self, counters: &mut UdpCounters, payload: &[u8], source: SocketAddr) {
         let mut bytes = Vec::new();
@@ -94,6 +112,9 @@ pub struct Udp {
     blocked: bool,
     down: bool,
     counters: UdpCounters,
+    /// Datagrams that were cut into fragments so far.
+    #[cfg(feature = "datagrams")]
+    cut: u64,
 }
 
 impl Udp {
@@ -106,6 +127,8 @@ impl Udp {
             blocked: false,
             down: false,
             counters: UdpCounters::default(),
+            #[cfg(feature = "datagrams")]
+            cut: 0,
         }
     }
 
@@ -342,7 +365,8 @@ impl Udp {
             return Poll::Ready(Err(SendError::Unreachable(remote)));
         }
         let ip_header = header::length(remote.ip());
-        let most = route.mtu.saturating_sub(ip_header + UDP_HEADER_LEN);
+        let fitting = route.mtu.saturating_sub(ip_header + UDP_HEADER_LEN);
+        let most = if cfg!(feature = "datagrams") { MOST } else { fitting };
         if bytes.len() > most {
             return Poll::Ready(Err(SendError::TooLong { most }));
         }
@@ -352,12 +376,23 @@ impl Udp {
             return Poll::Pending;
         }
         // A neighbour that does not answer, and pages that are all in use, cost datagrams, not time.
-        let Some(mut packet) = out.alloc() else { return Poll::Ready(Ok(())) };
         // A socket that has an address sends from it, and to addresses of its kind.
         let source = socket.local.address.unwrap_or(route.source);
         if source.is_ipv4() != remote.is_ipv4() {
             return Poll::Ready(Err(SendError::Unreachable(remote)));
         }
+        #[cfg(feature = "datagrams")]
+        if bytes.len() > fitting {
+            socket.note_sent(remote);
+            self.cut += 1;
+            // Nobody can guess it, or false pieces could be put among the true ones.
+            let number = self.key.signed(&self.cut.to_be_bytes()) as u32;
+            let hops = if remote.ip().is_multicast() { socket.multicast.hops } else { header::HOPS };
+            let ports = [socket.local.port, remote.port()];
+            super::cutting::send(&route, source, remote.ip(), ports, bytes, Numbers { number, hops }, out);
+            return Poll::Ready(Ok(()));
+        }
+        let Some(mut packet) = out.alloc() else { return Poll::Ready(Ok(())) };
         let length = UDP_HEADER_LEN + bytes.len();
         let whole = packet.resize_head(ip_header + length);
         if let Some(payload) = header::emit(whole, source, remote.ip(), IpProtocol::Udp) {
@@ -368,15 +403,7 @@ impl Udp {
             datagram.set_checksum(0);
             datagram.payload_mut().copy_from_slice(bytes);
             #[cfg(feature = "datagrams")]
-            if let Some(errors) = &mut socket.errors
-                && errors.sent.back() != Some(&remote)
-            {
-                errors.sent.retain(|known| *known != remote);
-                if errors.sent.len() >= REMEMBERED {
-                    errors.sent.pop_front();
-                }
-                errors.sent.push_back(remote);
-            }
+            socket.note_sent(remote);
             #[cfg(feature = "datagrams")]
             if remote.ip().is_multicast() {
                 header::set_hops(packet.head_mut(), socket.multicast.hops);

@@ -18,6 +18,8 @@ const ICMP_HEADER: usize = 8;
 pub mod kind {
     pub const UNREACHABLE: u8 = 1;
     pub const TOO_BIG: u8 = 2;
+    #[cfg(feature = "datagrams")]
+    pub const TIME_EXCEEDED: u8 = 3;
     pub const PROBLEM: u8 = 4;
     pub const ECHO_REQUEST: u8 = 128;
     pub const ECHO_REPLY: u8 = 129;

@@ -25,6 +25,24 @@ impl Stack {
         mac: Mac,
         checksum: Checksum,
     ) -> Option<Echo> {
+        self.receive_read_ipv6(now, bytes, mac, checksum, false)
+    }
+
+    /// A packet that was put together.
+    #[cfg(feature = "datagrams")]
+    pub(in crate::net::direct) fn receive_whole_ipv6(&mut self, now: Instant, bytes: &[u8], mac: Mac) -> Option<Echo> {
+        self.receive_read_ipv6(now, bytes, mac, Checksum::None, true)
+    }
+
+    /// `was_cut` of a packet that was put together.
+    fn receive_read_ipv6(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        mac: Mac,
+        checksum: Checksum,
+        was_cut: bool,
+    ) -> Option<Echo> {
         let Some(layer) = &self.ip.ipv6 else { return self.refuse(ReceiveDrop::Ethernet) };
         let packet = match packet::read(bytes) {
             Ok(packet) => packet,
@@ -35,8 +53,8 @@ impl Stack {
         };
         let ours = layer.addresses.is_ours(packet.destination);
         #[cfg(feature = "datagrams")]
-        if packet.destination.is_multicast() && !is_discovery(&packet) && packet.fragment.is_none() {
-            return self.receive_for_groups_ipv6(now, &packet, checksum);
+        if packet.destination.is_multicast() && !is_discovery(&packet) {
+            return self.receive_for_groups_ipv6(now, &packet, mac, checksum, was_cut);
         }
         let to_group = packet.destination == ALL_NODES || layer.addresses.is_solicited(packet.destination);
         let is_discovery = is_discovery(&packet);
@@ -49,9 +67,17 @@ impl Stack {
             return self.refuse(ReceiveDrop::IpAddress);
         }
         self.ip.counters.ip_received.count(packet.bytes.len());
-        if packet.fragment.is_some() {
-            // RFC 6980: neighbour discovery is never in fragments either.
+        // RFC 6980: neighbour discovery is never in fragments.
+        if was_cut && is_discovery {
             return self.refuse(ReceiveDrop::IpFragment);
+        }
+        if let Some(fragment) = packet.fragment {
+            #[cfg(feature = "datagrams")]
+            self.receive_fragment_ipv6(now, &packet, &fragment, mac);
+            #[cfg(not(feature = "datagrams"))]
+            self.refuse(ReceiveDrop::IpFragment);
+            let _ = fragment;
+            return None;
         }
         let trusted = checksum != Checksum::None && packet.protocol != protocol::ICMP;
         let is_known = matches!(packet.protocol, protocol::TCP | protocol::UDP | protocol::ICMP);
@@ -86,11 +112,21 @@ impl Stack {
 
     /// A packet for a group, which is no message of neighbour discovery.
     #[cfg(feature = "datagrams")]
-    fn receive_for_groups_ipv6(&mut self, now: Instant, packet: &Packet<'_>, checksum: Checksum) -> Option<Echo> {
+    fn receive_for_groups_ipv6(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        mac: Mac,
+        checksum: Checksum,
+        was_cut: bool,
+    ) -> Option<Echo> {
         use crate::net::groups::mld;
         let Some(layer) = &self.ip.ipv6 else { return None };
         let group = core::net::IpAddr::V6(packet.destination);
         let is_mld = packet.protocol == protocol::ICMP && mld::is_mld(packet.payload());
+        if is_mld && (was_cut || packet.fragment.is_some()) {
+            return self.refuse(ReceiveDrop::IpFragment);
+        }
         // Hosts without an address say which groups they hear, too.
         let is_source = is_unicast(packet.source) && !layer.addresses.is_ours(packet.source)
             || is_mld && packet.source.is_unspecified();
@@ -98,6 +134,10 @@ impl Stack {
             return self.refuse(ReceiveDrop::IpAddress);
         }
         self.ip.counters.ip_received.count(packet.bytes.len());
+        if let Some(fragment) = packet.fragment {
+            self.receive_fragment_ipv6(now, packet, &fragment, mac);
+            return None;
+        }
         let trusted = checksum != Checksum::None && packet.protocol == protocol::UDP;
         if (is_mld || packet.protocol == protocol::UDP) && !trusted && !verify(packet) {
             return self.refuse(ReceiveDrop::Checksum);
@@ -201,10 +241,32 @@ impl Stack {
     }
 }
 
+/// Telling senders.
+#[cfg(feature = "datagrams")]
+impl Stack {
+    /// A packet over IPv6, of which this is the beginning, did not become whole in time.
+    pub(in crate::net::direct) fn tell_expired_ipv6(
+        &mut self,
+        now: Instant,
+        key: &crate::net::fragments::Key,
+        quote: &[u8],
+    ) {
+        if let (core::net::IpAddr::V6(source), core::net::IpAddr::V6(destination)) = (key.source, key.destination)
+            && self.ip.ipv6.as_ref().is_some_and(|layer| layer.addresses.is_ours(destination))
+        {
+            self.send_error(now, quote, [destination, source], [icmp::kind::TIME_EXCEEDED, 1], 0);
+        }
+    }
+}
+
 /// Whether a packet is a message of neighbour discovery.
 fn is_discovery(packet: &Packet<'_>) -> bool {
     let kind = packet.payload().first().copied().unwrap_or_default();
-    packet.protocol == protocol::ICMP && (ndp::kind::ROUTER_SOLICITATION..=ndp::kind::REDIRECT).contains(&kind)
+    // A later fragment begins anywhere.
+    let is_start = packet.fragment.is_none_or(|fragment| fragment.offset == 0);
+    is_start
+        && packet.protocol == protocol::ICMP
+        && (ndp::kind::ROUTER_SOLICITATION..=ndp::kind::REDIRECT).contains(&kind)
 }
 
 /// Whether the checksum with the pseudo header is right. Over IPv6, datagrams have one too (RFC 8200, 8.1).

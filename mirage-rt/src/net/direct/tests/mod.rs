@@ -9,6 +9,8 @@ mod configure;
 #[cfg(feature = "datagrams")]
 mod echoes;
 mod flat;
+#[cfg(feature = "datagrams")]
+mod fragments;
 mod hosts;
 mod ipv4;
 mod loss;

@@ -6,6 +6,8 @@ mod common;
 #[cfg(feature = "datagrams")]
 mod echoes;
 mod flat;
+#[cfg(feature = "datagrams")]
+mod fragments;
 mod hosts;
 mod loss;
 mod raw;

@@ -1,0 +1,283 @@
+//! Datagrams in fragments, out and in; and fragments that strangers make up.
+
+use core::net::IpAddr;
+
+use smoltcp::wire::IpProtocol;
+
+use super::raw::{Raw, stack};
+use super::*;
+use crate::net::direct::header;
+use crate::net::fragments::{MOST_BYTES, MOST_PACKETS};
+use crate::net::{SendError, UdpSocket};
+use crate::time::{Duration, sleep, timeout};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Bytes of the header that says over IPv6 where a fragment belongs.
+const EXTENSION: usize = if IPV6 { 8 } else { 0 };
+
+async fn received(socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
+    let mut buffer = vec![0; 70_000];
+    let (length, from) = timeout(SECOND, socket.receive_from(&mut buffer)).await.ok()?.ok()?;
+    buffer.truncate(length);
+    Some((buffer, from))
+}
+
+/// The datagram of `length` bytes that [`pattern`] makes, to port 9 of the stack, as a packet of host 2.
+fn datagram(length: usize) -> Vec<u8> {
+    let mut packet = vec![0; header::length(at(1, 0).ip()) + 8 + length];
+    let body = header::emit(&mut packet, at(2, 0).ip(), at(1, 0).ip(), IpProtocol::Udp).expect("of one family");
+    for (half, value) in body.chunks_mut(2).zip([7_u16, 9, 8 + length as u16, 0]) {
+        half.copy_from_slice(&value.to_be_bytes());
+    }
+    body[8..].copy_from_slice(&pattern(3, length));
+    header::fill_transport(&mut packet, false);
+    packet
+}
+
+/// `packet` in fragments of `size` bytes, with the number `number`.
+fn cut(packet: &[u8], size: usize, number: u16) -> Vec<Vec<u8>> {
+    let head = header::length_in(packet);
+    let pieces = packet[head..].chunks(size);
+    let count = pieces.len();
+    pieces.enumerate().map(|(index, piece)| fragment(packet, piece, index * size, index + 1 < count, number)).collect()
+}
+
+/// A fragment of the packet with the header of `packet`.
+fn fragment(packet: &[u8], piece: &[u8], place: usize, more: bool, number: u16) -> Vec<u8> {
+    let head = header::length_in(packet);
+    let mut cut = packet[..head].to_vec();
+    if IPV6 {
+        cut.extend_from_slice(&[cut[6], 0, (place >> 8) as u8, place as u8 | u8::from(more), 0, 0]);
+        cut.extend_from_slice(&number.to_be_bytes());
+        cut[6] = 44;
+    } else {
+        cut[4..6].copy_from_slice(&number.to_be_bytes());
+        let field = (place / 8) as u16 | (u16::from(more) << 13);
+        cut[6..8].copy_from_slice(&field.to_be_bytes());
+    }
+    cut.extend_from_slice(piece);
+    header::set_length(&mut cut);
+    cut
+}
+
+#[test]
+fn datagrams_of_any_length_come_as_they_were() {
+    for impairments in [Impairments::NONE, Impairments::NONE.with_duplication(0.3).with_reordering(0.3, SECOND / 1000)]
+    {
+        testing::run(130, async move {
+            let switch = Switch::new(130, impairments);
+            let (one, other) = (host(&switch, 1), host(&switch, 2));
+            sleep(SECOND).await;
+            let (from, to) =
+                (one.udp().bind(7).await.expect("it is free"), other.udp().bind(9).await.expect("it is free"));
+            // The neighbour is known from then on.
+            from.send_to(b"x", at(2, 9)).await.expect("there is a way");
+            assert!(received(&to).await.is_some());
+            while received(&to).await.is_some() {}
+            for length in [MOST_DATAGRAM, MOST_DATAGRAM + 1, 2 * MOST_DATAGRAM + 17, 9000, 65_507] {
+                from.send_to(&pattern(length, length), at(2, 9)).await.expect("there is a way");
+                let (bytes, peer) = received(&to).await.expect("it comes");
+                assert!(bytes == pattern(length, length), "{} of {length} bytes, or others", bytes.len());
+                assert_eq!(peer, at(1, 7));
+                while received(&to).await.is_some() {}
+            }
+            let long = from.send_to(&pattern(0, 65_508), at(2, 9)).await;
+            assert!(matches!(long, Err(SendError::TooLong { most: 65_507 })), "{long:?}");
+        });
+    }
+}
+
+#[test]
+fn fragments_are_those_of_the_standard_and_their_numbers_random() {
+    testing::run(131, async {
+        let switch = Switch::new(131, Impairments::NONE);
+        let network = host(&switch, 1);
+        let mut peer = Raw::new(&switch, 2);
+        sleep(SECOND).await;
+        let socket = network.udp().bind(7).await.expect("the port is free");
+        let mut numbers = Vec::new();
+        for round in 0..4 {
+            socket.send_to(&pattern(round, 3000), at(2, 9)).await.expect("there is a way");
+            let packets = peer.packets().await;
+            let head = header::length(at(1, 0).ip());
+            let sizes: Vec<_> = packets.iter().map(Vec::len).collect();
+            let most = (1500 - head - EXTENSION) & !7;
+            let expected = [most, most, 3008 - 2 * most].map(|size| head + EXTENSION + size);
+            assert_eq!(sizes, expected);
+            for (index, packet) in packets.iter().enumerate() {
+                let place = if IPV6 { [packet[42], packet[43]] } else { [packet[6], packet[7]] };
+                let (place, more) = match (u16::from_be_bytes(place), IPV6) {
+                    (place, true) => (usize::from(place & !7), place & 1 == 1),
+                    (place, false) => (8 * usize::from(place & 0x1fff), place & 0x2000 != 0),
+                };
+                assert_eq!((place, more), (index * most, index < 2));
+                numbers.push(if IPV6 { packet[44..48].to_vec() } else { packet[4..6].to_vec() });
+            }
+        }
+        // Each datagram has one of its own.
+        numbers.dedup();
+        assert_eq!(numbers.len(), 4);
+        let steps: Vec<_> = numbers
+            .windows(2)
+            .map(|pair| {
+                let [one, other] = [&pair[0], &pair[1]].map(|number| i64::from(number[number.len() - 1]));
+                other - one
+            })
+            .collect();
+        assert!(steps.iter().any(|step| *step != steps[0]), "{numbers:?}");
+    });
+}
+
+#[test]
+fn fragments_that_contradict_each_other_bring_nothing() {
+    testing::run(132, async {
+        let switch = Switch::new(132, Impairments::NONE);
+        let (_direct, network) = stack(&switch);
+        let mut peer = Raw::new(&switch, 2);
+        sleep(SECOND).await;
+        let socket = network.udp().bind(9).await.expect("the port is free");
+        let whole = datagram(1000);
+        let parts = cut(&whole, 400, 1);
+        parts.iter().rev().for_each(|part| peer.send_ip(part));
+        assert_eq!(received(&socket).await, Some((pattern(3, 1000), at(2, 7))));
+        // One that reaches into another.
+        let body = &whole[header::length_in(&whole)..];
+        for wrong in [
+            fragment(&whole, &body[392..800], 392, true, 2),
+            fragment(&whole, &[0; 400], 400, true, 2),
+            fragment(&whole, &body[..8], 0, true, 2),
+            fragment(&whole, &body[..8], 1200, false, 2),
+        ] {
+            let parts = cut(&whole, 400, 2);
+            peer.send_ip(&parts[0]);
+            peer.send_ip(&parts[1]);
+            peer.send_ip(&wrong);
+            peer.send_ip(&parts[2]);
+            assert_eq!(received(&socket).await, None);
+            sleep(Duration::from_secs(31)).await;
+        }
+        // Parts of different packets, from different hosts.
+        let (first, second) = (cut(&whole, 400, 3), cut(&whole, 400, 4));
+        peer.send_ip(&first[0]);
+        peer.send_ip(&second[1]);
+        peer.send_ip(&first[2]);
+        assert_eq!(received(&socket).await, None);
+        // A wrong checksum over the whole.
+        let mut broken = datagram(1000);
+        let last = broken.len() - 1;
+        broken[last] ^= 1;
+        cut(&broken, 400, 5).iter().for_each(|part| peer.send_ip(part));
+        assert_eq!(received(&socket).await, None);
+    });
+}
+
+#[test]
+fn who_sent_the_first_fragment_is_told_that_others_did_not_come() {
+    testing::run(133, async {
+        let switch = Switch::new(133, Impairments::NONE);
+        let (_direct, network) = stack(&switch);
+        let mut peer = Raw::new(&switch, 2);
+        sleep(SECOND).await;
+        let _socket = network.udp().bind(9).await.expect("the port is free");
+        let parts = cut(&datagram(1000), 400, 1);
+        peer.send_ip(&parts[0]);
+        peer.send_ip(&cut(&datagram(1000), 400, 2)[1]);
+        peer.packets().await;
+        sleep(Duration::from_secs(29)).await;
+        assert_eq!(peer.packets().await.len(), 0);
+        sleep(Duration::from_secs(2)).await;
+        let packets = peer.packets().await;
+        let [told] = packets.as_slice() else { panic!("one packet, not {packets:?}") };
+        let message = header::payload(told);
+        assert_eq!(message[..2], if IPV6 { [3, 1] } else { [11, 1] });
+        assert!(parts[0].starts_with(&message[8..]) && message.len() >= 8 + 28, "{message:?}");
+    });
+}
+
+#[test]
+fn a_flood_of_fragments_has_a_bound() {
+    testing::run(134, async {
+        let switch = Switch::new(134, Impairments::NONE);
+        let (direct, network) = stack(&switch);
+        let other = host(&switch, 2);
+        let mut stranger = Raw::new(&switch, 3);
+        sleep(SECOND).await;
+        let socket = network.udp().bind(9).await.expect("the port is free");
+        let sender = other.udp().bind(7).await.expect("the port is free");
+        sender.send_to(b"x", at(1, 9)).await.expect("there is a way");
+        assert!(received(&socket).await.is_some());
+        let whole = datagram(1400);
+        let body = &whole[header::length_in(&whole)..];
+        for number in 0..3000_u16 {
+            let place = usize::from(number) * 8 % 60_000;
+            stranger.send_ip(&fragment(&whole, &body[..1400], place, true, number / 3));
+            stranger.send_ip(&fragment(&whole, &body[..8], place, number % 2 == 0, number));
+            if number.is_multiple_of(50) {
+                sleep(Duration::from_millis(1)).await;
+                let stack = direct.shared.stack.borrow();
+                assert!(stack.reassembly.bytes() <= MOST_BYTES && stack.reassembly.len() <= MOST_PACKETS);
+            }
+        }
+        sender.send_to(&pattern(1, 20_000), at(1, 9)).await.expect("there is a way");
+        assert_eq!(received(&socket).await, Some((pattern(1, 20_000), at(2, 7))));
+        // What comes of nothing is told a bounded number of times, and forgotten.
+        sleep(Duration::from_secs(31)).await;
+        assert!(stranger.packets().await.len() <= MOST_PACKETS);
+        assert!(direct.shared.stack.borrow().reassembly.is_empty());
+    });
+}
+
+#[test]
+fn a_long_ping_is_answered_if_the_answer_fits() {
+    testing::run(135, async {
+        let switch = Switch::new(135, Impairments::NONE);
+        let (_direct, _network) = stack(&switch);
+        let mut peer = Raw::new(&switch, 2);
+        sleep(SECOND).await;
+        let mut packet = vec![0; header::length(at(1, 0).ip()) + 1000];
+        let protocol = if IPV6 { IpProtocol::Icmpv6 } else { IpProtocol::Icmp };
+        let body = header::emit(&mut packet, at(2, 0).ip(), at(1, 0).ip(), protocol).expect("of one family");
+        body[0] = if IPV6 { 128 } else { 8 };
+        let sum = !smoltcp::wire::checksum::data(body);
+        body[2..4].copy_from_slice(&sum.to_be_bytes());
+        #[cfg(feature = "ipv6")]
+        if IPV6 {
+            header::fill_icmp(&mut packet);
+        }
+        cut(&packet, 400, 1).iter().for_each(|part| peer.send_ip(part));
+        let packets = peer.packets().await;
+        let [answer] = packets.as_slice() else { panic!("one packet, not {packets:?}") };
+        assert_eq!((header::payload(answer)[0], answer.len()), (if IPV6 { 129 } else { 0 }, packet.len()));
+        assert!(matches!(at(1, 0).ip(), IpAddr::V4(_)) != IPV6);
+    });
+}
+
+#[test]
+#[cfg(feature = "ipv6")]
+fn neighbour_discovery_is_never_in_fragments() {
+    use crate::net::ipv6::{ndp, packet};
+    if !IPV6 {
+        return;
+    }
+    testing::run(136, async {
+        let switch = Switch::new(136, Impairments::NONE);
+        let (_direct, _network) = stack(&switch);
+        let mut peer = Raw::new(&switch, 2);
+        sleep(SECOND).await;
+        peer.packets().await;
+        let message = ndp::solicitation(ip6(1), Some(peer.mac()));
+        let mut whole = vec![0; packet::HEADER];
+        let head = whole.first_chunk_mut().expect("a header");
+        packet::emit_header(head, ip6(2), ip6(1), packet::protocol::ICMP, message.len(), ndp::HOP_LIMIT);
+        whole.extend_from_slice(&message);
+        header::fill_icmp(&mut whole);
+        let before = switch.frames();
+        cut(&whole, 16, 1).iter().for_each(|part| peer.send_ip(part));
+        peer.packets().await;
+        // Nothing but the fragments themselves.
+        assert_eq!(switch.frames() - before, 2);
+        peer.send_ip(&whole);
+        peer.packets().await;
+        assert_eq!(switch.frames() - before, 4, "that is how it is asked");
+    });
+}
