@@ -80,5 +80,5 @@ fn delay_reordering_and_duplicates() {
     assert!(repeated > 0.9 * clean, "{repeated:.0} of {clean:.0} bytes in a second");
     // Others overtake a packet by up to a quarter of the round trip: that is no loss (RFC 8985, 3.2).
     let reordered = median("reordering", delay.with_reordering(0.05, Duration::from_millis(4)), 2_000_000);
-    assert!(reordered > 0.5 * clean, "{reordered:.0} of {clean:.0} bytes in a second");
+    assert!(reordered > 0.8 * clean, "{reordered:.0} of {clean:.0} bytes in a second");
 }
