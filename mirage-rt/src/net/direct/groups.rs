@@ -243,31 +243,32 @@ impl Groups {
 
     /// Sends a report on groups of one family, in the querier's version.
     fn say(&self, now: Instant, records: &[(Record, IpAddr)], ip: &mut Ip) {
-        let is_ipv6 = records.first().is_some_and(|(_, group)| group.is_ipv6());
-        let version = self.queriers[usize::from(is_ipv6)].version(now);
-        if !is_ipv6 {
-            let records: Vec<_> = records.iter().filter_map(|(record, group)| Some((*record, v4(*group)?))).collect();
-            if version == Version::New {
-                return send_igmp(ip, igmp::REPORTS, &igmp::report(&records));
-            }
-            for (record, group) in records {
-                if let Some((to, message)) = igmp::old(version, record, group) {
-                    send_igmp(ip, to, &message);
-                }
-            }
-            return;
-        }
         #[cfg(feature = "ipv6")]
-        {
-            use crate::net::groups::mld;
-            let records: Vec<_> = records.iter().filter_map(|(record, group)| Some((*record, v6(*group)?))).collect();
-            if version == Version::New {
-                return ip.send_mld(mld::REPORTS, &mld::report(&records));
+        if records.first().is_some_and(|(_, group)| group.is_ipv6()) {
+            return self.say_by_mld(now, records, ip);
+        }
+        let records: Vec<_> = records.iter().filter_map(|(record, group)| Some((*record, v4(*group)?))).collect();
+        let version = self.queriers[0].version(now);
+        if version == Version::New {
+            return send_igmp(ip, igmp::REPORTS, &igmp::report(&records));
+        }
+        for (record, group) in records {
+            if let Some((to, message)) = igmp::old(version, record, group) {
+                send_igmp(ip, to, &message);
             }
-            for (record, group) in records {
-                let (to, message) = mld::old(record, group);
-                ip.send_mld(to, &message);
-            }
+        }
+    }
+
+    #[cfg(feature = "ipv6")]
+    fn say_by_mld(&self, now: Instant, records: &[(Record, IpAddr)], ip: &mut Ip) {
+        use crate::net::groups::mld;
+        let records: Vec<_> = records.iter().filter_map(|(record, group)| Some((*record, v6(*group)?))).collect();
+        if self.queriers[1].version(now) == Version::New {
+            return ip.send_mld(mld::REPORTS, &mld::report(&records));
+        }
+        for (record, group) in records {
+            let (to, message) = mld::old(record, group);
+            ip.send_mld(to, &message);
         }
     }
 }
