@@ -1,6 +1,6 @@
 //! What a platform gives to a [`Runtime`]: clocks, random numbers, a console, and a way to sleep.
 //!
-//! mirage-unix and mirage-xen implement [`Platform`]; so does the virtual one of [`crate::testing`].
+//! mirage-unix and mirage-xen implement [`Platform`]; so does the virtual one of `mirage_rt::testing`.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;

@@ -6,7 +6,8 @@
 //! each network). On Xen there is no file: what a [`Memory`] has kept can be sent over any stream. Nothing serves it by itself
 //! yet.
 //!
-//! ```
+#![cfg_attr(feature = "test-utils", doc = "```")]
+#![cfg_attr(not(feature = "test-utils"), doc = "```ignore")]
 //! use mirage_rt::net::capture::{Capture, Memory};
 //! use mirage_rt::net::switch::{Impairments, Switch};
 //! use mirage_rt::net::{Config, Network};

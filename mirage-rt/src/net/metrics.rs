@@ -1,6 +1,7 @@
 //! What networks have counted, as text for Prometheus.
 //!
-//! ```
+#![cfg_attr(feature = "test-utils", doc = "```")]
+#![cfg_attr(not(feature = "test-utils"), doc = "```ignore")]
 //! use mirage_rt::net::switch::{Impairments, Switch};
 //! use mirage_rt::net::{Config, Network, metrics};
 //! use mirage_rt::{sleep, Duration, testing};

@@ -2,7 +2,8 @@
 //!
 //! A network has IPv6 when its [`Config`](super::Config) says so:
 //!
-//! ```
+#![cfg_attr(feature = "test-utils", doc = "```")]
+#![cfg_attr(not(feature = "test-utils"), doc = "```ignore")]
 //! use mirage_rt::net::switch::{Impairments, Switch};
 //! use mirage_rt::net::{Config, Network, ipv6::Ipv6Config};
 //!
