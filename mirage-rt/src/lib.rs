@@ -25,7 +25,8 @@
 //!   compare them: it has no SACK, no timeout below a second and none of [`net::TcpStream::set_keep_alive`] and its like.
 //!   `--features mirage-rt/smoltcp-tcp` chooses it for one build.
 //! - `ipv6`: networks of one's own can have IPv6 ([`net::Config`]'s `ipv6`). Without it, an image has none of the code.
-//! - `datagrams`: groups of hosts for datagram sockets (`net::UdpSocket::join`), fragments, errors of ICMP at sockets, echo requests. Without it, an image has none of the code.
+//! - `datagrams`: groups of hosts for datagram sockets (`net::UdpSocket::join`), fragments, errors of ICMP at sockets, echo requests.
+//!   Without it, an image has none of the code.
 //! - `edge-nal`: the traits of edge-nal on networks, for libraries that are written to them.
 //! - `test-utils`: a runtime with virtual time and an in-memory switch, for tests on a host. Uses std.
 
