@@ -1,7 +1,7 @@
 //! What the drivers and the stack of an image do beside those of a Linux domU in the same boot of the lab, with the same
 //! memory, processor, bridge and kind of disk.
 //!
-//! `cargo bench -p mirage-bench --bench xen`, and `-- --quick` for one short round of each; `-- frames bulk ping http udp netem disk`
+//! `cargo bench -p mirage-bench --bench xen`, and `-- --quick` for one short round of each; `-- frames bulk ping http udp disk`
 //! for those alone.
 //!
 //! Rates are taken in dom0 while a load goes on, from the backends' own counters and Xen's account of the guest's processor
@@ -10,7 +10,6 @@
 
 mod disk;
 mod http;
-mod netem;
 mod network;
 mod rate;
 mod udp;
@@ -33,7 +32,7 @@ const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 16);
 const MEMORY: u32 = 256;
 /// The size of each disk, in MiB. It lies in dom0's memory.
 const DISK: u32 = 64;
-const PARTS: [&str; 7] = ["frames", "bulk", "ping", "http", "udp", "netem", "disk"];
+const PARTS: [&str; 6] = ["frames", "bulk", "ping", "http", "udp", "disk"];
 
 /// What every part needs.
 struct Bench {
@@ -60,7 +59,7 @@ fn run() -> Result<Vec<Figure>> {
     // Built before the lab is there: it would be in the way.
     let image = |guest: &str, wanted: bool| wanted.then(|| mirage_tests::image(guest));
     let frames = image("frames", wanted("frames"));
-    let bulk = image("bulk", ["bulk", "ping", "udp", "netem"].into_iter().any(wanted));
+    let bulk = image("bulk", ["bulk", "ping", "udp"].into_iter().any(wanted));
     let site = image("static-site", wanted("http"));
     let disk = image("disk", wanted("disk"));
     let lab = Lab::start_with(&LabOptions::new().memory(2560).dom0_memory(1024))?;
@@ -85,11 +84,6 @@ fn run() -> Result<Vec<Figure>> {
         && wanted("udp")
     {
         figures.extend(udp::all(&bench, bulk)?);
-    }
-    if let Some(bulk) = &bulk
-        && wanted("netem")
-    {
-        figures.extend(netem::all(&bench, bulk, quick)?);
     }
     if let Some(disk) = disk {
         figures.extend(disk::all(&bench, &disk)?);

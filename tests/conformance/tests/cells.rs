@@ -1,5 +1,4 @@
-//! Goodput over links like those that the benchmark on Xen makes with `tc netem`, in virtual time: what it compares with Linux is
-//! compared here with what is known of TCP.
+//! Goodput over links that lose, delay, reorder and repeat packets, in virtual time, beside what is known of TCP.
 
 #![forbid(unsafe_code)]
 
@@ -22,7 +21,7 @@ fn goodput(seed: u64, impairments: Impairments, length: usize) -> f64 {
         let switch = Switch::new(seed, impairments);
         let network = |address: &str| {
             let mut config = Config::from_keys(address.parse().ok(), None);
-            // As much as netem's peers have.
+            // Windows are not what limits it.
             config.receive_buffer = 128 << 10;
             config.send_buffer = 128 << 10;
             config.connection_memory = 64 << 20;

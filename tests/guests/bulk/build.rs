@@ -5,11 +5,7 @@ use mirage_build::{Config, Key, Port};
 fn main() {
     Config::new()
         .network("service")
-        .key(
-            Key::<String>::new("mode")
-                .default("iperf3")
-                .doc("What connections get: iperf3, check, echo, source or sink"),
-        )
+        .key(Key::<String>::new("mode").default("iperf3").doc("What connections get: iperf3, echo, source or sink"))
         .key(Key::<Port>::new("port").default(5201).doc("TCP port to listen at"))
         .memory_mib(32)
         .xen()

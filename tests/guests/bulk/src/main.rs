@@ -3,7 +3,6 @@
 //! - `--mode iperf3` is a server for iperf3's client: one test at a time, one stream, either direction (`-R`), TCP only. The
 //!   peer and the way it counts are then the same as with iperf3's own server in Linux.
 //! - `--mode sink` takes all that a connection brings, and prints how much that was when it ends.
-//! - `--mode check` keeps what it is sent, answers with its checksum, and sends it back at the next port.
 //! - `--mode echo` sends back each datagram that comes to the port, over UDP.
 //! - `--mode source` writes to each connection until the peer closes it, and prints how much that was.
 
@@ -13,7 +12,6 @@
 
 extern crate alloc;
 
-mod check;
 mod iperf;
 
 use alloc::format;
@@ -35,10 +33,9 @@ async fn main(devices: Devices, keys: Keys) -> mirage_rt::Result {
     match keys.mode.as_str() {
         "iperf3" => iperf::serve(listener).await,
         "echo" => echo(&devices.service, keys.port).await,
-        "check" => check::serve(&devices.service, listener).await,
         "sink" => each(listener, sink).await,
         "source" => each(listener, source).await,
-        other => Err(Error::message(format!("\"{other}\" is no mode: iperf3, check, echo, source or sink"))),
+        other => Err(Error::message(format!("\"{other}\" is no mode: iperf3, echo, source or sink"))),
     }
 }
 
