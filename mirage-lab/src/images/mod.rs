@@ -35,10 +35,9 @@ const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 /// Raised when what is built from the same parts changes.
 const FORM: &[u8] = b"3";
 
-const DOM0_PROGRAMS: [&str; 22] = [
+const DOM0_PROGRAMS: [&str; 21] = [
     "bash",
     "ip",
-    "tc",
     "bridge",
     "losetup",
     "flock",
@@ -69,7 +68,7 @@ const XEN_PROGRAMS: [&str; 8] = [
     "xenctx",
     "xenstore-control",
 ];
-const DOM0_MODULES: [&str; 19] = [
+const DOM0_MODULES: [&str; 17] = [
     "xen_privcmd",
     "xen_evtchn",
     "xen_gntdev",
@@ -87,8 +86,6 @@ const DOM0_MODULES: [&str; 19] = [
     "xen_netback",
     "xen_blkback",
     "af_packet",
-    "veth",
-    "sch_netem",
 ];
 const DOMU_MODULES: [&str; 3] = ["xen_netfront", "xen_blkfront", "af_packet"];
 

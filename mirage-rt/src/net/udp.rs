@@ -113,7 +113,9 @@ impl UdpSocket {
     }
 
     /// Sends `bytes` to `remote` as one datagram, in fragments when it is longer than packets may be (65507 bytes at most; on a
-    /// network of our own with the feature `datagrams`, else what fits a packet is the most). It waits only while the device has no room; the datagram may still be
+    /// network of our own with the feature `datagrams`, else what fits a packet is the most).
+    ///
+    /// It waits only while the device has no room; the datagram may still be
     /// lost on its way.
     ///
     /// # Errors
