@@ -8,9 +8,12 @@
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::Range;
 
 use crate::page::{PAGE_SIZE, Page, PagePool};
+
+mod fragment;
+
+pub use fragment::{Fragment, OutOfPage};
 
 /// Free bytes in front of the data of a new packet: room for headers and for a backend's own.
 pub const HEADROOM: usize = 64;
@@ -57,68 +60,6 @@ pub enum Gso {
     },
 }
 
-/// A part of a page that belongs to a packet.
-#[derive(Debug)]
-pub struct Fragment {
-    page: Page,
-    start: u16,
-    length: u16,
-}
-
-/// The range of a fragment does not lie within its page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfPage;
-
-impl fmt::Display for OutOfPage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the range reaches beyond the {PAGE_SIZE} bytes of its page")
-    }
-}
-
-impl core::error::Error for OutOfPage {}
-
-impl Fragment {
-    /// The bytes `range` of `page`.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfPage`] when `range` is not within the page or ends before it starts.
-    pub fn new(page: Page, range: Range<usize>) -> Result<Fragment, OutOfPage> {
-        if range.start > range.end || range.end > PAGE_SIZE {
-            return Err(OutOfPage);
-        }
-        // Both fit: a page has 4096 bytes.
-        Ok(Fragment { page, start: range.start as u16, length: (range.end - range.start) as u16 })
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.page[self.range()]
-    }
-
-    /// The bytes, to be written.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        let range = self.range();
-        &mut self.page[range]
-    }
-
-    /// Where the bytes stand in the page.
-    pub fn range(&self) -> Range<usize> {
-        usize::from(self.start)..usize::from(self.start) + usize::from(self.length)
-    }
-
-    /// The page they stand in.
-    pub fn page(&self) -> &Page {
-        &self.page
-    }
-
-    /// The page and the range of the bytes in it.
-    pub fn into_parts(self) -> (Page, Range<usize>) {
-        let range = self.range();
-        (self.page, range)
-    }
-}
-
 /// A packet that can be written.
 #[derive(Debug)]
 pub struct PacketMut {
@@ -146,7 +87,7 @@ impl PacketMut {
     /// used up.
     pub fn new(pool: &Rc<dyn PagePool>) -> Option<PacketMut> {
         let page = Page::take(pool)?;
-        Some(PacketMut::from_head(Fragment { page, start: HEADROOM as u16, length: 0 }))
+        Some(PacketMut::from_head(Fragment::empty(page, HEADROOM)))
     }
 
     /// A packet with a copy of `bytes`, in as many pages as it takes. `None` when the pool's budget is used up or
@@ -164,22 +105,18 @@ impl PacketMut {
     pub fn append(&mut self, pool: &Rc<dyn PagePool>, mut bytes: &[u8]) -> Option<()> {
         while !bytes.is_empty() {
             let last = self.fragments.last_mut().unwrap_or(&mut self.head);
-            let at = usize::from(last.start) + usize::from(last.length);
-            let length = bytes.len().min(PAGE_SIZE - at);
+            let length = last.append(bytes);
             if length == 0 {
                 let page = Page::take(pool)?;
-                self.push_fragment(Fragment { page, start: 0, length: 0 }).ok()?;
-                continue;
+                self.push_fragment(Fragment::empty(page, 0)).ok()?;
             }
-            let (part, rest) = bytes.split_at(length);
-            last.page[at..at + length].copy_from_slice(part);
-            last.length += length as u16;
-            bytes = rest;
+            bytes = &bytes[length..];
         }
         Some(())
     }
 
-    /// A packet whose first bytes are `head`.
+    /// A packet whose first bytes are `head`. When others share its page, they can't be written, and nothing can be put in
+    /// front of them.
     pub fn from_head(head: Fragment) -> PacketMut {
         PacketMut { head, fragments: Vec::new(), checksum: Checksum::None, gso: Gso::None }
     }
@@ -189,9 +126,9 @@ impl PacketMut {
         self.head.bytes()
     }
 
-    /// The head, to be written.
+    /// The head, to be written; no bytes when others share its page, as they never do of one made by [`new`](PacketMut::new).
     pub fn head_mut(&mut self) -> &mut [u8] {
-        self.head.bytes_mut()
+        self.head.bytes_mut().unwrap_or_default()
     }
 
     /// Makes the head `length` bytes long, from its present start, and returns it. Bytes that come new have unspecified
@@ -199,7 +136,7 @@ impl PacketMut {
     pub fn resize_head(&mut self, length: usize) -> &mut [u8] {
         let most = PAGE_SIZE - usize::from(self.head.start);
         self.head.length = length.min(most) as u16;
-        self.head.bytes_mut()
+        self.head.bytes_mut().unwrap_or_default()
     }
 
     /// Bytes free in front of the head.
@@ -211,19 +148,17 @@ impl PacketMut {
     /// change, when the headroom is smaller.
     pub fn push_front(&mut self, length: usize) -> Option<&mut [u8]> {
         let start = usize::from(self.head.start).checked_sub(length)?;
+        if self.head.is_shared() {
+            return None;
+        }
         self.head.length += length as u16;
         self.head.start = start as u16;
-        Some(self.head.bytes_mut())
+        self.head.bytes_mut()
     }
 
     /// Takes `length` bytes from the head's front; `false`, and no change, when the head is shorter.
     pub fn pull_front(&mut self, length: usize) -> bool {
-        if length > usize::from(self.head.length) {
-            return false;
-        }
-        self.head.start += length as u16;
-        self.head.length -= length as u16;
-        true
+        self.head.pull_front(length)
     }
 
     /// Cuts the packet to at most `length` bytes.
@@ -240,6 +175,12 @@ impl PacketMut {
             keep += 1;
         }
         self.fragments.truncate(keep);
+    }
+
+    /// Makes room for so many fragments in the list of them, so that it does not grow by and by. Without memory it grows, or
+    /// does not, as they come.
+    pub fn reserve_fragments(&mut self, count: usize) {
+        let _ = self.fragments.try_reserve_exact(count.min(MAX_FRAGMENTS));
     }
 
     /// Adds a fragment at the end.

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use mirage_rt::net::host::{HostListener, HostStack, HostStream, HostUdp};
 use mirage_rt::net::names::NameSlot;
 use mirage_rt::net::{BindError, ConnectError, ListenAddr, PingError, names};
+use mirage_rt::page::{HeapPool, Page, PagePool};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
@@ -102,9 +103,24 @@ impl HostStack for HostSockets {
         resolv_conf::read(Path::new(resolv_conf::PATH))
     }
 
+    fn page(&self) -> Option<Page> {
+        Page::take(&pages())
+    }
+
     fn name_slot(&self) -> &NameSlot {
         &self.names
     }
+}
+
+/// Pages for the applications of a thread.
+const PAGES: usize = 1024;
+
+/// Where pages come from that the host's sockets read into and write from: they are no device's, so that any will do.
+fn pages() -> Rc<dyn PagePool> {
+    thread_local! {
+        static POOL: Rc<dyn PagePool> = HeapPool::with_pages(PAGES);
+    }
+    POOL.with(Rc::clone)
 }
 
 /// A non-blocking socket of the family of `address`.

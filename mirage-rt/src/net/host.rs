@@ -16,6 +16,7 @@ use super::icmp::PingError;
 use super::names;
 use super::tcp_options::{OptionError, TcpOption};
 use super::udp_options::{JoinError, UdpOption};
+use crate::page::Page;
 
 /// The host's sockets.
 pub trait HostStack {
@@ -54,6 +55,9 @@ pub trait HostStack {
     fn names(&self) -> Option<names::Options> {
         None
     }
+
+    /// A page for the application to fill; `None` when there are too many already.
+    fn page(&self) -> Option<Page>;
 
     /// The place for the name servers that the program or its keys name.
     fn name_slot(&self) -> &names::NameSlot;

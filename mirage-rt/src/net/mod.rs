@@ -40,6 +40,7 @@ pub mod switch;
 mod tcp;
 mod tcp_info;
 mod tcp_options;
+mod tcp_pages;
 mod udp;
 mod udp_options;
 

@@ -169,7 +169,7 @@ pub struct TcpStream {
     kind: Rc<StreamKind>,
 }
 
-enum StreamKind {
+pub(super) enum StreamKind {
     Direct(direct::Connection),
     /// In a box, so that a connection of a network of our own takes no more than it needs.
     Host(Box<HostSide>),
@@ -178,6 +178,10 @@ enum StreamKind {
 impl TcpStream {
     fn new(kind: StreamKind) -> TcpStream {
         TcpStream { kind: Rc::new(kind) }
+    }
+
+    pub(super) fn kind(&self) -> &StreamKind {
+        &self.kind
     }
 
     /// Reads what is there into `buffer`, waiting for at least one byte; 0 when the peer has shut its side down, or
@@ -443,8 +447,8 @@ impl fmt::Debug for TcpStream {
 const STAGE: usize = 4096;
 
 /// A stream of the host, and what was read from it in order to be peeked at.
-struct HostSide {
-    stream: Box<dyn HostStream>,
+pub(super) struct HostSide {
+    pub(super) stream: Box<dyn HostStream>,
     staged: RefCell<Staged>,
 }
 

@@ -12,6 +12,7 @@ use crate::net::error::{AcceptError, ConnectError, ReadError, ReceiveError, Send
 #[cfg(feature = "datagrams")]
 use crate::net::udp_options::{JoinError, UdpOption};
 use crate::net::{OptionError, TcpInfo, TcpOption};
+use crate::packet::Fragment;
 use crate::runtime::Runtime;
 
 impl Direct {
@@ -90,6 +91,11 @@ impl Connection {
 
     pub fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, WriteError>> {
         self.poll(|stack| stack.tcp.poll_write(self.id, context, bytes))
+    }
+
+    pub fn poll_give(&self, context: &mut Context<'_>, bytes: &mut Option<Fragment>) -> Poll<Result<(), WriteError>> {
+        // Some of them may have been taken although there are more.
+        self.direct.with(|stack| stack.tcp.poll_give(self.id, context, bytes))
     }
 
     pub fn shutdown(&self) -> Result<(), WriteError> {

@@ -23,12 +23,15 @@ use crate::net::StaticRoute;
 #[cfg(feature = "ipv6")]
 use crate::net::names::Family;
 use crate::packet::{Checksum, Gso, MAX_FRAGMENTS, MAX_HEAD, Packet, PacketMut};
-use crate::page::PagePool;
+use crate::page::{Page, PagePool};
 use crate::time::Instant;
 use crate::types::network::NetworkInfo;
 
 /// Frames that may wait for the device beyond what it has room for, so that answers are not lost in a burst.
 const OUT_RESERVE: usize = 64;
+
+/// Pages of a pool that applications leave for frames that come and go.
+pub const PAGE_RESERVE: usize = 64;
 
 /// Stands for the address of a host that has none: in no network, and the source of nothing but broadcasts.
 pub const NO_ADDRESS: Cidr = Cidr::of(Ipv4Addr::UNSPECIFIED, 32);
@@ -406,6 +409,11 @@ impl Ip {
     pub fn drop_frames(&mut self) {
         self.counters.transmit_drops[TransmitDrop::Away as usize] += self.out.len() as u64;
         self.out.clear();
+    }
+
+    /// A page for an application: some always stay for frames.
+    pub fn page(&self) -> Option<Page> {
+        if self.pool.available() > PAGE_RESERVE { Page::take(&self.pool) } else { None }
     }
 
     /// Whether answers would be dropped.

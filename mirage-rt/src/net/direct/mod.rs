@@ -70,7 +70,7 @@ use crate::keys::Cidr;
 use crate::net::metrics::Snapshot;
 use crate::net::names::{Family, NameSlot};
 use crate::net::{Config, Link};
-use crate::page::PagePool;
+use crate::page::{Page, PagePool};
 use crate::runtime::Runtime;
 use crate::types::network::NetworkDevice;
 use core::net::SocketAddr;
@@ -136,6 +136,11 @@ impl Direct {
 
     pub fn poll_link_changed(&self, context: &mut Context<'_>, since: Link) -> Poll<Link> {
         self.shared.stack.borrow_mut().link.poll_changed(context, since)
+    }
+
+    /// A page for the application, as long as the device has enough.
+    pub fn page(&self) -> Option<Page> {
+        self.shared.stack.borrow().ip.page()
     }
 
     /// What was counted so far.

@@ -13,6 +13,7 @@ use super::smol::SmolSets;
 use super::timestamps::Stamps;
 use crate::net::direct::ip::{IpOut, Paths};
 use crate::net::{OptionError, TcpInfo, TcpOption};
+use crate::packet::Fragment;
 use crate::time::{Duration, Instant};
 
 std::thread_local! {
@@ -143,6 +144,10 @@ impl TcpMachine for Either {
 
     fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         self.get_mut().write(id, bytes)
+    }
+
+    fn give(&mut self, id: ConnId, fragment: &mut Option<Fragment>) -> bool {
+        self.get_mut().give(id, fragment)
     }
 
     fn shutdown(&mut self, id: ConnId) {

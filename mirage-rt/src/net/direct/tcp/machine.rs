@@ -12,6 +12,7 @@ use super::segment::{FourTuple, Segment, Seq, SynOptions};
 use super::timestamps::{Stamps, Timestamp};
 use crate::net::direct::ip::{Blocked, IpOut, Paths};
 use crate::net::{OptionError, TcpInfo, TcpOption};
+use crate::packet::Fragment;
 use crate::time::{Duration, Instant};
 
 /// A connection: a place in a table, and which of the connections that had this place.
@@ -210,6 +211,14 @@ pub trait TcpMachine {
     /// Takes over bytes to be sent; how many there was room for.
     fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize;
 
+    /// Takes over some or all of a page's bytes to be sent, as many as there is room for; whether there was any. What is
+    /// left stays in `fragment`. A machine that keeps no pages copies.
+    fn give(&mut self, id: ConnId, fragment: &mut Option<Fragment>) -> bool {
+        let Some(given) = fragment.take() else { return false };
+        let length = self.write(id, given.bytes());
+        rest(given, length, fragment)
+    }
+
     /// Closes this side behind what was written.
     fn shutdown(&mut self, id: ConnId);
 
@@ -222,4 +231,11 @@ pub trait TcpMachine {
 
     /// Forgets `id` and frees its memory.
     fn free(&mut self, id: ConnId);
+}
+
+/// Of `given`, the first `length` bytes were copied: what is left of it, and whether there were any.
+pub fn rest(mut given: Fragment, length: usize, fragment: &mut Option<Fragment>) -> bool {
+    given.pull_front(length);
+    *fragment = Some(given).filter(|given| !given.is_empty());
+    length > 0 || fragment.is_none()
 }

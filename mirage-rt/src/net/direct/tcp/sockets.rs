@@ -12,6 +12,7 @@ use crate::net::direct::ip::{IpOut, Route};
 use crate::net::direct::wakers::WakerSlot;
 use crate::net::error::{AcceptError, BindError, ConnectError, ReadError, WriteError};
 use crate::net::{OptionError, TcpOption};
+use crate::packet::Fragment;
 use crate::time::Instant;
 
 impl<M: TcpMachine> Tcp<M> {
@@ -229,25 +230,54 @@ impl<M: TcpMachine> Tcp<M> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Result<usize, WriteError>> {
-        let slot = self.slot(id);
-        match slot.end {
-            Some(End::Reset | End::Unreachable) => return Poll::Ready(Err(WriteError::Reset)),
-            Some(End::TimedOut) => return Poll::Ready(Err(WriteError::TimedOut)),
-            Some(End::Down) => return Poll::Ready(Err(WriteError::Down)),
-            Some(End::AddressGone) => return Poll::Ready(Err(WriteError::AddressGone)),
-            Some(End::Done | End::Aborted) => return Poll::Ready(Err(WriteError::Closed)),
-            None if slot.shut => return Poll::Ready(Err(WriteError::Closed)),
-            None => {}
-        }
+        self.check_writable(id)?;
         let length = self.machine.write(id, bytes);
         if length > 0 {
             self.mark(id.index);
             return Poll::Ready(Ok(length));
         }
+        self.wait_for_room(id, context);
+        Poll::Pending
+    }
+
+    /// Takes over all of a page's bytes; what there was no room for so far stays in `fragment`.
+    pub fn poll_give(
+        &mut self,
+        id: ConnId,
+        context: &mut Context<'_>,
+        fragment: &mut Option<Fragment>,
+    ) -> Poll<Result<(), WriteError>> {
+        while fragment.is_some() {
+            self.check_writable(id)?;
+            if !self.machine.give(id, fragment) {
+                self.wait_for_room(id, context);
+                return Poll::Pending;
+            }
+            self.mark(id.index);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether this side is not closed.
+    #[inline]
+    fn check_writable(&mut self, id: ConnId) -> Result<(), WriteError> {
+        let slot = self.slot(id);
+        match slot.end {
+            Some(End::Reset | End::Unreachable) => Err(WriteError::Reset),
+            Some(End::TimedOut) => Err(WriteError::TimedOut),
+            Some(End::Down) => Err(WriteError::Down),
+            Some(End::AddressGone) => Err(WriteError::AddressGone),
+            Some(End::Done | End::Aborted) => Err(WriteError::Closed),
+            None if slot.shut => Err(WriteError::Closed),
+            None => Ok(()),
+        }
+    }
+
+    /// There is no room for what is to be written.
+    fn wait_for_room(&mut self, id: ConnId, context: &mut Context<'_>) {
         self.slot(id).writer.register(context.waker());
         // If there was no memory, the machine must look for some again.
         self.mark(id.index);
-        Poll::Pending
     }
 
     /// Closes this side.

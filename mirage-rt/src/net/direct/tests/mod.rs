@@ -15,6 +15,7 @@ mod hosts;
 mod ipv4;
 mod loss;
 mod options;
+mod pages;
 mod raw;
 
 use common::*;

@@ -145,8 +145,8 @@ impl Connection {
 
     /// Takes away what has arrived.
     pub fn take_away(&mut self, now: Instant, ack: Seq) {
-        let bytes = (distance(self.data_start, ack) as usize).min(self.send.length());
-        self.send.consume(bytes);
+        let bytes = (distance(self.data_start, ack) as usize).min(self.send_length());
+        self.consume_sent(bytes);
         self.data_start = self.data_start.add(bytes as u32);
         self.una = ack;
         self.trip.advance();

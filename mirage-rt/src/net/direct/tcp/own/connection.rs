@@ -297,7 +297,7 @@ impl Connection {
 
     /// Behind the last byte that was written.
     pub fn data_end(&self) -> Seq {
-        self.data_start.add(self.send.length() as u32)
+        self.data_start.add(self.send_length() as u32)
     }
 
     /// Whether our FIN was sent.
@@ -331,7 +331,7 @@ impl Connection {
         self.due = Due::default();
         self.flight = Flight::default();
         self.send.set_limit(0);
-        self.send.consume(usize::MAX);
+        self.consume_sent(usize::MAX);
         self.data_start = self.next;
     }
 
@@ -350,8 +350,8 @@ impl Connection {
         Readiness {
             readable: self.receive.length(),
             finished: self.finished,
-            writable: self.can_write() && self.send.room() > 0 && self.hunger == Hunger::None,
-            unacknowledged: self.send.length() + usize::from(fin) + usize::from(self.state() == State::Connecting),
+            writable: self.can_write() && self.send_room() > 0 && self.hunger == Hunger::None,
+            unacknowledged: self.send_length() + usize::from(fin) + usize::from(self.state() == State::Connecting),
         }
     }
 
@@ -375,7 +375,7 @@ impl Connection {
         }
     }
 
-    fn can_write(&self) -> bool {
+    pub fn can_write(&self) -> bool {
         !self.shut && matches!(self.phase, TcpState::Established | TcpState::CloseWait)
     }
 
@@ -391,8 +391,9 @@ impl Connection {
         if !self.can_write() {
             return 0;
         }
-        let room = self.send.room();
-        self.send.supply(self.send.length() + bytes.len().min(room), memory, Purpose::Send);
+        let room = self.send_room();
+        let bytes = bytes.get(..room).unwrap_or(bytes);
+        self.send.supply(self.send.length() + bytes.len(), memory, Purpose::Send);
         let length = self.send.write(bytes);
         self.hunger = if length == 0 && room > 0 { Hunger::New } else { Hunger::None };
         length

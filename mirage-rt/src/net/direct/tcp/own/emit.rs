@@ -23,7 +23,7 @@ impl Header {
     /// Writes the headers of a packet with `payload` bytes of data into `packet`, which has the right length; the checksum is
     /// left out.
     #[inline]
-    fn write(&self, tuple: &FourTuple, packet: &mut [u8], payload: usize) -> Option<()> {
+    pub fn write(&self, tuple: &FourTuple, packet: &mut [u8], payload: usize) -> Option<()> {
         self.fields.write(tuple, packet, self.options.bytes(), payload)?;
         if self.ect {
             ecn::allow_marks(packet);

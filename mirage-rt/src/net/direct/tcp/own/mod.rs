@@ -17,6 +17,7 @@
 //! | [timestamps](super::timestamps) | clocks, for both machines; options in SYN cookies | RFC 7323; RFC 6191 |
 //! | [rtt], [timers] | the timeout, probes, giving up | RFC 6298; RFC 8985, 7; RFC 9293, 3.8.6.1; RFC 5482 |
 //! | [keep_alive] | peers that say nothing | RFC 9293, 3.8.4 |
+//! | [give], [pages] | pages that the application hands over | |
 //! | [rare], [moment] | what few connections have; instants that need not be there | |
 //! | [path] | how long packets may be on their way | RFC 1191; RFC 5927, 7; RFC 4821 |
 //! | [ecn] | marks instead of losses | RFC 3168 |
@@ -33,7 +34,7 @@
 //!
 //! - What is known of a path's MTU is known for one connection.
 //! - The application's own choice of the congestion control.
-//! - Packets taken over from or handed to applications without a copy.
+//! - Received packets handed to applications without a copy.
 //! - Pacing. Without SACK a recovery halves the window at once and is not undone.
 //! - The list of pieces is walked for each SACK block and each loss; RFC 8985, 6.2, keeps it in the order of time as well.
 
@@ -46,10 +47,12 @@ mod deliver;
 mod ecn;
 mod emit;
 mod flight;
+mod give;
 mod keep_alive;
 mod memory;
 mod moment;
 mod options;
+mod pages;
 mod path;
 mod predict;
 mod rack;
@@ -76,7 +79,9 @@ use connection::{Clock, Connection, Link};
 use memory::{Hunger, Memory, Sizes};
 use options::Options;
 
-use super::machine::{Buffers, ConnId, Expected, Handshake, News, OutOfMemory, Progress, Readiness, State, TcpMachine};
+use super::machine::{
+    self, Buffers, ConnId, Expected, Handshake, News, OutOfMemory, Progress, Readiness, State, TcpMachine,
+};
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
 use super::timestamps::Stamps;
 use crate::net::direct::hash::Keyed;
@@ -85,6 +90,7 @@ use crate::net::direct::ip::{IpOut, Paths};
 use crate::net::direct::ipv4;
 use crate::net::direct::limit::Limit;
 use crate::net::{OptionError, TcpInfo, TcpOption, TcpState};
+use crate::packet::Fragment;
 use crate::time::{Duration, Instant};
 
 /// When to look for a route again.
@@ -348,10 +354,23 @@ impl TcpMachine for OwnTcp {
 
     fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         let Some(connection) = find(&mut self.connections, id) else { return 0 };
-        if bytes.len() > connection.send.room() {
+        if bytes.len() > connection.send_room() {
             connection.fit_send(self.links[0].send, self.memory.part());
         }
         connection.write(bytes, &mut self.memory)
+    }
+
+    fn give(&mut self, id: ConnId, fragment: &mut Option<Fragment>) -> bool {
+        let (Some(connection), Some(given)) = (find(&mut self.connections, id), fragment.take()) else { return false };
+        if given.len() < pages::LEAST {
+            let length = self.write(id, given.bytes());
+            return machine::rest(given, length, fragment);
+        }
+        if given.len() > connection.send_room() {
+            connection.fit_send(self.links[0].send, self.memory.part());
+        }
+        *fragment = connection.give(given).err();
+        fragment.is_none()
     }
 
     fn shutdown(&mut self, id: ConnId) {

@@ -88,7 +88,7 @@ impl Connection {
         }
         Some(News {
             readable: length > 0,
-            writable: advanced > 0 && self.send.room() > 0,
+            writable: advanced > 0 && self.send_room() > 0,
             // An earlier deadline that is still set does no harm.
             run: length > 0 || !self.flight.is_empty() || self.unsent() > 0,
         })

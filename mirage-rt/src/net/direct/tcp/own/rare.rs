@@ -5,12 +5,13 @@ use alloc::boxed::Box;
 use super::connection::Connection;
 use super::keep_alive::Asking;
 use super::moment::Moment;
+use super::pages::Pages;
 use super::path::Path;
 use super::sequence::Range;
 use crate::time::{Duration, Instant};
 
 /// It is there while any of it is needed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Default)]
 pub struct Rare {
     /// How long the peer may leave something unacknowledged, by the application's wish.
     pub user_timeout: Option<Duration>,
@@ -24,6 +25,8 @@ pub struct Rare {
     pub answered: Moment,
     /// What is known of the way to the peer.
     pub path: Path,
+    /// Pages that the application has given to be sent.
+    pub given: Option<Box<dyn Pages>>,
 }
 
 impl Rare {
@@ -33,7 +36,8 @@ impl Rare {
     }
 
     fn is_needed(&self) -> bool {
-        self.is_amiss() || self.user_timeout.is_some() || self.asking.is_some() || !self.path.is_whole()
+        let has_given = self.given.as_ref().is_some_and(|pages| pages.count() > 0);
+        self.is_amiss() || self.user_timeout.is_some() || self.asking.is_some() || !self.path.is_whole() || has_given
     }
 }
 

@@ -6,6 +6,7 @@ mod choices;
 mod exhaustive;
 mod link;
 mod marks;
+mod pages;
 mod path;
 mod recovery;
 mod script;

@@ -3,6 +3,7 @@
 use super::connection::{Connection, Link};
 use super::emit::Header;
 use super::moment::Moment;
+use super::pages::Leaving;
 use super::sequence::{Range, distance};
 use super::timers::NEVER;
 use crate::net::TcpState;
@@ -134,7 +135,7 @@ impl Connection {
     /// Whether there are so many pieces under way that nothing new may follow.
     #[inline]
     pub fn is_flight_full(&self) -> bool {
-        self.flight.is_full(self.send.memory())
+        self.flight.is_full(self.send_memory())
     }
 
     /// What was never sent, as far as the windows allow.
@@ -149,7 +150,7 @@ impl Connection {
         let allowed = self.congestion.window().saturating_sub(self.pipe(link));
         // A packet that the device cuts takes many pages, and would repeat a flag that is for one.
         let is_long = unsent > segment && !self.ecn.reduced && out.has_pages();
-        let most = if is_long { self.longest(link) } else { segment };
+        let most = if is_long { self.longest(unsent.min(window), link) } else { segment };
         let length = unsent.min(window).min(most);
         // No cut segment because of the congestion window: its rest comes when there is room.
         let length = if length > allowed {
@@ -171,10 +172,14 @@ impl Connection {
         is_worth.then_some(Segment::New { length, fin: false })
     }
 
-    /// Bytes of data of the longest packet: whole segments.
-    fn longest(&self, link: &Link) -> u32 {
+    /// Bytes of data of the longest packet, of which `wanted` are there: whole segments.
+    fn longest(&self, wanted: u32, link: &Link) -> u32 {
         let segment = self.segment(link);
-        (link.most.saturating_sub(HEADERS) / segment * segment).max(segment) as u32
+        let longest = (link.most.saturating_sub(HEADERS) / segment * segment).max(segment);
+        let Some(pages) = self.given() else { return longest as u32 };
+        let wanted = longest.min(wanted as usize);
+        let fit = pages.fit(&self.send, distance(self.data_start, self.next) as usize, wanted);
+        (if fit < wanted { (fit / segment * segment).max(segment) } else { longest }) as u32
     }
 
     pub fn emit(
@@ -205,7 +210,7 @@ impl Connection {
                 options.sacks(duplicate.into_iter().chain(self.held.iter().flat_map(|held| held.blocks(most))));
             }
         }
-        let push = length > 0 && offset + length == self.send.length();
+        let push = length > 0 && offset + length == self.send_length();
         let window = self.offer(link);
         // Only what was never sent before may be marked (RFC 3168, 6.1.5).
         let ect = self.ecn.on && length > 0 && matches!(segment, Segment::New { .. });
@@ -214,7 +219,13 @@ impl Connection {
         let marks = flag(self.ecn.echo, emit::ECE) | flag(cwr, emit::CWR);
         let flags = emit::ACK | flag(fin, emit::FIN) | flag(push, emit::PSH) | marks;
         let header = Header { fields: Fields { seq: range.start, ack: self.expected, flags, window }, options, ect };
-        header.send(&self.tuple, self.send.get(offset, length), size, route, out)?;
+        match self.given().filter(|_| length > 0) {
+            Some(pages) => {
+                let leaving = Leaving { header: &header, tuple: &self.tuple, offset, length, size };
+                pages.send(&self.send, &leaving, route, out)?;
+            }
+            None => header.send(&self.tuple, self.send.get(offset, length), size, route, out)?,
+        }
         self.ecn.reduced &= !cwr;
         self.note_sent(now, segment, range, length, link);
         Ok(())

@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::net::direct::tcp::half_open::{Offer, send_syn};
 use crate::net::direct::tcp::smol::SmolSets;
+use crate::packet::Fragment;
+use crate::page::Page;
 
 /// What the link does, in thousandths and in time.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,9 @@ impl Random {
     }
 }
 
+/// Pages that each side has.
+const PAGES: usize = 4000;
+
 /// One side: a machine and its application, which writes all it has, closes, and reads what comes.
 struct Side {
     machine: Box<dyn TcpMachine>,
@@ -47,13 +52,15 @@ struct Side {
     deadline: Option<Instant>,
     /// Segments that were expected.
     predicted: usize,
+    /// It hands over pages as well as bytes, as this has it.
+    mixture: Option<Random>,
 }
 
 impl Side {
     fn new(machine: Box<dyn TcpMachine>, tuple: FourTuple, to_write: Vec<u8>) -> Side {
         Side {
             machine,
-            out: Kept::new(4000),
+            out: Kept::new(PAGES),
             tuple,
             to_write,
             written: 0,
@@ -62,7 +69,27 @@ impl Side {
             shut: false,
             deadline: Some(Instant::ZERO),
             predicted: 0,
+            mixture: None,
         }
+    }
+
+    /// Writes, or gives a page; how many bytes there was room for.
+    fn write_some(&mut self) -> usize {
+        let bytes = &self.to_write[self.written..];
+        let Some(mixture) = self.mixture.as_mut().filter(|_| !bytes.is_empty()) else {
+            return self.machine.write(ID, bytes);
+        };
+        let bytes = &bytes[..bytes.len().min(1 + mixture.below(4096) as usize)];
+        if mixture.below(3) == 0 {
+            return self.machine.write(ID, bytes);
+        }
+        let mut page = Page::take(&self.out.pool).expect("there are pages");
+        let start = mixture.below(4097 - bytes.len() as u32) as usize;
+        let range = start..start + bytes.len();
+        page[range.clone()].copy_from_slice(bytes);
+        let mut fragment = Fragment::new(page, range).ok();
+        self.machine.give(ID, &mut fragment);
+        bytes.len() - fragment.map_or(0, |left| left.len())
     }
 
     fn is_over(&self) -> bool {
@@ -81,7 +108,13 @@ impl Side {
     }
 
     fn act(&mut self, now: Instant) {
-        self.written += self.machine.write(ID, &self.to_write[self.written..]);
+        loop {
+            let written = self.write_some();
+            self.written += written;
+            if written == 0 {
+                break;
+            }
+        }
         if self.written == self.to_write.len() && self.machine.state(ID) == State::Open && !self.shut {
             self.shut = true;
             self.machine.shutdown(ID);
@@ -167,6 +200,7 @@ impl Pair {
         for (from, to) in [(0, 1), (1, 0)] {
             let (sent, got) = (&self.sides[from].to_write, &self.sides[to].received);
             assert!(sent == got, "side {to} has {} of {} bytes, or others", got.len(), sent.len());
+            assert_eq!(self.sides[from].out.pool.available(), PAGES, "all pages of side {from} are back");
         }
     }
 }
@@ -361,6 +395,7 @@ proptest! {
         appetites in [200usize..10_000, 200usize..10_000],
         (most, budget) in (prop_oneof![Just(0), Just(65_521)], prop_oneof![Just(1usize << 16), Just(1 << 24)]),
         (cubic, is_crossed) in (any::<bool>(), any::<bool>()),
+        mixed in any::<[bool; 2]>(),
     ) {
         let trouble =
             Trouble { loss, duplication, delay: Duration::from_millis(delay), jitter: Duration::from_millis(jitter) };
@@ -368,8 +403,9 @@ proptest! {
         let machines = sizes.map(|(receive, send)| own(Buffers { receive, send, budget }, most, algorithm));
         let open = if is_crossed { crossed } else { accepted };
         let mut pair = open(machines, lengths, trouble, seed);
-        for (side, appetite) in pair.sides.iter_mut().zip(appetites) {
+        for ((side, appetite), mixed) in pair.sides.iter_mut().zip(appetites).zip(mixed) {
             side.appetite = appetite;
+            side.mixture = mixed.then_some(Random(seed | 1));
         }
         prop_assert!(pair.run(Duration::from_secs(1000)), "it is {:?}", pair.now);
         pair.check();

@@ -1,0 +1,234 @@
+//! Pages among the bytes of one direction: those that an application has given to be sent, or that the device has filled and
+//! an application will take. The other bytes stand in the [ring](super::ring); what comes first is known by positions.
+
+use alloc::collections::VecDeque;
+use core::num::NonZeroU16;
+use core::ops::Range;
+
+use super::emit::Header;
+use super::ring::Ring;
+use crate::net::direct::header;
+use crate::net::direct::ip::{IpOut, Route, TxMeta};
+use crate::net::direct::tcp::emit::HEADER;
+use crate::net::direct::tcp::machine::OutOfMemory;
+use crate::net::direct::tcp::segment::FourTuple;
+use crate::packet::{Fragment, MAX_FRAGMENTS, MAX_HEAD};
+use crate::page::PAGE_SIZE;
+
+/// Fewer bytes are copied instead: a page of them would hold back four times as much memory, or more.
+pub const LEAST: usize = PAGE_SIZE / 4;
+/// Pages behind the head of a packet: Linux's netback takes 18 parts, the head among them.
+const PARTS: usize = MAX_FRAGMENTS - 1;
+
+/// The pages of a direction. A trait, of which only [giving](super::give) makes a value, so that the image of an application
+/// that gives none has nothing of it.
+pub trait Pages {
+    /// Bytes in pages.
+    fn length(&self) -> usize;
+
+    /// How many pages there are.
+    fn count(&self) -> usize;
+
+    /// Makes sure of memory for one more in the list of them; whether there is any.
+    fn make_place(&mut self) -> bool;
+
+    /// Puts a page behind all that is there. There must be a place for it.
+    fn push(&mut self, ring: &Ring, fragment: Fragment);
+
+    /// Takes the first bytes away, as far as there are so many.
+    fn consume(&mut self, ring: &mut Ring, length: usize);
+
+    /// How many of `most` bytes from the `offset`th fit one packet.
+    fn fit(&self, ring: &Ring, offset: usize, most: usize) -> usize;
+
+    /// Sends `length` bytes from the `offset`th, which the device is to cut into parts of `size` if they are more.
+    fn send(&self, ring: &Ring, leaving: &Leaving<'_>, route: &Route, out: &mut dyn IpOut) -> Result<(), OutOfMemory>;
+}
+
+/// A segment that is to leave.
+pub struct Leaving<'a> {
+    pub header: &'a Header,
+    pub tuple: &'a FourTuple,
+    /// Its bytes.
+    pub offset: usize,
+    pub length: usize,
+    /// Bytes of the parts into which the device cuts it.
+    pub size: usize,
+}
+
+/// A page among the bytes.
+struct Piece {
+    /// The position of its first byte.
+    at: u32,
+    /// Bytes of the ring in front of it, since there are pages.
+    ring: u32,
+    fragment: Fragment,
+}
+
+impl Piece {
+    fn end(&self) -> u32 {
+        self.at.wrapping_add(self.fragment.len() as u32)
+    }
+}
+
+/// Pages and their places among the bytes. Positions count from any, and wrap around.
+#[derive(Default)]
+pub struct Queue {
+    pieces: VecDeque<Piece>,
+    /// Bytes in pages.
+    length: usize,
+    /// The position of the first byte, and how many bytes of the ring stood in front of it.
+    start: u32,
+    ring: u32,
+}
+
+/// Some of the bytes that stand side by side.
+enum Run<'a> {
+    Ring([&'a [u8]; 2]),
+    /// These of a page.
+    Page(&'a Fragment, Range<usize>),
+}
+
+impl Queue {
+    /// The bytes, run by run: `length` from the `offset`th, as far as there are so many.
+    fn runs<'a>(&'a self, ring: &'a Ring, offset: usize, length: usize) -> impl Iterator<Item = Run<'a>> {
+        let mut left = length.min((ring.length() + self.length).saturating_sub(offset));
+        let mut at = self.start.wrapping_add(offset as u32);
+        let mut number = self.pieces.partition_point(|piece| !is_before(at, piece.end()));
+        // Where the next bytes of the ring stand in it.
+        let mut in_ring = match self.pieces.get(number) {
+            Some(piece) => (piece.ring.wrapping_sub(self.ring) as usize).saturating_sub(ahead(at, piece)),
+            None => offset.saturating_sub(self.length),
+        };
+        core::iter::from_fn(move || {
+            if left == 0 {
+                return None;
+            }
+            let next = self.pieces.get(number);
+            let (run, length) = match next.filter(|piece| ahead(at, piece) == 0) {
+                Some(piece) => {
+                    let skip = at.wrapping_sub(piece.at) as usize;
+                    let length = (piece.fragment.len() - skip).min(left);
+                    number += 1;
+                    (Run::Page(&piece.fragment, skip..skip + length), length)
+                }
+                None => {
+                    let length = next.map_or(left, |piece| ahead(at, piece).min(left));
+                    let run = ring.get(in_ring, length);
+                    in_ring += length;
+                    (Run::Ring(run), length)
+                }
+            };
+            left -= length;
+            at = at.wrapping_add(length as u32);
+            Some(run)
+        })
+    }
+}
+
+impl Pages for Queue {
+    fn length(&self) -> usize {
+        self.length
+    }
+
+    fn count(&self) -> usize {
+        self.pieces.len()
+    }
+
+    fn make_place(&mut self) -> bool {
+        self.pieces.try_reserve(1).is_ok()
+    }
+
+    fn push(&mut self, ring: &Ring, fragment: Fragment) {
+        let in_ring = ring.length() as u32;
+        let at = self.start.wrapping_add(in_ring).wrapping_add(self.length as u32);
+        self.length += fragment.len();
+        self.pieces.push_back(Piece { at, ring: self.ring.wrapping_add(in_ring), fragment });
+    }
+
+    fn consume(&mut self, ring: &mut Ring, length: usize) {
+        let mut left = length.min(ring.length() + self.length);
+        while left > 0 {
+            let next = self.pieces.front_mut();
+            let length = match next {
+                Some(piece) if ahead(self.start, piece) == 0 => {
+                    let length = piece.fragment.len().min(left);
+                    piece.fragment.pull_front(length);
+                    piece.at = piece.at.wrapping_add(length as u32);
+                    self.length -= length;
+                    if piece.fragment.is_empty() {
+                        self.pieces.pop_front();
+                    }
+                    length
+                }
+                next => {
+                    let length = next.map_or(left, |piece| ahead(self.start, piece).min(left));
+                    ring.consume(length);
+                    self.ring = self.ring.wrapping_add(length as u32);
+                    length
+                }
+            };
+            self.start = self.start.wrapping_add(length as u32);
+            left -= length;
+        }
+    }
+
+    fn fit(&self, ring: &Ring, offset: usize, most: usize) -> usize {
+        let (mut fit, mut parts) = (0, 0);
+        for run in self.runs(ring, offset, most) {
+            let (needed, length) = match run {
+                // In one page, if they fit, or one more than they fill.
+                Run::Ring([first, second]) => {
+                    let length = first.len() + second.len();
+                    (length.div_ceil(PAGE_SIZE), length)
+                }
+                Run::Page(_, range) => (1, range.len()),
+            };
+            parts += needed;
+            if parts > PARTS {
+                break;
+            }
+            fit += length;
+        }
+        fit
+    }
+
+    fn send(&self, ring: &Ring, leaving: &Leaving<'_>, route: &Route, out: &mut dyn IpOut) -> Result<(), OutOfMemory> {
+        let Leaving { header, tuple, offset, length, size } = *leaving;
+        let mut packet = out.alloc().ok_or(OutOfMemory)?;
+        let headers = header::length(tuple.remote().ip()) + HEADER + header.options.length();
+        header.write(tuple, packet.resize_head(headers), length).ok_or(OutOfMemory)?;
+        // What fits the head is copied: one grant costs more, and the stack may have to sum it up.
+        let is_copied = headers + length <= MAX_HEAD;
+        if !is_copied {
+            packet.reserve_fragments(PARTS);
+        }
+        for run in self.runs(ring, offset, length) {
+            match run {
+                Run::Page(fragment, range) if !is_copied => {
+                    let part = fragment.part(range).ok_or(OutOfMemory)?;
+                    packet.push_fragment(part).map_err(|_| OutOfMemory)?;
+                }
+                Run::Page(fragment, range) => out.append(&mut packet, &fragment.bytes()[range]).ok_or(OutOfMemory)?,
+                Run::Ring(parts) => {
+                    for part in parts {
+                        out.append(&mut packet, part).ok_or(OutOfMemory)?;
+                    }
+                }
+            }
+        }
+        let segment = u16::try_from(size).ok().and_then(NonZeroU16::new).filter(|_| length > size);
+        out.send(route, packet, TxMeta { fill_checksum: true, segment });
+        Ok(())
+    }
+}
+
+/// How many bytes of the ring stand between the position `at` and a page that does not end in front of it.
+fn ahead(at: u32, piece: &Piece) -> usize {
+    if is_before(at, piece.at) { piece.at.wrapping_sub(at) as usize } else { 0 }
+}
+
+/// Whether a position comes before another.
+fn is_before(this: u32, other: u32) -> bool {
+    (this.wrapping_sub(other) as i32) < 0
+}

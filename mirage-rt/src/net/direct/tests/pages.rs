@@ -1,0 +1,97 @@
+//! Pages that applications hand over.
+
+use alloc::rc::Rc;
+use core::time::Duration;
+
+use super::*;
+use crate::packet::Fragment;
+use crate::page::{HeapPool, PAGE_SIZE, PagePool};
+use crate::time::sleep;
+
+/// Host `number` on a port that cuts packets, with pages of its own.
+fn cutting(switch: &Switch, number: u8, pages: usize) -> (Network, Rc<dyn PagePool>) {
+    let port = switch.port().with_info(|info| {
+        (info.checksum_ipv4, info.gso_ipv4) = (true, 65_535);
+        (info.checksum_ipv6, info.gso_ipv6) = (true, 65_535);
+    });
+    let pool = HeapPool::with_pages(pages);
+    let network = Network::direct(port, Rc::clone(&pool), config(number)).expect("the configuration is good");
+    (network, pool)
+}
+
+/// Gives `sent` in pages, and writes what is left over when there are none; how often that was.
+async fn give_all(network: &Network, stream: &TcpStream, sent: &[u8]) -> usize {
+    let mut written = 0;
+    for bytes in sent.chunks(PAGE_SIZE) {
+        match network.page() {
+            Some(mut page) => {
+                page[..bytes.len()].copy_from_slice(bytes);
+                let bytes = Fragment::new(page, 0..bytes.len()).expect("in the page");
+                stream.give(bytes).await.expect("the peer reads");
+            }
+            None => {
+                written += 1;
+                stream.write_all(bytes).await.expect("the peer reads");
+            }
+        }
+    }
+    written
+}
+
+#[test]
+fn what_is_given_arrives_and_the_pages_come_back() {
+    for loss in [0.0, 0.02] {
+        testing::run(120, async move {
+            let impairments = Impairments::NONE.with_loss(loss).with_delay(Duration::from_millis(1), Duration::ZERO);
+            let switch = Switch::new(120, impairments);
+            let (server, pool) = cutting(&switch, 1, 600);
+            let client = host(&switch, 2);
+            let mut listener = server.tcp().bind(80).await.expect("the port is free");
+            let sent = pattern(7, 1_000_000);
+            let expected = sent.clone();
+            let network = server.clone();
+            let serving = spawn(async move {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                give_all(&network, &stream, &sent).await;
+                stream.shutdown().expect("the connection is open");
+                stream.acknowledged().await.expect("the peer reads");
+            });
+            let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+            assert!(read_to_end(&stream).await == expected);
+            serving.await.expect("the task ends");
+            drop(stream);
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(pool.available(), 600);
+        });
+    }
+}
+
+#[test]
+fn slow_readers_leave_pages_for_the_device() {
+    testing::run(121, async {
+        let switch = Switch::new(121, Impairments::NONE);
+        let (server, pool) = cutting(&switch, 1, 100);
+        let client = host(&switch, 2);
+        let mut listener = server.tcp().bind(80).await.expect("the port is free");
+        let mut streams = Vec::new();
+        for number in 0..8 {
+            streams.push(client.tcp().connect(at(1, 80)).await.expect("the server listens"));
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let network = server.clone();
+            drop(spawn(async move {
+                give_all(&network, &stream, &pattern(number, 200_000)).await;
+            }));
+        }
+        sleep(Duration::from_secs(5)).await;
+        // Nobody has read anything, and all wait; somebody new is served.
+        assert!(pool.available() >= 60 && server.page().is_none(), "{}", pool.available());
+        let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+        let (accepted, _) = listener.accept().await.expect("a connection");
+        accepted.write_all(b"hello").await.expect("it is open");
+        drop(accepted);
+        assert_eq!(read_to_end(&stream).await, b"hello");
+        for (number, stream) in streams.iter().enumerate() {
+            assert!(read_to_end(stream).await == pattern(number, 200_000));
+        }
+    });
+}

@@ -1,0 +1,88 @@
+//! Bytes that change hands without a copy: pages that the application gives to be sent.
+
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+
+use super::error::WriteError;
+use super::tcp::{HostSide, StreamKind, TcpStream};
+use super::{Network, Stack};
+use crate::packet::Fragment;
+use crate::page::Page;
+
+impl Network {
+    /// A page to be filled and [given](TcpStream::give), with whatever content, and with bytes of nobody else's; `None` while
+    /// there are only so few left that the device may need them. [`write`](TcpStream::write) needs none.
+    pub fn page(&self) -> Option<Page> {
+        match &self.stack {
+            Stack::Direct(direct) => direct.page(),
+            Stack::Host(host) => host.page(),
+        }
+    }
+}
+
+impl TcpStream {
+    /// Writes the bytes of a page, all of them, without a copy where that is possible: the device reads them from the page,
+    /// once more if they were lost, and the page goes back to where it came from when the peer has acknowledged them. One
+    /// that is [shared](Fragment::shared) can be given often, to the same peer or to others: a server has its files in such
+    /// pages.
+    ///
+    /// The page must be [the network's](Network::page), another one's, or one that was taken from a stream: no other can be
+    /// lent to a device. It waits for room as [`write`](TcpStream::write) does, but for room for the first byte only.
+    ///
+    /// Bytes are copied all the same when there are fewer than 1024, when they leave alone in one short packet, as on a
+    /// device that can't cut long ones, on the host's sockets, and by smoltcp's machine.
+    ///
+    /// ```
+    /// # use mirage_rt::net::{Network, TcpStream, WriteError};
+    /// # use mirage_rt::packet::Fragment;
+    /// /// Sends a thousand numbers.
+    /// async fn count(network: &Network, stream: &TcpStream) -> Result<(), WriteError> {
+    ///     let Some(mut page) = network.page() else {
+    ///         let bytes: Vec<u8> = (0..1000u32).flat_map(u32::to_be_bytes).collect();
+    ///         return stream.write_all(&bytes).await;
+    ///     };
+    ///     for (number, place) in (0..1000u32).zip(page.chunks_exact_mut(4)) {
+    ///         place.copy_from_slice(&number.to_be_bytes());
+    ///     }
+    ///     let Ok(bytes) = Fragment::new(page, 0..4000) else { unreachable!("a page has 4096 bytes") };
+    ///     stream.give(bytes).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// None: where bytes are copied, a future that is dropped may have written some of them. The page is gone with it.
+    pub async fn give(&self, bytes: Fragment) -> Result<(), WriteError> {
+        let mut bytes = Some(bytes);
+        poll_fn(|context| self.poll_give(context, &mut bytes)).await
+    }
+
+    /// As [`give`](TcpStream::give). While it is pending, `bytes` has what there was no room for; when it is ready without an
+    /// error, nothing. Only the latest waker is kept, together with that of [`poll_write`](TcpStream::poll_write); the one
+    /// before it is woken.
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`].
+    pub fn poll_give(&self, context: &mut Context<'_>, bytes: &mut Option<Fragment>) -> Poll<Result<(), WriteError>> {
+        match self.kind() {
+            StreamKind::Direct(connection) => connection.poll_give(context, bytes),
+            StreamKind::Host(host) => host.poll_give(context, bytes),
+        }
+    }
+}
+
+impl HostSide {
+    fn poll_give(&self, context: &mut Context<'_>, bytes: &mut Option<Fragment>) -> Poll<Result<(), WriteError>> {
+        while let Some(left) = bytes.as_mut().filter(|left| !left.is_empty()) {
+            let Poll::Ready(length) = self.stream.poll_write(context, left.bytes())? else { return Poll::Pending };
+            left.pull_front(length);
+        }
+        *bytes = None;
+        Poll::Ready(Ok(()))
+    }
+}
