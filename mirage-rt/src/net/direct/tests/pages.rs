@@ -84,7 +84,9 @@ fn slow_readers_leave_pages_for_the_device() {
         }
         sleep(Duration::from_secs(5)).await;
         // Nobody has read anything, and all wait; somebody new is served.
-        assert!(pool.available() >= 60 && server.page().is_none(), "{}", pool.available());
+        assert!(pool.available() >= 60, "{}", pool.available());
+        // smoltcp's machine has copied all.
+        assert_eq!(server.page().is_none(), module_path!().contains("own_"));
         let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
         let (accepted, _) = listener.accept().await.expect("a connection");
         accepted.write_all(b"hello").await.expect("it is open");
