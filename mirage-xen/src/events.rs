@@ -27,6 +27,10 @@ struct Inner {
     hypervisor: Rc<dyn Hypervisor>,
     generation: Cell<u64>,
     table: RefCell<Table>,
+    /// Whom to notify before the next look at events, or with the next sleep.
+    soon: Cell<Option<Port>>,
+    /// For whom Xen has not taken a notification, and who was not told yet.
+    refused: Cell<Option<Port>>,
 }
 
 #[derive(Default)]
@@ -47,6 +51,10 @@ struct Channel {
 pub trait EventHandler {
     /// Called by [`Events::dispatch`] after the event was taken. It may send events and wake tasks; it must be quick.
     fn on_event(&self);
+
+    /// Called when Xen has refused a notification that was [put off](EventChannel::notify_soon): the port was closed behind our
+    /// back. Whoever puts notifications off must heed this.
+    fn on_refused(&self) {}
 }
 
 /// A port could not be had.
@@ -84,21 +92,31 @@ impl From<HypercallError> for EventError {
 impl Events {
     /// An empty table.
     pub fn new(hypervisor: Rc<dyn Hypervisor>) -> Self {
-        Self { inner: Rc::new(Inner { hypervisor, generation: Cell::new(0), table: RefCell::default() }) }
+        let (generation, table) = (Cell::new(0), RefCell::default());
+        Self {
+            inner: Rc::new(Inner { hypervisor, generation, table, soon: Cell::new(None), refused: Cell::new(None) }),
+        }
     }
 
     /// Forgets all ports: after a resume they do not exist any more. Channels of before do nothing from now on.
     pub(crate) fn reset(&self, generation: u64) {
         self.inner.generation.set(generation);
+        self.inner.soon.set(None);
+        self.inner.refused.set(None);
         let forgotten = core::mem::take(&mut *self.inner.table.borrow_mut());
         // Whoever waits for one of them looks again, and finds its device disconnected.
         for channel in forgotten.channels {
-            channel.fire();
+            channel.fire(false);
         }
     }
 
-    /// Takes all pending events and wakes whom they are for; whether there was any.
+    /// Sends what was [put off](EventChannel::notify_soon), takes all pending events and wakes whom they are for; whether there
+    /// was any.
     pub fn dispatch(&self) -> bool {
+        if let Some(port) = self.inner.soon.take() {
+            self.inner.send(port);
+        }
+        let refused = self.inner.refused.take();
         let mut any = false;
         let mut index = 0;
         loop {
@@ -108,20 +126,25 @@ impl Events {
                 None => return any,
             };
             index += 1;
-            if self.inner.hypervisor.event_take_pending(channel.port) {
+            let is_refused = refused == Some(channel.port);
+            if is_refused || self.inner.hypervisor.event_take_pending(channel.port) {
                 any = true;
-                channel.fire();
+                channel.fire(is_refused);
             }
         }
     }
 
-    /// Waits for an event until the system time `deadline` and dispatches what came; whether anything did.
+    /// Sends what was put off, waits for an event until the system time `deadline`, and dispatches what came; whether anything
+    /// did.
     ///
     /// # Errors
     ///
     /// The poll that Xen refused; the domain can't sleep and the platform must give up.
     pub fn wait(&self, deadline: Option<u64>) -> Result<bool, HypercallError> {
-        self.inner.hypervisor.poll(&self.inner.table.borrow().ports, deadline)?;
+        let soon = self.inner.soon.take();
+        if !self.inner.hypervisor.poll(soon, &self.inner.table.borrow().ports, deadline)? {
+            self.inner.refused.set(soon);
+        }
         Ok(self.dispatch())
     }
 
@@ -181,11 +204,23 @@ impl fmt::Debug for Events {
     }
 }
 
+impl Inner {
+    fn send(&self, port: Port) {
+        if self.hypervisor.event_send(port).is_err() {
+            self.refused.set(Some(port));
+        }
+    }
+}
+
 impl Channel {
-    fn fire(&self) {
+    fn fire(&self, is_refused: bool) {
         self.fired.set(true);
         if let Some(handler) = self.handler.as_ref().and_then(Weak::upgrade) {
-            handler.on_event();
+            if is_refused {
+                handler.on_refused();
+            } else {
+                handler.on_event();
+            }
         }
         let waker = self.waker.borrow_mut().take();
         if let Some(waker) = waker {
@@ -216,6 +251,21 @@ impl EventChannel {
     /// The hypercall that Xen refused, which means that the port was closed behind our back.
     pub fn notify(&self) -> Result<(), HypercallError> {
         if self.is_current() { self.events.inner.hypervisor.event_send(self.channel.port) } else { Ok(()) }
+    }
+
+    /// As [`notify`](Self::notify), but before the next look at events or the next sleep, which is after a batch of tasks at the
+    /// latest: to notify and to sleep is to enter the hypervisor once, and several notifications are one. Whether this is the first
+    /// of them. When Xen refuses it, [`EventHandler::on_refused`] is told.
+    pub fn notify_soon(&self) -> bool {
+        let inner = &self.events.inner;
+        if !self.is_current() || inner.soon.get() == Some(self.channel.port) {
+            return false;
+        }
+        // One can be put off: that of who notifies most in the end.
+        if let Some(other) = inner.soon.replace(Some(self.channel.port)) {
+            inner.send(other);
+        }
+        true
     }
 
     /// Ready when there was an event since the last time this was ready. Keeps the waker of the latest call only.

@@ -24,6 +24,7 @@ impl fmt::Display for DomainId {
 }
 
 /// Local number of an event channel.
+#[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Port(pub u32);
 
@@ -215,14 +216,15 @@ pub unsafe trait Hypervisor {
     /// the bit again. A port out of range is never pending.
     fn event_take_pending(&self, port: Port) -> bool;
 
-    /// Waits until one of `ports` is pending or the system time reaches `deadline`, whichever is first
-    /// (`SCHEDOP_poll`). Returns at once when a port is already pending or the deadline has passed; may also return
+    /// Notifies the other end of `notified` as [`event_send`](Self::event_send) does, then waits until one of `ports` is pending
+    /// or the system time reaches `deadline`, whichever is first (`SCHEDOP_poll`). Xen is entered once for both. `false` when it
+    /// did not take the notification: the port was closed behind our back. Returns at once when a port is already pending or the deadline has passed; may also return
     /// early for no reason. Takes no pending bit. `None` means no deadline.
     ///
     /// # Errors
     ///
     /// `EINVAL` with more than [`MAX_POLL_PORTS`] ports or one that is out of range.
-    fn poll(&self, ports: &[Port], deadline: Option<u64>) -> Result<(), HypercallError>;
+    fn poll(&self, notified: Option<Port>, ports: &[Port], deadline: Option<u64>) -> Result<bool, HypercallError>;
 
     /// How many grant table frames the domain may have (`GNTTABOP_query_size`, `max_grant_frames`).
     fn grant_frames_limit(&self) -> u32;

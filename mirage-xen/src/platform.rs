@@ -183,6 +183,7 @@ pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, connect:
             ExitCode::USAGE
         }
     };
+    attachment.events().dispatch();
     power::record(attachment, code);
     power::exit(code, reason.get())
 }

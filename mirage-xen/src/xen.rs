@@ -8,8 +8,7 @@ use crate::abi;
 use crate::clock::Clock;
 use crate::hypercall::{self, operate};
 use crate::hypervisor::{
-    DOMAIN_SELF, DomainId, Frame, HypercallError, Hypervisor, MAX_POLL_PORTS, PAGE_SIZE, Port, Resumed, ServiceRing,
-    ShutdownReason,
+    DOMAIN_SELF, DomainId, Frame, HypercallError, Hypervisor, PAGE_SIZE, Port, Resumed, ServiceRing, ShutdownReason,
 };
 use crate::memory::machine::{Memory, pointer};
 use crate::memory::map::MAX_REGIONS;
@@ -210,6 +209,12 @@ fn address_of<T>(value: &mut T) -> u64 {
     core::ptr::from_mut(value).expose_provenance() as u64
 }
 
+/// One of several hypercalls that are made by entering Xen once (Xen's public/xen.h, `multicall_entry`).
+fn multicall(number: u32, operation: u32, structure: u64) -> abi::multicall_entry {
+    let args = [u64::from(operation), structure, 0, 0, 0, 0];
+    abi::multicall_entry { op: number.into(), result: 0, args }
+}
+
 /// An operation on event channels.
 fn event<T>(name: &'static str, operation: u32, request: &mut T) -> Result<(), HypercallError> {
     // SAFETY: the operations on event channels fill in the structure and touch no other memory; callers pair each with its own.
@@ -272,23 +277,25 @@ unsafe impl Hypervisor for Xen {
         word.load(Ordering::Relaxed) & bit != 0 && word.fetch_and(!bit, Ordering::SeqCst) & bit != 0
     }
 
-    fn poll(&self, ports: &[Port], deadline: Option<u64>) -> Result<(), HypercallError> {
-        const EINVAL: u32 = 22;
-        if ports.len() > MAX_POLL_PORTS {
-            return Err(HypercallError::new("SCHEDOP_poll", EINVAL));
-        }
-        let mut numbers = [0_u32; MAX_POLL_PORTS];
-        for (number, port) in numbers.iter_mut().zip(ports) {
-            *number = port.0;
-        }
-        let mut request = abi::sched_poll {
-            ports: abi::__guest_handle_evtchn_port_t { p: numbers.as_mut_ptr() },
-            nr_ports: ports.len() as u32,
+    fn poll(&self, notified: Option<Port>, ports: &[Port], deadline: Option<u64>) -> Result<bool, HypercallError> {
+        let mut send = abi::evtchn_send { port: notified.map_or(0, |port| port.0) };
+        let mut poll = abi::sched_poll {
+            ports: abi::__guest_handle_evtchn_port_t { p: ports.as_ptr().cast_mut().cast() },
+            nr_ports: u32::try_from(ports.len()).unwrap_or(u32::MAX),
             // Zero means no deadline.
             timeout: deadline.map_or(0, |deadline| deadline.max(1)),
         };
-        // SAFETY: the numbers live until the call returns.
-        unsafe { operate("SCHEDOP_poll", abi::__HYPERVISOR_sched_op, abi::SCHEDOP_poll, &mut request) }.map(drop)
+        let mut calls = [
+            multicall(abi::__HYPERVISOR_event_channel_op, abi::EVTCHNOP_send, address_of(&mut send)),
+            multicall(abi::__HYPERVISOR_sched_op, abi::SCHEDOP_poll, address_of(&mut poll)),
+        ];
+        let made = if notified.is_some() { &mut calls[..] } else { &mut calls[1..] };
+        let arguments = [made.as_mut_ptr().expose_provenance() as u64, made.len() as u64, 0];
+        // SAFETY: the calls and their structures are what the operations ask for and live until the call returns. Xen reads as many
+        // ports as there are, and refuses what are too many.
+        let all = unsafe { hypercall::call(abi::__HYPERVISOR_multicall, arguments) };
+        hypercall::check("SCHEDOP_poll", if all < 0 { all } else { calls[1].result as i64 })?;
+        Ok(calls[0].result == 0)
     }
 
     fn grant_frames_limit(&self) -> u32 {

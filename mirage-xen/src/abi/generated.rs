@@ -2,6 +2,7 @@
 
 pub const XEN_LEGACY_MAX_VCPUS: u32 = 32;
 pub const __HYPERVISOR_memory_op: u32 = 12;
+pub const __HYPERVISOR_multicall: u32 = 13;
 pub const __HYPERVISOR_xen_version: u32 = 17;
 pub const __HYPERVISOR_console_io: u32 = 18;
 pub const __HYPERVISOR_grant_table_op: u32 = 20;
@@ -164,6 +165,29 @@ const _: () = {
     ][::core::mem::offset_of!(__guest_handle_xen_pfn_t, p) - 0usize];
 };
 pub type domid_t = u16;
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct multicall_entry {
+    pub op: xen_ulong_t,
+    pub result: xen_ulong_t,
+    pub args: [xen_ulong_t; 6usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of multicall_entry"][::core::mem::size_of::<multicall_entry>() - 64usize];
+    [
+        "Alignment of multicall_entry",
+    ][::core::mem::align_of::<multicall_entry>() - 8usize];
+    [
+        "Offset of field: multicall_entry::op",
+    ][::core::mem::offset_of!(multicall_entry, op) - 0usize];
+    [
+        "Offset of field: multicall_entry::result",
+    ][::core::mem::offset_of!(multicall_entry, result) - 8usize];
+    [
+        "Offset of field: multicall_entry::args",
+    ][::core::mem::offset_of!(multicall_entry, args) - 16usize];
+};
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct vcpu_time_info {

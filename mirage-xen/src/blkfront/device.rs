@@ -138,8 +138,7 @@ impl State {
                 }
             }
             if flight.publish() {
-                channel.notify().map_err(|_| Broken::EventChannel)?;
-                self.statistics.notifications += 1;
+                self.statistics.notifications += u64::from(channel.notify_soon());
             }
             if flight.under_way() == 0 || !flight.listen(1)? {
                 return Ok(());
@@ -212,5 +211,11 @@ impl EventHandler for Handler {
         let Some(device) = self.0.upgrade() else { return };
         device.state.borrow_mut().statistics.events += 1;
         device.serve();
+    }
+
+    fn on_refused(&self) {
+        if let Some(device) = self.0.upgrade() {
+            device.break_down(&mut device.state.borrow_mut(), Broken::EventChannel);
+        }
     }
 }

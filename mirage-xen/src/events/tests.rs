@@ -80,6 +80,67 @@ fn a_handler_runs_and_may_close_its_neighbours() {
 }
 
 #[test]
+fn notifications_that_are_put_off_are_one_and_leave_before_the_next_look() {
+    let (world, events) = machine();
+    let channel = events.allocate(BACKEND).expect("a free port");
+    let end = world.bind(channel.port().0).expect("unbound");
+    assert!(world.take_pending(end), "a new end looks once");
+    assert!(channel.notify_soon());
+    assert!(!channel.notify_soon(), "it is on its way already");
+    assert!(!world.take_pending(end));
+    let sent = world.notifications();
+    events.dispatch();
+    assert!(world.take_pending(end));
+    assert!(channel.notify_soon(), "the first one after that");
+    let deadline = Guest(world.clone()).system_time() + 5_000;
+    assert_eq!(events.wait(Some(deadline)), Ok(false));
+    assert!(world.take_pending(end));
+    assert_eq!(world.notifications() - sent, 2);
+}
+
+#[test]
+fn only_one_notification_is_put_off() {
+    let (world, events) = machine();
+    let channels: [_; 2] = core::array::from_fn(|_| events.allocate(BACKEND).expect("a free port"));
+    let ends = channels.each_ref().map(|channel| world.bind(channel.port().0).expect("unbound"));
+    ends.iter().for_each(|end| assert!(world.take_pending(*end), "a new end looks once"));
+    assert!(channels[0].notify_soon() && channels[1].notify_soon());
+    assert_eq!(ends.map(|end| world.take_pending(end)), [true, false]);
+    events.dispatch();
+    assert_eq!(ends.map(|end| world.take_pending(end)), [false, true]);
+    // Of one that is gone nothing is left to be heard of.
+    channels[0].notify_soon();
+    drop(channels);
+    events.dispatch();
+}
+
+#[test]
+fn a_handler_hears_that_its_notification_was_refused() {
+    #[derive(Default)]
+    struct Refused(Cell<u32>);
+    impl EventHandler for Refused {
+        fn on_event(&self) {}
+        fn on_refused(&self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    let (world, events) = machine();
+    let handlers: [Rc<Refused>; 2] = Default::default();
+    let channels = handlers.each_ref().map(|handler| {
+        let handler: Weak<dyn EventHandler> = Rc::downgrade(&(handler.clone() as Rc<dyn EventHandler>));
+        events.allocate_with(BACKEND, handler).expect("a free port")
+    });
+    world.forget_guest();
+    channels[1].notify_soon();
+    events.dispatch();
+    assert_eq!(handlers.each_ref().map(|handler| handler.0.get()), [0, 1]);
+    channels[0].notify_soon();
+    let deadline = Guest(world).system_time() + 5_000;
+    assert_eq!(events.wait(Some(deadline)), Ok(true));
+    assert_eq!(handlers.each_ref().map(|handler| handler.0.get()), [1, 1]);
+}
+
+#[test]
 fn no_more_ports_than_one_poll_takes() {
     let (_world, events) = machine();
     let all: Vec<_> = (0..MAX_POLL_PORTS).map(|_| events.allocate(BACKEND).expect("a free port")).collect();

@@ -498,13 +498,14 @@ unsafe impl Hypervisor for Guest {
     /// # Panics
     ///
     /// When there is no deadline and nothing can happen any more, or when the services never come to rest.
-    fn poll(&self, ports: &[Port], deadline: Option<u64>) -> Result<(), HypercallError> {
+    fn poll(&self, notified: Option<Port>, ports: &[Port], deadline: Option<u64>) -> Result<bool, HypercallError> {
         if ports.len() > MAX_POLL_PORTS {
             return Err(HypercallError::new("SCHEDOP_poll", EINVAL));
         }
+        let taken = notified.is_none_or(|port| self.event_send(port).is_ok());
         for _ in 0..STEP_LIMIT {
             if ports.iter().any(|port| self.0.is_pending(*port)) {
-                return Ok(());
+                return Ok(taken);
             }
             if self.0.step() {
                 continue;
@@ -515,7 +516,7 @@ unsafe impl Hypervisor for Guest {
                 (Some(wish), end) if end.is_none_or(|end| wish < end) => self.0.time.set(now.max(wish)),
                 (_, Some(deadline)) => {
                     self.0.time.set(now.max(deadline));
-                    return Ok(());
+                    return Ok(taken);
                 }
                 (_, None) => panic!("the guest sleeps for ever: no event can come and it set no deadline"),
             }

@@ -176,9 +176,7 @@ impl Setup {
         frontend.set_state(State::Connected, &nodes).await?;
         device.wishes.while_connected(watch.until_connected(options.limit)).await?;
         // Whatever either side has missed while the other was not there yet.
-        if queues.channels.notify(true, true).is_err() {
-            warn(format_args!("{}: the backend can't be notified", frontend.name()));
-        }
+        queues.channels.notify(true, true);
         Ok(())
     }
 }

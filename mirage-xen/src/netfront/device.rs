@@ -89,19 +89,17 @@ impl Channels {
         (self.transmit.port().0, self.receive.as_ref().map(|channel| channel.port().0))
     }
 
-    /// Sends the events that are due; how many it were.
-    pub(super) fn notify(&self, transmit: bool, receive: bool) -> Result<u64, Broken> {
-        let mut sent = 0;
+    /// Has the events sent that are due, before the next sleep or look at events; how many these are.
+    pub(super) fn notify(&self, transmit: bool, receive: bool) -> u64 {
         let split = self.receive.as_ref();
+        let mut sent = 0;
         if transmit || (receive && split.is_none()) {
-            self.transmit.notify().map_err(|_| Broken::EventChannel)?;
-            sent += 1;
+            sent += u64::from(self.transmit.notify_soon());
         }
         if let Some(channel) = split.filter(|_| receive) {
-            channel.notify().map_err(|_| Broken::EventChannel)?;
-            sent += 1;
+            sent += u64::from(channel.notify_soon());
         }
-        Ok(sent)
+        sent
     }
 }
 
@@ -206,9 +204,7 @@ impl Device {
         if wanted || state.groups.untold.len() == before {
             state.groups.untold.push_back((group, wanted));
         }
-        if let Err(reason) = state.tell_groups() {
-            self.break_down(state, reason);
-        }
+        state.tell_groups();
     }
 
     /// Does something with the queues; a backend found to be broken ends the device.
@@ -242,11 +238,11 @@ impl State {
     }
 
     /// Tells the backend of groups as far as there is room.
-    pub(super) fn tell_groups(&mut self) -> Result<(), Broken> {
+    pub(super) fn tell_groups(&mut self) {
         let Link::Up(queues) = &mut self.link else {
             // The next one is told of all.
             self.groups.untold.clear();
-            return Ok(());
+            return;
         };
         while let Some((group, wanted)) = self.groups.untold.front() {
             if !queues.transmit.push_group(*group, *wanted) {
@@ -255,9 +251,8 @@ impl State {
             self.groups.untold.pop_front();
         }
         if queues.transmit.publish() {
-            self.statistics.notifications += queues.channels.notify(true, false)?;
+            self.statistics.notifications += queues.channels.notify(true, false);
         }
-        Ok(())
     }
 }
 
@@ -279,12 +274,16 @@ impl EventHandler for Handler {
         if self.transmit {
             // Here, not when the next packet is sent: its pages are somebody else's memory.
             let _ = device.with(&mut state, reap);
-            if !state.groups.untold.is_empty()
-                && let Err(reason) = state.tell_groups()
-            {
-                device.break_down(&mut state, reason);
+            if !state.groups.untold.is_empty() {
+                state.tell_groups();
             }
             state.ready.wake();
+        }
+    }
+
+    fn on_refused(&self) {
+        if let Some(device) = self.device.upgrade() {
+            device.break_down(&mut device.state.borrow_mut(), Broken::EventChannel);
         }
     }
 }
@@ -305,7 +304,7 @@ pub(super) fn receive(queues: &mut Queues, statistics: &mut Statistics) -> Resul
     loop {
         while let Some(received) = queues.receive.next()? {
             if queues.receive.publish(false) {
-                statistics.notifications += queues.channels.notify(false, true)?;
+                statistics.notifications += queues.channels.notify(false, true);
             }
             match received {
                 Received::NoMemory => statistics.received_no_memory += 1,
@@ -320,7 +319,7 @@ pub(super) fn receive(queues: &mut Queues, statistics: &mut Statistics) -> Resul
         // Pages that come back now can be posted at once.
         reap(queues, statistics)?;
         if queues.receive.publish(true) {
-            statistics.notifications += queues.channels.notify(false, true)?;
+            statistics.notifications += queues.channels.notify(false, true);
         }
         if !queues.receive.listen()? {
             return Ok(None);

@@ -302,7 +302,7 @@ impl NetworkDevice for Netfront {
         // An error is found again by the next poll, which can tell of it.
         let _ = device.with(&mut state, |queues, statistics| {
             let (transmit, receive) = (queues.transmit.publish(), queues.receive.publish(false));
-            statistics.notifications += queues.channels.notify(transmit, receive)?;
+            statistics.notifications += queues.channels.notify(transmit, receive);
             if transmit { reap(queues, statistics) } else { Ok(()) }
         });
     }

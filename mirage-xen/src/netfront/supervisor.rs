@@ -164,10 +164,7 @@ impl Supervisor {
             state.statistics.connections += 1;
         }
         self.device.set_link(Link::Up(queues));
-        let mut state = self.device.state.borrow_mut();
-        if let Err(reason) = state.tell_groups() {
-            self.device.break_down(&mut state, reason);
-        }
+        self.device.state.borrow_mut().tell_groups();
     }
 
     async fn connect(&mut self) {
