@@ -45,6 +45,11 @@ impl Page {
         Some(Page { memory: Some(memory), pool: Rc::clone(pool) })
     }
 
+    /// How many pages can still be taken from the pool that this one is of.
+    pub fn left(&self) -> usize {
+        self.pool.available()
+    }
+
     /// A page of `memory`, which goes to `pool` on drop. For drivers, after the other side's access has ended.
     pub fn from_parts(memory: &'static mut PageBytes, pool: Rc<dyn PagePool>) -> Page {
         Page { memory: Some(memory), pool }

@@ -192,6 +192,9 @@ pub enum ReadError {
     Down,
     /// The address on this side is not the network's any more.
     AddressGone,
+    /// [`take`](super::TcpStream::take) needs a page, and there is none that the device could do without. The connection
+    /// goes on, and nothing is lost.
+    NoPage,
     /// The host reports an error.
     Host(HostError),
 }
@@ -204,6 +207,9 @@ impl fmt::Display for ReadError {
             ReadError::Aborted => f.write_str("the connection was aborted on this side"),
             ReadError::Down => f.write_str(DOWN),
             ReadError::AddressGone => f.write_str(ADDRESS_GONE),
+            ReadError::NoPage => {
+                f.write_str("the device needs the pages that are left: give some back, or read into a buffer")
+            }
             ReadError::Host(error) => write!(f, "the host could not read: {error}"),
         }
     }

@@ -102,6 +102,9 @@ pub trait HostStream {
     /// See [`ReadError`].
     fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, ReadError>>;
 
+    /// A page to read into; `None` when there are too many already.
+    fn page(&self) -> Option<Page>;
+
     /// Writes some of `bytes`, which are not empty: at least one byte.
     ///
     /// # Errors

@@ -475,7 +475,7 @@ impl HostSide {
         Box::new(HostSide { stream, staged: RefCell::default() })
     }
 
-    fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, ReadError>> {
+    pub(super) fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, ReadError>> {
         let mut staged = self.staged.borrow_mut();
         let waiting = staged.bytes.get(staged.start..staged.end).unwrap_or_default();
         if waiting.is_empty() {

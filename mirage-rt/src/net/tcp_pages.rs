@@ -1,9 +1,9 @@
-//! Bytes that change hands without a copy: pages that the application gives to be sent.
+//! Bytes that change hands without a copy: pages that the application gives to be sent, or takes as they were received.
 
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
-use super::error::WriteError;
+use super::error::{ReadError, WriteError};
 use super::tcp::{HostSide, StreamKind, TcpStream};
 use super::{Network, Stack};
 use crate::packet::Fragment;
@@ -21,6 +21,50 @@ impl Network {
 }
 
 impl TcpStream {
+    /// The next bytes, at least one, in the page that the device has put them into, without a copy where that is possible; `None`
+    /// when the peer has shut its side down. They are the application's own: it can change them, [give](TcpStream::give)
+    /// them to another stream, or keep them; the page goes back to where it came from when they are dropped.
+    ///
+    /// From the first call on, this connection keeps pages as they come, if they have at least 1024 bytes of its stream and
+    /// no more wait than what its receive buffer may hold, as long as the device has enough others. What was
+    /// received otherwise is copied into a page. [`read`](TcpStream::read) and [`peek`](TcpStream::peek) go on working as
+    /// ever. On the host's sockets, and with smoltcp's machine, everything is copied.
+    ///
+    /// ```
+    /// # use mirage_rt::net::TcpStream;
+    /// /// Hands on what comes.
+    /// async fn forward(from: &TcpStream, to: &TcpStream) -> Result<(), Box<dyn core::error::Error>> {
+    ///     while let Some(bytes) = from.take().await? {
+    ///         to.give(bytes).await?;
+    ///     }
+    ///     Ok(to.shutdown()?)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no bytes.
+    pub async fn take(&self) -> Result<Option<Fragment>, ReadError> {
+        poll_fn(|context| self.poll_take(context)).await
+    }
+
+    /// As [`take`](TcpStream::take). Only the latest waker is kept, together with that of
+    /// [`poll_read`](TcpStream::poll_read); the one before it is woken.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn poll_take(&self, context: &mut Context<'_>) -> Poll<Result<Option<Fragment>, ReadError>> {
+        match self.kind() {
+            StreamKind::Direct(connection) => connection.poll_take(context),
+            StreamKind::Host(host) => host.poll_take(context),
+        }
+    }
+
     /// Writes the bytes of a page, all of them, without a copy where that is possible: the device reads them from the page,
     /// once more if they were lost, and the page goes back to where it came from when the peer has acknowledged them. One
     /// that is [shared](Fragment::shared) can be given often, to the same peer or to others: a server has its files in such
@@ -77,6 +121,12 @@ impl TcpStream {
 }
 
 impl HostSide {
+    fn poll_take(&self, context: &mut Context<'_>) -> Poll<Result<Option<Fragment>, ReadError>> {
+        let Some(mut page) = self.stream.page() else { return Poll::Ready(Err(ReadError::NoPage)) };
+        let Poll::Ready(length) = self.poll_read(context, &mut page[..])? else { return Poll::Pending };
+        Poll::Ready(Ok(Fragment::new(page, 0..length).ok().filter(|bytes| !bytes.is_empty())))
+    }
+
     fn poll_give(&self, context: &mut Context<'_>, bytes: &mut Option<Fragment>) -> Poll<Result<(), WriteError>> {
         while let Some(left) = bytes.as_mut().filter(|left| !left.is_empty()) {
             let Poll::Ready(length) = self.stream.poll_write(context, left.bytes())? else { return Poll::Pending };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mirage_rt::net::host::{Accepted, HostListener, HostStream};
 use mirage_rt::net::{AcceptError, ConnectError, OptionError, ReadError, TcpOption, WriteError};
+use mirage_rt::page::Page;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::sockopt::{
@@ -19,7 +20,7 @@ use rustix::net::{
     send, shutdown,
 };
 
-use super::{error, local_addr, open};
+use super::{error, local_addr, open, pages};
 use crate::reactor::{Direction, Reactor, Source};
 
 pub(super) struct Listener {
@@ -172,6 +173,10 @@ impl HostStream for Stream {
                 recv(socket, &mut *buffer, RecvFlags::empty()).map(|(length, _)| length)
             })
             .map_err(error::read)
+    }
+
+    fn page(&self) -> Option<Page> {
+        Page::take(&pages())
     }
 
     fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, WriteError>> {

@@ -50,3 +50,23 @@ pub async fn a_shared_page_goes_to_many(pair: Pair) {
         assert!(error.is_err(), "this side is shut down");
     }
 }
+
+pub async fn taken_pages_have_what_was_written(pair: Pair) {
+    let (server, client) = connected(&pair).await;
+    let sent = pattern(7, 300_000);
+    let expected = sent.clone();
+    let writer = mirage_rt::spawn(async move {
+        client.write_all(&sent).await.expect("it is read");
+        client.shutdown().expect("it is open");
+    });
+    let (mut received, mut buffer) = (Vec::new(), [0; 100]);
+    while let Some(page) = server.take().await.expect("all comes") {
+        assert!(!page.is_empty());
+        received.extend_from_slice(page.bytes());
+        // Some are read into a buffer, and the others as they came.
+        let length = server.read(&mut buffer).await.expect("all comes");
+        received.extend_from_slice(&buffer[..length]);
+    }
+    assert!(received == expected);
+    writer.await.expect("the task ran to its end");
+}

@@ -85,6 +85,10 @@ impl Connection {
         self.direct.look(|stack| stack.tcp.poll_peek(self.id, context, look))
     }
 
+    pub fn poll_take(&self, context: &mut Context<'_>) -> Poll<Result<Option<Fragment>, ReadError>> {
+        self.poll(|stack| stack.tcp.poll_take(self.id, context, || stack.ip.page()))
+    }
+
     pub fn consume(&self, length: usize) {
         self.direct.with(|stack| stack.tcp.consume(self.id, length));
     }

@@ -45,6 +45,7 @@ mod own_ipv6_tests;
 #[path = "tests/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "the same tests for both machines")]
 mod own_tests;
+mod pages;
 #[cfg(feature = "datagrams")]
 mod quotes;
 mod stack;

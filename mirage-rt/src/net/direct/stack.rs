@@ -147,6 +147,9 @@ impl Stack {
         self.ip.set_now(now);
         self.ip.counters.received.count(frame.len());
         if frame.fragments().is_empty() {
+            if self.tcp.wants_pages() {
+                return self.receive_page(now, frame);
+            }
             if let Some(echo) = self.receive_bytes(now, frame.head(), frame.checksum())
                 && frame.pull_front(echo.skip)
             {
@@ -170,7 +173,7 @@ impl Stack {
     }
 
     /// A frame in one piece. An echo request is left to be answered with the frame itself.
-    fn receive_bytes(&mut self, now: Instant, frame: &[u8], checksum: Checksum) -> Option<Echo> {
+    pub(super) fn receive_bytes(&mut self, now: Instant, frame: &[u8], checksum: Checksum) -> Option<Echo> {
         let to_us = |to: &Mac| *to == self.ip.mac() || *to == BROADCAST || ethernet::is_ip_group(*to);
         let ours = |to: &Mac, from: &Mac| to_us(to) && ethernet::is_unicast(*from);
         let header = ethernet::parse(frame).filter(|(to, from, _)| ours(to, from));
@@ -349,7 +352,7 @@ impl Stack {
         allows
     }
 
-    fn answer_echo(&mut self, echo: &Echo, reply: PacketMut) {
+    pub(super) fn answer_echo(&mut self, echo: &Echo, reply: PacketMut) {
         if self.ip.is_congested() {
             return;
         }

@@ -5,8 +5,9 @@ extern crate std;
 use alloc::boxed::Box;
 use core::cell::Cell;
 use core::net::IpAddr;
+use core::ops::Range;
 
-use super::machine::{ConnId, Expected, Handshake, News, OutOfMemory, Progress, Readiness, State, TcpMachine};
+use super::machine::{ConnId, Expected, Handshake, News, OutOfMemory, Progress, Readiness, State, TcpMachine, Wanted};
 use super::own::OwnTcp;
 use super::segment::{FourTuple, Segment, Seq};
 use super::smol::SmolSets;
@@ -142,12 +143,32 @@ impl TcpMachine for Either {
         self.get_mut().read(id, buffer)
     }
 
+    fn wants_pages(&self) -> bool {
+        self.get().wants_pages()
+    }
+
+    fn offer_page(&mut self, bytes: Range<usize>) {
+        self.get_mut().offer_page(bytes);
+    }
+
+    fn end_offer(&mut self) -> Option<Wanted> {
+        self.get_mut().end_offer()
+    }
+
+    fn keep_page(&mut self, id: ConnId, fragment: Fragment) {
+        self.get_mut().keep_page(id, fragment);
+    }
+
+    fn take_page(&mut self, id: ConnId) -> Option<Fragment> {
+        self.get_mut().take_page(id)
+    }
+
     fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         self.get_mut().write(id, bytes)
     }
 
-    fn give(&mut self, id: ConnId, fragment: &mut Option<Fragment>) -> bool {
-        self.get_mut().give(id, fragment)
+    fn give_page(&mut self, id: ConnId, fragment: &mut Option<Fragment>) -> bool {
+        self.get_mut().give_page(id, fragment)
     }
 
     fn shutdown(&mut self, id: ConnId) {

@@ -6,6 +6,7 @@
 //! gives out, and touches only the one it is asked about. Applications see none of its types.
 
 use core::net::IpAddr;
+use core::ops::Range;
 
 use super::choice::EXTENDED;
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
@@ -129,6 +130,13 @@ pub struct News {
     pub run: bool,
 }
 
+/// What of a page that was offered is wanted, and by whom: bytes by their number from the first one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub id: ConnId,
+    pub bytes: Range<usize>,
+}
+
 /// Something that speaks TCP. All methods return at once; none calls the application. A connection that the machine does
 /// not know is closed and has nothing to read.
 pub trait TcpMachine {
@@ -208,12 +216,39 @@ pub trait TcpMachine {
     /// Copies bytes out and takes them away; how many.
     fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> usize;
 
+    /// Whether some connection keeps the pages that its segments come in.
+    fn wants_pages(&self) -> bool {
+        false
+    }
+
+    /// The segments that follow come in a page whose bytes stand at these addresses.
+    fn offer_page(&mut self, bytes: Range<usize>) {
+        let _ = bytes;
+    }
+
+    /// And those that follow don't. What of the page is wanted must be given to [`keep_page`](TcpMachine::keep_page) at once.
+    fn end_offer(&mut self) -> Option<Wanted> {
+        None
+    }
+
+    /// The bytes of the page that was offered that are wanted.
+    fn keep_page(&mut self, id: ConnId, fragment: Fragment) {
+        let _ = (id, fragment);
+    }
+
+    /// Takes the page that comes first of what can be read; `None` when that is other bytes, or nothing. From now on `id` keeps
+    /// pages, if the machine does.
+    fn take_page(&mut self, id: ConnId) -> Option<Fragment> {
+        let _ = id;
+        None
+    }
+
     /// Takes over bytes to be sent; how many there was room for.
     fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize;
 
     /// Takes over some or all of a page's bytes to be sent, as many as there is room for; whether there was any. What is
     /// left stays in `fragment`. A machine that keeps no pages copies.
-    fn give(&mut self, id: ConnId, fragment: &mut Option<Fragment>) -> bool {
+    fn give_page(&mut self, id: ConnId, fragment: &mut Option<Fragment>) -> bool {
         let Some(given) = fragment.take() else { return false };
         let length = self.write(id, given.bytes());
         rest(given, length, fragment)

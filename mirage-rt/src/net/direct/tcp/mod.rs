@@ -28,11 +28,12 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::ops::Range;
 
 use cookies::Cookies;
 use half_open::HalfOpen;
 use isn::Isn;
-use machine::{ConnId, OutOfMemory, TcpMachine};
+use machine::{ConnId, OutOfMemory, TcpMachine, Wanted};
 use segment::FourTuple;
 use time_wait::TimeWait;
 
@@ -45,6 +46,7 @@ use crate::deadlines::Deadlines;
 use crate::net::TcpInfo;
 use crate::net::address::ListenAddr;
 use crate::net::metrics::TcpNow;
+use crate::packet::Fragment;
 use crate::time::{Duration, Instant};
 
 /// How long a connection that no application holds any more may be silent before it is given up.
@@ -192,6 +194,27 @@ impl<M: TcpMachine> Tcp<M> {
             self.mark(index);
         }
         self.end_all(End::AddressGone, Some(gone));
+    }
+
+    /// Whether some connection keeps the pages that its segments come in.
+    #[inline]
+    pub fn wants_pages(&self) -> bool {
+        self.machine.wants_pages()
+    }
+
+    /// The segments that follow come in a page whose bytes stand at these addresses.
+    pub fn offer_page(&mut self, bytes: Range<usize>) {
+        self.machine.offer_page(bytes);
+    }
+
+    /// And those that follow don't. What of the page is wanted must be given to [`keep_page`](Tcp::keep_page) at once.
+    pub fn end_offer(&mut self) -> Option<Wanted> {
+        self.machine.end_offer()
+    }
+
+    /// The bytes of the page that was offered that are wanted.
+    pub fn keep_page(&mut self, id: ConnId, fragment: Fragment) {
+        self.machine.keep_page(id, fragment);
     }
 
     /// How many connections are half open.

@@ -13,6 +13,7 @@ use crate::net::direct::wakers::WakerSlot;
 use crate::net::error::{AcceptError, BindError, ConnectError, ReadError, WriteError};
 use crate::net::{OptionError, TcpOption};
 use crate::packet::Fragment;
+use crate::page::{PAGE_SIZE, Page};
 use crate::time::Instant;
 
 impl<M: TcpMachine> Tcp<M> {
@@ -189,6 +190,27 @@ impl<M: TcpMachine> Tcp<M> {
         end
     }
 
+    /// Takes the first bytes in a page, no page at the end. Those that did not come in one, or share it, get one of `page`'s.
+    pub fn poll_take(
+        &mut self,
+        id: ConnId,
+        context: &mut Context<'_>,
+        page: impl FnOnce() -> Option<Page>,
+    ) -> Poll<Result<Option<Fragment>, ReadError>> {
+        if let Some(fragment) = self.machine.take_page(id) {
+            self.taken(id);
+            return Poll::Ready(Ok(Some(fragment)));
+        }
+        let length = self.machine.peek(id).len().min(PAGE_SIZE);
+        if length == 0 {
+            return self.poll_end(id, context).map_ok(|()| None);
+        }
+        let Some(mut page) = page() else { return Poll::Ready(Err(ReadError::NoPage)) };
+        let length = self.machine.read(id, &mut page[..length]);
+        self.taken(id);
+        Poll::Ready(Ok(Fragment::new(page, 0..length).ok()))
+    }
+
     /// Takes away bytes that were looked at.
     pub fn consume(&mut self, id: ConnId, length: usize) {
         self.machine.consume(id, length);
@@ -249,7 +271,7 @@ impl<M: TcpMachine> Tcp<M> {
     ) -> Poll<Result<(), WriteError>> {
         while fragment.is_some() {
             self.check_writable(id)?;
-            if !self.machine.give(id, fragment) {
+            if !self.machine.give_page(id, fragment) {
                 self.wait_for_room(id, context);
                 return Poll::Pending;
             }

@@ -97,3 +97,84 @@ fn slow_readers_leave_pages_for_the_device() {
         }
     });
 }
+
+#[test]
+fn pages_are_handed_on_from_one_stream_to_another() {
+    for loss in [0.0, 0.01] {
+        testing::run(122, async move {
+            let impairments = Impairments::NONE.with_loss(loss).with_delay(Duration::from_millis(1), Duration::ZERO);
+            let switch = Switch::new(122, impairments);
+            let (server, client) = (host(&switch, 1), host(&switch, 2));
+            let (proxy, pool) = cutting(&switch, 3, 600);
+            let _echoing = echo_server(&server, 80).await;
+            let mut listener = proxy.tcp().bind(80).await.expect("the port is free");
+            let serving = spawn(async move {
+                let (near, _) = listener.accept().await.expect("a connection");
+                let far = proxy.tcp().connect(at(1, 80)).await.expect("the server listens");
+                let ways = [(near.clone(), far.clone()), (far, near)].map(|(from, to)| spawn(forward(from, to)));
+                for way in ways {
+                    way.await.expect("the task ends");
+                }
+            });
+            let stream = client.tcp().connect(at(3, 80)).await.expect("the proxy listens");
+            exchange(stream, pattern(9, 500_000)).await;
+            serving.await.expect("the task ends");
+            sleep(Duration::from_secs(300)).await;
+            assert_eq!(pool.available(), 600);
+        });
+    }
+}
+
+/// Hands on what comes, then closes.
+async fn forward(from: TcpStream, to: TcpStream) {
+    while let Some(bytes) = from.take().await.expect("the peer writes") {
+        to.give(bytes).await.expect("the peer reads");
+    }
+    to.shutdown().expect("the connection is open");
+}
+
+#[test]
+fn taken_bytes_are_all_there_in_whatever_way_they_are_read() {
+    testing::run(123, async {
+        let switch = Switch::new(123, Impairments::NONE);
+        let (server, client) = (host(&switch, 1), host(&switch, 2));
+        let mut listener = server.tcp().bind(80).await.expect("the port is free");
+        let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+        let (accepted, _) = listener.accept().await.expect("a connection");
+        let sent = pattern(11, 300_000);
+        let expected = sent.clone();
+        drop(spawn(async move {
+            stream.write_all(&sent).await.expect("the peer reads");
+            stream.shutdown().expect("the connection is open");
+        }));
+        let (mut received, mut turn) = (Vec::new(), 0);
+        loop {
+            turn += 1;
+            let before = received.len();
+            match turn % 3 {
+                0 => {
+                    let mut buffer = vec![0; 700];
+                    let length = accepted.read(&mut buffer).await.expect("the peer writes");
+                    received.extend_from_slice(&buffer[..length]);
+                }
+                1 => {
+                    let length = accepted.peek(|bytes| {
+                        let length = bytes.len().min(1100);
+                        received.extend_from_slice(&bytes[..length]);
+                        length
+                    });
+                    accepted.consume(length.await.expect("the peer writes"));
+                }
+                _ => {
+                    if let Some(bytes) = accepted.take().await.expect("the peer writes") {
+                        received.extend_from_slice(bytes.bytes());
+                    }
+                }
+            }
+            if received.len() == before {
+                break;
+            }
+        }
+        assert!(received == expected);
+    });
+}

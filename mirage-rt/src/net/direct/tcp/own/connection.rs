@@ -348,7 +348,7 @@ impl Connection {
         let fin =
             self.shut && matches!(self.state(), State::Connecting | State::Open) && self.phase != TcpState::FinWait2;
         Readiness {
-            readable: self.receive.length(),
+            readable: self.receive_length(),
             finished: self.finished,
             writable: self.can_write() && self.send_room() > 0 && self.hunger == Hunger::None,
             unacknowledged: self.send_length() + usize::from(fin) + usize::from(self.state() == State::Connecting),
@@ -409,6 +409,9 @@ impl Connection {
     }
 
     pub fn read(&mut self, buffer: &mut [u8]) -> usize {
+        if let Some(taking) = self.rare.as_deref_mut().and_then(|rare| rare.taking.as_mut()) {
+            return taking.pages.read(&mut self.receive, buffer);
+        }
         let mut length = 0;
         for part in self.receive.get(0, buffer.len()) {
             if let Some(place) = buffer.get_mut(length..length + part.len()) {
@@ -416,12 +419,8 @@ impl Connection {
                 length += part.len();
             }
         }
-        self.consume(length);
-        length
-    }
-
-    pub fn consume(&mut self, length: usize) {
         self.receive.consume(length);
+        length
     }
 
     /// Whether nothing is under way and nothing has come for so long that there is no hurry.
@@ -438,6 +437,7 @@ impl Connection {
             self.congestion.forget();
             self.rest_rare();
         }
+        self.rest_pages(memory);
         self.send.rest(all, memory);
         if self.held.is_none() {
             self.receive.rest(all, memory);
@@ -448,7 +448,7 @@ impl Connection {
     /// segment or half of the buffer at least.
     pub fn offer(&mut self, link: &Link) -> u16 {
         let told = distance(self.expected, self.edge);
-        let window = if self.window_gain() >= self.least_gain(link) { self.receive.room() as u32 } else { told };
+        let window = if self.window_gain() >= self.least_gain(link) { self.receive_room() as u32 } else { told };
         let field = u16::try_from(window >> self.shift).unwrap_or(u16::MAX);
         self.edge = later(self.edge, self.expected.add(u32::from(field) << self.shift));
         field
@@ -456,7 +456,7 @@ impl Connection {
 
     /// By how much the window could be larger than the peer was told.
     fn window_gain(&self) -> u32 {
-        distance(self.edge, self.expected.add(self.receive.room() as u32))
+        distance(self.edge, self.expected.add(self.receive_room() as u32))
     }
 
     fn least_gain(&self, link: &Link) -> u32 {

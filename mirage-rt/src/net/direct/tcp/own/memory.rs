@@ -12,6 +12,7 @@ use super::connection::{Connection, Link};
 use super::ring::LEAST;
 use super::sequence::before;
 use crate::net::direct::tcp::segment::Seq;
+use crate::page::PAGE_SIZE;
 use crate::time::{Duration, Instant};
 
 /// Sizes of memory that is kept for the next buffer: this many powers of two from the least.
@@ -85,6 +86,21 @@ impl Memory {
         for buffer in buffers {
             self.put(buffer);
         }
+    }
+
+    /// Whether a page with what has come may be kept.
+    pub fn has_page(&self) -> bool {
+        self.free() >= PAGE_SIZE + self.budget / 8
+    }
+
+    /// So many pages more are kept.
+    pub fn charge_pages(&mut self, count: usize) {
+        self.used += count * PAGE_SIZE;
+    }
+
+    /// And so many less.
+    pub fn release_pages(&mut self, count: usize) {
+        self.used = self.used.saturating_sub(count * PAGE_SIZE);
     }
 
     /// Bytes that connections and their buffers have.
@@ -230,7 +246,7 @@ impl Connection {
     #[inline(never)]
     fn fit_receive(&mut self, now: Instant, link: &Link) {
         let trip = self.trip.smoothed().unwrap_or_default();
-        let (limit, held) = (self.receive.limit(), self.receive.length());
+        let (limit, held) = (self.receive.limit(), self.receive_length());
         let is_soon = now - self.usage.since <= SOON.max(2 * trip);
         if is_soon && held <= limit - limit / 4 {
             self.receive.set_limit(link.receive.next(limit as u32, link.part));

@@ -17,7 +17,7 @@
 //! | [timestamps](super::timestamps) | clocks, for both machines; options in SYN cookies | RFC 7323; RFC 6191 |
 //! | [rtt], [timers] | the timeout, probes, giving up | RFC 6298; RFC 8985, 7; RFC 9293, 3.8.6.1; RFC 5482 |
 //! | [keep_alive] | peers that say nothing | RFC 9293, 3.8.4 |
-//! | [give], [pages] | pages that the application hands over | |
+//! | [give], [take], [pages] | pages that the application hands over | |
 //! | [rare], [moment] | what few connections have; instants that need not be there | |
 //! | [path] | how long packets may be on their way | RFC 1191; RFC 5927, 7; RFC 4821 |
 //! | [ecn] | marks instead of losses | RFC 3168 |
@@ -34,7 +34,7 @@
 //!
 //! - What is known of a path's MTU is known for one connection.
 //! - The application's own choice of the congestion control.
-//! - Received packets handed to applications without a copy.
+//! - Of received packets in several pages, those are not handed to applications without a copy.
 //! - Pacing. Without SACK a recovery halves the window at once and is not undone.
 //! - The list of pieces is walked for each SACK block and each loss; RFC 8985, 6.2, keeps it in the order of time as well.
 
@@ -63,6 +63,7 @@ mod ring;
 mod rtt;
 mod sequence;
 mod start;
+mod take;
 mod timers;
 mod transmit;
 
@@ -72,6 +73,7 @@ mod tests;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::ops::Range;
 
 use arrival::Arrival;
 pub use congestion::Algorithm;
@@ -80,7 +82,7 @@ use memory::{Hunger, Memory, Sizes};
 use options::Options;
 
 use super::machine::{
-    self, Buffers, ConnId, Expected, Handshake, News, OutOfMemory, Progress, Readiness, State, TcpMachine,
+    self, Buffers, ConnId, Expected, Handshake, News, OutOfMemory, Progress, Readiness, State, TcpMachine, Wanted,
 };
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
 use super::timestamps::Stamps;
@@ -112,6 +114,21 @@ pub struct OwnTcp {
     challenges: Limit,
     /// Segments of all connections that were sent again.
     retransmitted: u64,
+    /// Connections that keep pages.
+    taking: usize,
+    /// The page that may be kept of the next segment.
+    offer: Offer,
+}
+
+/// A page that a frame has come in.
+#[derive(Default)]
+enum Offer {
+    #[default]
+    None,
+    /// One with bytes at these addresses.
+    Made(Range<usize>),
+    /// It is wanted.
+    Accepted(Wanted),
 }
 
 impl OwnTcp {
@@ -129,6 +146,8 @@ impl OwnTcp {
             key,
             challenges: Limit::per_second(100),
             retransmitted: 0,
+            taking: 0,
+            offer: Offer::None,
         };
         machine.set_device(paths);
         machine
@@ -189,6 +208,8 @@ impl OwnTcp {
     /// A connection is no more.
     fn forget(&mut self, old: Option<Box<Connection>>) {
         if let Some(mut old) = old {
+            self.taking -= usize::from(old.is_taking());
+            self.memory.release_pages(old.charged_pages());
             self.memory.close([old.receive.take_memory(), old.send.take_memory()]);
         }
     }
@@ -258,10 +279,45 @@ impl TcpMachine for OwnTcp {
             return None;
         }
         let (header, data) = split(packet, segment)?;
-        connection.make_room(segment, &mut self.memory);
-        let news = connection.predict(now, segment, header, data, link);
+        let page = self.offer.place(data).filter(|_| connection.may_keep(data.len(), &self.memory));
+        if page.is_none() {
+            connection.make_room(segment, &mut self.memory);
+        }
+        let news = connection.predict(now, segment, header, data, page.is_some(), link);
         connection.rest_buffers(false, &mut self.memory);
+        if let Some(bytes) = page.filter(|_| news.is_some()) {
+            self.offer = Offer::Accepted(Wanted { id, bytes });
+        }
         news
+    }
+
+    fn wants_pages(&self) -> bool {
+        self.taking > 0
+    }
+
+    fn offer_page(&mut self, bytes: Range<usize>) {
+        self.offer = Offer::Made(bytes);
+    }
+
+    fn end_offer(&mut self) -> Option<Wanted> {
+        match core::mem::take(&mut self.offer) {
+            Offer::Accepted(wanted) => Some(wanted),
+            _ => None,
+        }
+    }
+
+    fn keep_page(&mut self, id: ConnId, fragment: Fragment) {
+        if let Some(connection) = find(&mut self.connections, id) {
+            connection.keep(fragment, &mut self.memory);
+        }
+    }
+
+    fn take_page(&mut self, id: ConnId) -> Option<Fragment> {
+        let connection = find(&mut self.connections, id)?;
+        self.taking += usize::from(connection.start_taking());
+        let fragment = connection.take();
+        connection.rest_buffers(false, &mut self.memory);
+        fragment
     }
 
     fn on_too_big(&mut self, now: Instant, id: ConnId, seq: Seq, mtu: usize) -> bool {
@@ -333,7 +389,7 @@ impl TcpMachine for OwnTcp {
 
     fn peek(&mut self, id: ConnId) -> &[u8] {
         match self.get_mut(id) {
-            Some(connection) => connection.receive.get(0, usize::MAX)[0],
+            Some(connection) => connection.peek(),
             None => &[],
         }
     }
@@ -360,7 +416,7 @@ impl TcpMachine for OwnTcp {
         connection.write(bytes, &mut self.memory)
     }
 
-    fn give(&mut self, id: ConnId, fragment: &mut Option<Fragment>) -> bool {
+    fn give_page(&mut self, id: ConnId, fragment: &mut Option<Fragment>) -> bool {
         let (Some(connection), Some(given)) = (find(&mut self.connections, id), fragment.take()) else { return false };
         if given.len() < pages::LEAST {
             let length = self.write(id, given.bytes());
@@ -398,6 +454,18 @@ impl TcpMachine for OwnTcp {
             let old = place.take();
             self.forget(old);
         }
+    }
+}
+
+impl Offer {
+    /// Where `data` stands in the page, if it does. It is told by its address, for the way of a packet to here is long, and some
+    /// are copied on it.
+    #[inline]
+    fn place(&self, data: &[u8]) -> Option<Range<usize>> {
+        let Offer::Made(bytes) = self else { return None };
+        let start = data.as_ptr().addr().checked_sub(bytes.start)?;
+        let end = start + data.len();
+        (end <= bytes.len()).then_some(start..end)
     }
 }
 

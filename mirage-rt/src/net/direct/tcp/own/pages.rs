@@ -20,8 +20,8 @@ pub const LEAST: usize = PAGE_SIZE / 4;
 /// Pages behind the head of a packet: Linux's netback takes 18 parts, the head among them.
 const PARTS: usize = MAX_FRAGMENTS - 1;
 
-/// The pages of a direction. A trait, of which only [giving](super::give) makes a value, so that the image of an application
-/// that gives none has nothing of it.
+/// The pages of a direction. A trait, of which only [giving](super::give) and [taking](super::take) make a value, so that the
+/// image of an application that does neither has nothing of it.
 pub trait Pages {
     /// Bytes in pages.
     fn length(&self) -> usize;
@@ -37,6 +37,15 @@ pub trait Pages {
 
     /// Takes the first bytes away, as far as there are so many.
     fn consume(&mut self, ring: &mut Ring, length: usize);
+
+    /// Takes the page that comes first; `None` when other bytes do.
+    fn pop(&mut self) -> Option<Fragment>;
+
+    /// The first bytes, as far as they stand side by side.
+    fn first<'a>(&'a self, ring: &'a Ring) -> &'a [u8];
+
+    /// Copies the first bytes into `buffer` and takes them away; how many.
+    fn read(&mut self, ring: &mut Ring, buffer: &mut [u8]) -> usize;
 
     /// How many of `most` bytes from the `offset`th fit one packet.
     fn fit(&self, ring: &Ring, offset: usize, most: usize) -> usize;
@@ -171,6 +180,34 @@ impl Pages for Queue {
             self.start = self.start.wrapping_add(length as u32);
             left -= length;
         }
+    }
+
+    fn pop(&mut self) -> Option<Fragment> {
+        let piece = self.pieces.pop_front_if(|piece| piece.at == self.start)?;
+        self.length -= piece.fragment.len();
+        self.start = piece.end();
+        Some(piece.fragment)
+    }
+
+    fn first<'a>(&'a self, ring: &'a Ring) -> &'a [u8] {
+        match self.pieces.front() {
+            Some(piece) if ahead(self.start, piece) == 0 => piece.fragment.bytes(),
+            Some(piece) => ring.get(0, ahead(self.start, piece))[0],
+            None => ring.get(0, usize::MAX)[0],
+        }
+    }
+
+    fn read(&mut self, ring: &mut Ring, buffer: &mut [u8]) -> usize {
+        let mut length = 0;
+        while let Some(place @ [_, ..]) = buffer.get_mut(length..)
+            && let first @ [_, ..] = self.first(ring)
+        {
+            let part = first.len().min(place.len());
+            place[..part].copy_from_slice(&first[..part]);
+            self.consume(ring, part);
+            length += part;
+        }
+        length
     }
 
     fn fit(&self, ring: &Ring, offset: usize, most: usize) -> usize {

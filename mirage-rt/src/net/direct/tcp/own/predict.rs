@@ -36,13 +36,14 @@ impl Connection {
             && !self.probe.is_out()
     }
 
-    /// Takes in a segment with this header and data, if it is what was expected.
+    /// Takes in a segment with this header and data, if it is what was expected. The data's page comes next if it `keeps` it.
     pub fn predict(
         &mut self,
         now: Instant,
         segment: &Segment,
         header: &[u8],
         data: &[u8],
+        keeps: bool,
         link: &Link,
     ) -> Option<News> {
         let ack = segment.ack.filter(|_| !(segment.syn || segment.fin || segment.rst))?;
@@ -55,7 +56,7 @@ impl Connection {
         let stamp = self.predicted_stamp(header)?;
         let length = data.len() as u32;
         if length > distance(self.expected, self.edge)
-            || length > 0 && self.receive.put(self.receive.length(), data).is_err()
+            || length > 0 && !keeps && self.receive.put(self.receive.length(), data).is_err()
         {
             return None;
         }
@@ -80,7 +81,9 @@ impl Connection {
             self.arm(now, link);
         }
         if length > 0 {
-            self.receive.advance(data.len());
+            if !keeps {
+                self.receive.advance(data.len());
+            }
             self.expected = self.expected.add(length);
             self.note_use(now, link);
             self.owed.segment = self.owed.segment.max(length.min(link.mss.into()) as u16);

@@ -8,6 +8,7 @@ use super::moment::Moment;
 use super::pages::Pages;
 use super::path::Path;
 use super::sequence::Range;
+use super::take::Taking;
 use crate::time::{Duration, Instant};
 
 /// It is there while any of it is needed.
@@ -27,6 +28,8 @@ pub struct Rare {
     pub path: Path,
     /// Pages that the application has given to be sent.
     pub given: Option<Box<dyn Pages>>,
+    /// Pages that have come and that it will take.
+    pub taking: Option<Taking>,
 }
 
 impl Rare {
@@ -37,7 +40,12 @@ impl Rare {
 
     fn is_needed(&self) -> bool {
         let has_given = self.given.as_ref().is_some_and(|pages| pages.count() > 0);
-        self.is_amiss() || self.user_timeout.is_some() || self.asking.is_some() || !self.path.is_whole() || has_given
+        self.is_amiss()
+            || self.user_timeout.is_some()
+            || self.asking.is_some()
+            || !self.path.is_whole()
+            || has_given
+            || self.taking.is_some()
     }
 }
 

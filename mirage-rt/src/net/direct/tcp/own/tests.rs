@@ -11,6 +11,7 @@ mod path;
 mod recovery;
 mod script;
 mod scripts;
+mod taking;
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;

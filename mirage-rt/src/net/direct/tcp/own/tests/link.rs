@@ -54,6 +54,8 @@ struct Side {
     predicted: usize,
     /// It hands over pages as well as bytes, as this has it.
     mixture: Option<Random>,
+    /// Pages that were taken.
+    taken: usize,
 }
 
 impl Side {
@@ -70,6 +72,7 @@ impl Side {
             deadline: Some(Instant::ZERO),
             predicted: 0,
             mixture: None,
+            taken: 0,
         }
     }
 
@@ -88,8 +91,34 @@ impl Side {
         let range = start..start + bytes.len();
         page[range.clone()].copy_from_slice(bytes);
         let mut fragment = Fragment::new(page, range).ok();
-        self.machine.give(ID, &mut fragment);
+        self.machine.give_page(ID, &mut fragment);
         bytes.len() - fragment.map_or(0, |left| left.len())
+    }
+
+    /// Reads as much as it likes; with a mixture in several ways.
+    fn read_some(&mut self) {
+        let mut left = self.appetite.min(100_000);
+        while left > 0 {
+            let before = self.received.len();
+            let way = self.mixture.as_mut().map_or(3, |mixture| mixture.below(4));
+            if way == 0 {
+                let length = self.machine.peek(ID).len().min(left);
+                self.received.extend_from_slice(&self.machine.peek(ID)[..length]);
+                self.machine.consume(ID, length);
+            } else if let Some(page) = (way < 3).then(|| self.machine.take_page(ID)).flatten() {
+                self.received.extend_from_slice(page.bytes());
+                self.taken += 1;
+            } else {
+                let mut buffer = vec![0; left];
+                let length = self.machine.read(ID, &mut buffer);
+                self.received.extend_from_slice(&buffer[..length]);
+            }
+            let read = self.received.len() - before;
+            if read == 0 {
+                break;
+            }
+            left = left.saturating_sub(read);
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -98,9 +127,22 @@ impl Side {
     }
 
     fn hear(&mut self, now: Instant, packet: &[u8]) {
+        // As the device, the stack and the demultiplexer do it.
         let segment = parse(&self.tuple.reversed(), packet);
-        // As the demultiplexer does it.
-        if self.machine.predict(now, ID, packet, &segment).is_some() {
+        let frame = PacketMut::copy_of(&self.out.pool, packet).expect("there are pages");
+        let start = frame.head().as_ptr().addr();
+        if self.machine.wants_pages() {
+            self.machine.offer_page(start..start + frame.head().len());
+        }
+        let whole = if frame.fragments().is_empty() { frame.head() } else { packet };
+        let is_predicted = self.machine.predict(now, ID, whole, &segment).is_some();
+        if let Some(wanted) = self.machine.end_offer() {
+            let (mut bytes, _) = frame.into_parts();
+            bytes.truncate(wanted.bytes.end);
+            bytes.pull_front(wanted.bytes.start);
+            self.machine.keep_page(wanted.id, bytes);
+        }
+        if is_predicted {
             self.predicted += 1;
             return;
         }
@@ -119,9 +161,7 @@ impl Side {
             self.shut = true;
             self.machine.shutdown(ID);
         }
-        let mut buffer = vec![0; self.appetite.min(100_000)];
-        let length = self.machine.read(ID, &mut buffer);
-        self.received.extend_from_slice(&buffer[..length]);
+        self.read_some();
         let progress = self.machine.run(now, ID, &mut self.out);
         assert!(progress.blocked.is_none());
         assert!(progress.deadline.is_none_or(|deadline| deadline > now), "{:?} at {now:?}", progress.deadline);

@@ -29,7 +29,7 @@ impl Script {
 
     fn gives(&mut self, byte: u8, length: usize) -> &mut Script {
         let mut fragment = Some(self.fragment(byte, 0..length));
-        assert!(self.machine.give(ID, &mut fragment) && fragment.is_none());
+        assert!(self.machine.give_page(ID, &mut fragment) && fragment.is_none());
         self
     }
 
@@ -53,7 +53,7 @@ fn the_device_reads_what_was_given_from_its_page() {
     let mut script = cutting();
     let fragment = script.fragment(1, 0..PAGE_SIZE);
     let place = fragment.page().as_ptr();
-    assert!(script.machine.give(ID, &mut Some(fragment)));
+    assert!(script.machine.give_page(ID, &mut Some(fragment)));
     script.machine.write(ID, &[2; 904]);
     script.gives(3, 2000);
     let packets = script.packets();
@@ -154,7 +154,7 @@ fn who_gives_waits_for_room() {
     let mut given = 0;
     let refused = loop {
         let mut fragment = Some(script.fragment(1, 0..4000));
-        if !script.machine.give(ID, &mut fragment) {
+        if !script.machine.give_page(ID, &mut fragment) {
             break fragment;
         }
         given += 1;
@@ -165,7 +165,9 @@ fn who_gives_waits_for_room() {
     assert_eq!(script.machine.write(ID, &[1; 100]), 0);
     script.run();
     script.hears("1:1 ack 1001 win 2000");
-    assert!(script.machine.readiness(ID).writable && script.machine.give(ID, &mut Some(script.fragment(2, 0..4000))));
+    assert!(
+        script.machine.readiness(ID).writable && script.machine.give_page(ID, &mut Some(script.fragment(2, 0..4000)))
+    );
 }
 
 #[test]
@@ -189,7 +191,7 @@ fn a_shared_page_is_given_many_times() {
     let page = Rc::new(Page::take(&script.out.pool).expect("a page"));
     for _ in 0..2 {
         let fragment = Fragment::shared(Rc::clone(&page), 0..PAGE_SIZE).expect("it is in the page");
-        assert!(script.machine.give(ID, &mut Some(fragment)));
+        assert!(script.machine.give_page(ID, &mut Some(fragment)));
     }
     assert_eq!(script.pages(), PAGES - 1);
     script.run();
