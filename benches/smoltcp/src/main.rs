@@ -58,8 +58,8 @@ impl Plain {
     fn listen(&mut self) {
         let (receive, send) = match self.setting.application {
             Application::Echo | Application::Keep => (512, 512),
-            Application::Sink => (256 << 10, 2048),
-            Application::Source => (2048, 256 << 10),
+            Application::Sink | Application::Taker => (256 << 10, 2048),
+            Application::Source | Application::Giver => (2048, 256 << 10),
         };
         let buffer = |size| tcp::SocketBuffer::new(vec![0; size]);
         let mut socket = tcp::Socket::new(buffer(receive), buffer(send));
@@ -102,12 +102,12 @@ impl Plain {
                     let length = socket.recv_slice(&mut buffer).expect("it can be read");
                     socket.send_slice(&buffer[..length]).expect("it can be written");
                 }
-                Application::Sink => {
+                Application::Sink | Application::Taker => {
                     while socket.can_recv() {
                         socket.recv(|bytes| (bytes.len(), ())).expect("it can be read");
                     }
                 }
-                Application::Source => {
+                Application::Source | Application::Giver => {
                     while socket.can_send() {
                         socket.send(|room| (room.len(), ())).expect("it can be written");
                     }

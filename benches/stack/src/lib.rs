@@ -11,7 +11,8 @@ use device::{Device, Queues};
 use mirage_bench_wire::{Application, PORT, SEGMENT, SERVER, Server, Setting};
 use mirage_rt::keys::Cidr;
 use mirage_rt::net::{Config, Network, TcpStream};
-use mirage_rt::page::HeapPool;
+use mirage_rt::packet::Fragment;
+use mirage_rt::page::{HeapPool, PAGE_SIZE, Page};
 use mirage_rt::runtime::Runtime;
 use mirage_rt::testing::VirtualPlatform;
 
@@ -19,6 +20,9 @@ use mirage_rt::testing::VirtualPlatform;
 const ROOM: usize = 64;
 /// The same where there is much to read or write at once.
 const LARGE_ROOM: usize = 16 << 10;
+
+/// Bytes of what is given.
+const FILE: usize = 1 << 20;
 
 /// A runtime with the stack and an application on it.
 pub struct Stack {
@@ -58,6 +62,8 @@ impl Stack {
                         Application::Echo => mirage_rt::spawn(echo(stream)),
                         Application::Sink => mirage_rt::spawn(sink(stream)),
                         Application::Source => mirage_rt::spawn(source(stream)),
+                        Application::Taker => mirage_rt::spawn(taker(stream)),
+                        Application::Giver => mirage_rt::spawn(giver(network.clone(), stream)),
                         Application::Keep => {
                             kept.push(stream);
                             continue;
@@ -99,7 +105,7 @@ async fn echo(stream: TcpStream) {
     }
 }
 
-/// Reads without a copy.
+/// Reads from the buffer.
 async fn sink(stream: TcpStream) {
     while let Ok(length @ 1..) = stream.peek(<[u8]>::len).await {
         stream.consume(length);
@@ -109,4 +115,28 @@ async fn sink(stream: TcpStream) {
 async fn source(stream: TcpStream) {
     let bytes = vec![0x5a; LARGE_ROOM.next_multiple_of(SEGMENT)];
     while stream.write_all(&bytes).await.is_ok() {}
+}
+
+async fn taker(stream: TcpStream) {
+    while let Ok(Some(bytes)) = stream.take().await {
+        std::hint::black_box(bytes.bytes());
+    }
+}
+
+/// As a server gives a file.
+async fn giver(network: Network, stream: TcpStream) {
+    let page = || {
+        let mut page = network.page().expect("the pool is large enough");
+        page.fill(0x5a);
+        Rc::new(page)
+    };
+    let file: Vec<Rc<Page>> = (0..FILE / PAGE_SIZE).map(|_| page()).collect();
+    loop {
+        for page in &file {
+            let bytes = Fragment::shared(Rc::clone(page), 0..PAGE_SIZE).expect("all of the page");
+            if stream.give(bytes).await.is_err() {
+                return;
+            }
+        }
+    }
 }

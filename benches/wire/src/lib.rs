@@ -55,6 +55,10 @@ pub enum Application {
     Sink,
     /// Writes without end.
     Source,
+    /// Takes the pages that come, and throws them away.
+    Taker,
+    /// Gives pages that it keeps without end.
+    Giver,
     /// Keeps its connections and does nothing with them.
     Keep,
 }

@@ -27,7 +27,8 @@ pub fn begin() {
 
 /// The program that is counted: `LOAD CONNECTIONS BATCH ROUNDS offload|sums CUT`.
 ///
-/// LOAD is `echo` (10 connections of all are active, so many of them at a time), `receive` or `send` (one connection). With
+/// LOAD is `echo` (10 connections of all are active, so many of them at a time), `receive` or `send` (one connection), or `take` or
+/// `give`, which are the same in pages. With
 /// `idle` and `kept` the program ends as it stands when all connections have waited for a while, so that what is in use can be
 /// counted: with a task for each, after a request on each, or with nothing but the connections.
 ///
@@ -45,6 +46,8 @@ pub fn program<S: Server>(make: impl FnOnce(Setting) -> S) {
         "echo" => Application::Echo,
         "receive" => Application::Sink,
         "send" => Application::Source,
+        "take" => Application::Taker,
+        "give" => Application::Giver,
         "idle" => Application::Echo,
         "kept" => Application::Keep,
         other => panic!("there is no load {other}"),
@@ -61,8 +64,8 @@ pub fn program<S: Server>(make: impl FnOnce(Setting) -> S) {
     let operations = match application {
         Application::Keep => unreachable!("it was handled above"),
         Application::Echo => echo(&mut server, &setting, batch, rounds),
-        Application::Sink => receive(&mut server, batch, rounds),
-        Application::Source => send(&mut server, &setting, batch, rounds),
+        Application::Sink | Application::Taker => receive(&mut server, batch, rounds),
+        Application::Source | Application::Giver => send(&mut server, &setting, batch, rounds),
     };
     println!("operations {operations}");
 }
