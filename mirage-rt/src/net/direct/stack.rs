@@ -56,7 +56,7 @@ pub struct Stack {
     pub(super) reassembly: crate::net::fragments::Reassembly,
     unreachable: Limit,
     /// For packets in several pieces.
-    scratch: Vec<u8>,
+    pub(super) scratch: Vec<u8>,
     /// What the transports were told of the device.
     paths: Paths,
     driver: WakerSlot,
@@ -146,10 +146,10 @@ impl Stack {
     pub fn receive(&mut self, now: Instant, mut frame: PacketMut) {
         self.ip.set_now(now);
         self.ip.counters.received.count(frame.len());
+        if self.tcp.wants_pages() {
+            return self.receive_in_pages(now, frame);
+        }
         if frame.fragments().is_empty() {
-            if self.tcp.wants_pages() {
-                return self.receive_page(now, frame);
-            }
             if let Some(echo) = self.receive_bytes(now, frame.head(), frame.checksum())
                 && frame.pull_front(echo.skip)
             {

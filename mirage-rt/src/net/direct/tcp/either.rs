@@ -147,8 +147,8 @@ impl TcpMachine for Either {
         self.get().wants_pages()
     }
 
-    fn offer_page(&mut self, bytes: Range<usize>) {
-        self.get_mut().offer_page(bytes);
+    fn offer_pages(&mut self, bytes: Range<usize>, pages: usize) {
+        self.get_mut().offer_pages(bytes, pages);
     }
 
     fn end_offer(&mut self) -> Option<Wanted> {

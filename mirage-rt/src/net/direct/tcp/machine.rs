@@ -130,7 +130,7 @@ pub struct News {
     pub run: bool,
 }
 
-/// What of a page that was offered is wanted, and by whom: bytes by their number from the first one.
+/// What of pages that were offered is wanted, and by whom: bytes by their number from the first one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub id: ConnId,
@@ -221,17 +221,17 @@ pub trait TcpMachine {
         false
     }
 
-    /// The segments that follow come in a page whose bytes stand at these addresses.
-    fn offer_page(&mut self, bytes: Range<usize>) {
-        let _ = bytes;
+    /// The segments that follow come in so many pages that can be kept; their bytes, or a copy, stand at these addresses.
+    fn offer_pages(&mut self, bytes: Range<usize>, pages: usize) {
+        let _ = (bytes, pages);
     }
 
-    /// And those that follow don't. What of the page is wanted must be given to [`keep_page`](TcpMachine::keep_page) at once.
+    /// And those that follow don't. What is wanted must be given to [`keep_page`](TcpMachine::keep_page) at once, page by page.
     fn end_offer(&mut self) -> Option<Wanted> {
         None
     }
 
-    /// The bytes of the page that was offered that are wanted.
+    /// The bytes of a page that was offered that are wanted.
     fn keep_page(&mut self, id: ConnId, fragment: Fragment) {
         let _ = (id, fragment);
     }

@@ -202,17 +202,17 @@ impl<M: TcpMachine> Tcp<M> {
         self.machine.wants_pages()
     }
 
-    /// The segments that follow come in a page whose bytes stand at these addresses.
-    pub fn offer_page(&mut self, bytes: Range<usize>) {
-        self.machine.offer_page(bytes);
+    /// The segments that follow come in so many pages that can be kept; their bytes, or a copy, stand at these addresses.
+    pub fn offer_pages(&mut self, bytes: Range<usize>, pages: usize) {
+        self.machine.offer_pages(bytes, pages);
     }
 
-    /// And those that follow don't. What of the page is wanted must be given to [`keep_page`](Tcp::keep_page) at once.
+    /// And those that follow don't. What is wanted must be given to [`keep_page`](Tcp::keep_page) at once, page by page.
     pub fn end_offer(&mut self) -> Option<Wanted> {
         self.machine.end_offer()
     }
 
-    /// The bytes of the page that was offered that are wanted.
+    /// The bytes of a page that was offered that are wanted.
     pub fn keep_page(&mut self, id: ConnId, fragment: Fragment) {
         self.machine.keep_page(id, fragment);
     }

@@ -58,7 +58,7 @@ impl Connection {
             rare @ None => &mut rare.insert(Box::default()).given,
         };
         let given = given.get_or_insert_with(|| Box::new(Queue::default()));
-        if !given.make_place() {
+        if !given.make_place(1) {
             return Err(fragment);
         }
         given.push(&self.send, fragment.into_shared());

@@ -88,9 +88,9 @@ impl Memory {
         }
     }
 
-    /// Whether a page with what has come may be kept.
-    pub fn has_page(&self) -> bool {
-        self.free() >= PAGE_SIZE + self.budget / 8
+    /// Whether so many pages with what has come may be kept.
+    pub fn has_pages(&self, count: usize) -> bool {
+        self.free() >= count * PAGE_SIZE + self.budget / 8
     }
 
     /// So many pages more are kept.

@@ -34,7 +34,7 @@
 //!
 //! - What is known of a path's MTU is known for one connection.
 //! - The application's own choice of the congestion control.
-//! - Of received packets in several pages, those are not handed to applications without a copy.
+//! - Received packets in several pages are copied once, to be looked at in one piece, also when their pages are taken.
 //! - Pacing. Without SACK a recovery halves the window at once and is not undone.
 //! - The list of pieces is walked for each SACK block and each loss; RFC 8985, 6.2, keeps it in the order of time as well.
 
@@ -116,17 +116,17 @@ pub struct OwnTcp {
     retransmitted: u64,
     /// Connections that keep pages.
     taking: usize,
-    /// The page that may be kept of the next segment.
+    /// The pages that may be kept of the next segment.
     offer: Offer,
 }
 
-/// A page that a frame has come in.
+/// Pages that a frame has come in.
 #[derive(Default)]
 enum Offer {
     #[default]
     None,
-    /// One with bytes at these addresses.
-    Made(Range<usize>),
+    /// With bytes at these addresses; and in how many pages they are.
+    Made(Range<usize>, usize),
     /// It is wanted.
     Accepted(Wanted),
 }
@@ -279,13 +279,13 @@ impl TcpMachine for OwnTcp {
             return None;
         }
         let (header, data) = split(packet, segment)?;
-        let page = self.offer.place(data).filter(|_| connection.may_keep(data.len(), &self.memory));
-        if page.is_none() {
+        let wanted = self.offer.place(data).filter(|(_, pages)| connection.may_keep(data.len(), *pages, &self.memory));
+        if wanted.is_none() {
             connection.make_room(segment, &mut self.memory);
         }
-        let news = connection.predict(now, segment, header, data, page.is_some(), link);
+        let news = connection.predict(now, segment, header, data, wanted.is_some(), link);
         connection.rest_buffers(false, &mut self.memory);
-        if let Some(bytes) = page.filter(|_| news.is_some()) {
+        if let Some((bytes, _)) = wanted.filter(|_| news.is_some()) {
             self.offer = Offer::Accepted(Wanted { id, bytes });
         }
         news
@@ -295,8 +295,8 @@ impl TcpMachine for OwnTcp {
         self.taking > 0
     }
 
-    fn offer_page(&mut self, bytes: Range<usize>) {
-        self.offer = Offer::Made(bytes);
+    fn offer_pages(&mut self, bytes: Range<usize>, pages: usize) {
+        self.offer = Offer::Made(bytes, pages);
     }
 
     fn end_offer(&mut self) -> Option<Wanted> {
@@ -458,14 +458,14 @@ impl TcpMachine for OwnTcp {
 }
 
 impl Offer {
-    /// Where `data` stands in the page, if it does. It is told by its address, for the way of a packet to here is long, and some
-    /// are copied on it.
+    /// Where `data` stands among the bytes, if it does, and in how many pages they are. It is told by its address, for the way
+    /// of a packet to here is long, and some are copied on it.
     #[inline]
-    fn place(&self, data: &[u8]) -> Option<Range<usize>> {
-        let Offer::Made(bytes) = self else { return None };
+    fn place(&self, data: &[u8]) -> Option<(Range<usize>, usize)> {
+        let Offer::Made(bytes, pages) = self else { return None };
         let start = data.as_ptr().addr().checked_sub(bytes.start)?;
         let end = start + data.len();
-        (end <= bytes.len()).then_some(start..end)
+        (end <= bytes.len()).then_some((start..end, *pages))
     }
 }
 

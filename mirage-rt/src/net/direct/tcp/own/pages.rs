@@ -29,8 +29,8 @@ pub trait Pages {
     /// How many pages there are.
     fn count(&self) -> usize;
 
-    /// Makes sure of memory for one more in the list of them; whether there is any.
-    fn make_place(&mut self) -> bool;
+    /// Makes sure of memory for so many more in the list of them; whether there is any.
+    fn make_place(&mut self, count: usize) -> bool;
 
     /// Puts a page behind all that is there. There must be a place for it.
     fn push(&mut self, ring: &Ring, fragment: Fragment);
@@ -144,8 +144,8 @@ impl Pages for Queue {
         self.pieces.len()
     }
 
-    fn make_place(&mut self) -> bool {
-        self.pieces.try_reserve(1).is_ok()
+    fn make_place(&mut self, count: usize) -> bool {
+        self.pieces.try_reserve(count).is_ok()
     }
 
     fn push(&mut self, ring: &Ring, fragment: Fragment) {

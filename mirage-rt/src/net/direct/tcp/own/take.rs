@@ -58,16 +58,16 @@ impl Connection {
         self.kept().is_some()
     }
 
-    /// Whether the page of the next segment, of so many bytes, is to be kept. They count as what they take of memory, and so
-    /// much no buffer may hold either.
-    pub fn may_keep(&mut self, length: usize, memory: &Memory) -> bool {
+    /// Whether the next segment, of so many bytes in so many pages, is to be kept in these. They count as what they take of
+    /// memory, and so much no buffer may hold either.
+    pub fn may_keep(&mut self, length: usize, pages: usize, memory: &Memory) -> bool {
         let limit = self.receive.limit();
-        length >= LEAST
-            && memory.has_page()
-            && self.kept_mut().is_some_and(|pages| (pages.count() + 1) * PAGE_SIZE <= limit && pages.make_place())
+        length >= pages * LEAST
+            && memory.has_pages(pages)
+            && self.kept_mut().is_some_and(|kept| (kept.count() + pages) * PAGE_SIZE <= limit && kept.make_place(pages))
     }
 
-    /// Keeps the page of a segment whose bytes were counted already.
+    /// Keeps a page of a segment whose bytes were counted already.
     pub fn keep(&mut self, fragment: Fragment, memory: &mut Memory) {
         let Some(taking) = self.rare.as_deref_mut().and_then(|rare| rare.taking.as_mut()) else { return };
         taking.pages.push(&self.receive, fragment);

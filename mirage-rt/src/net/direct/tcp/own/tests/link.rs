@@ -132,7 +132,7 @@ impl Side {
         let frame = PacketMut::copy_of(&self.out.pool, packet).expect("there are pages");
         let start = frame.head().as_ptr().addr();
         if self.machine.wants_pages() {
-            self.machine.offer_page(start..start + frame.head().len());
+            self.machine.offer_pages(start..start + frame.head().len(), 1);
         }
         let whole = if frame.fragments().is_empty() { frame.head() } else { packet };
         let is_predicted = self.machine.predict(now, ID, whole, &segment).is_some();

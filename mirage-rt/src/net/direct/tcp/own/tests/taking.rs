@@ -17,7 +17,7 @@ impl Script {
         let segment = parse(&tuple().reversed(), &packet);
         let frame = PacketMut::copy_of(&self.out.pool, &packet).expect("there are pages");
         let start = frame.head().as_ptr();
-        self.machine.offer_page(start.addr()..start.addr() + frame.head().len());
+        self.machine.offer_pages(start.addr()..start.addr() + frame.head().len(), 1);
         if self.machine.predict(self.now, ID, frame.head(), &segment).is_none() {
             self.machine.on_segment(self.now, ID, frame.head(), &segment, &mut self.out);
         }
@@ -137,7 +137,7 @@ fn pages_of_a_connection_that_is_over_can_be_taken_or_go_back() {
 fn an_offer_is_for_the_page_that_it_names() {
     let mut script = taking();
     let other = vec![0; 2000];
-    script.machine.offer_page(other.as_ptr().addr()..other.as_ptr().addr() + other.len());
+    script.machine.offer_pages(other.as_ptr().addr()..other.as_ptr().addr() + other.len(), 1);
     script.hears("1:1401 ack 1");
     assert_eq!(script.machine.end_offer(), None, "the segment stands elsewhere");
     script.reads(1400);
