@@ -219,7 +219,7 @@ impl Connection {
         let marks = flag(self.ecn.echo, emit::ECE) | flag(cwr, emit::CWR);
         let flags = emit::ACK | flag(fin, emit::FIN) | flag(push, emit::PSH) | marks;
         let header = Header { fields: Fields { seq: range.start, ack: self.expected, flags, window }, options, ect };
-        match self.given().filter(|_| length > 0) {
+        match self.given().filter(|pages| length > 0 && pages.count() > 0) {
             Some(pages) => {
                 let leaving = Leaving { header: &header, tuple: &self.tuple, offset, length, size };
                 pages.send(&self.send, &leaving, route, out)?;
