@@ -5,6 +5,7 @@
 mod device;
 
 use mirage_rt::time::Duration;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use device::{Device, Queues};
@@ -21,8 +22,9 @@ const ROOM: usize = 64;
 /// The same where there is much to read or write at once.
 const LARGE_ROOM: usize = 16 << 10;
 
-/// Bytes of what is given.
+/// Bytes of what is given, and pages that are given at once.
 const FILE: usize = 1 << 20;
+const AT_ONCE: usize = 16;
 
 /// A runtime with the stack and an application on it.
 pub struct Stack {
@@ -118,8 +120,11 @@ async fn source(stream: TcpStream) {
 }
 
 async fn taker(stream: TcpStream) {
-    while let Ok(Some(bytes)) = stream.take().await {
-        std::hint::black_box(bytes.bytes());
+    let mut pages = VecDeque::new();
+    while let Ok(1..) = stream.take_all(&mut pages).await {
+        for bytes in pages.drain(..) {
+            std::hint::black_box(bytes.bytes());
+        }
     }
 }
 
@@ -131,10 +136,12 @@ async fn giver(network: Network, stream: TcpStream) {
         Rc::new(page)
     };
     let file: Vec<Rc<Page>> = (0..FILE / PAGE_SIZE).map(|_| page()).collect();
+    let all = |page: &Rc<Page>| Fragment::shared(Rc::clone(page), 0..PAGE_SIZE).expect("all of the page");
+    let mut pages = VecDeque::new();
     loop {
-        for page in &file {
-            let bytes = Fragment::shared(Rc::clone(page), 0..PAGE_SIZE).expect("all of the page");
-            if stream.give(bytes).await.is_err() {
+        for part in file.chunks(AT_ONCE) {
+            pages.extend(part.iter().map(all));
+            if stream.give_all(&mut pages).await.is_err() {
                 return;
             }
         }

@@ -91,7 +91,7 @@ cases! {
     listeners: a_listener_knows_its_port_and_its_peers a_port_has_one_listener an_accept_that_is_given_up_loses_nothing
         a_listener_that_is_gone_resets_who_waits a_port_is_free_again;
     pages: given_pages_arrive_among_written_bytes a_shared_page_goes_to_many
-        taken_pages_have_what_was_written;
+        taken_pages_have_what_was_written pages_are_sent_back;
     many: connections_do_not_mix connections_come_and_go;
     datagrams: datagrams_keep_their_bounds a_datagram_too_long_is_an_error a_short_buffer_is_told_the_length
         a_group_hears_what_is_sent_to_it what_is_sent_to_a_group_comes_back_if_it_may;

@@ -1,5 +1,6 @@
 //! Pages that are handed over instead of bytes.
 
+use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 
 use mirage_rt::packet::Fragment;
@@ -69,4 +70,25 @@ pub async fn taken_pages_have_what_was_written(pair: Pair) {
     }
     assert!(received == expected);
     writer.await.expect("the task ran to its end");
+}
+
+pub async fn pages_are_sent_back(pair: Pair) {
+    let (server, client) = connected(&pair).await;
+    let sent = pattern(8, 300_000);
+    let expected = sent.clone();
+    let writer = client.clone();
+    let writing = mirage_rt::spawn(async move {
+        writer.write_all(&sent).await.expect("it is read");
+        writer.shutdown().expect("it is open");
+    });
+    let sending_back = mirage_rt::spawn(async move {
+        let mut pages = VecDeque::new();
+        while server.take_all(&mut pages).await.expect("all comes") > 0 {
+            server.give_all(&mut pages).await.expect("it is read");
+        }
+        server.shutdown().expect("it is open");
+    });
+    assert!(read_all(&client).await.expect("all comes back") == expected);
+    writing.await.expect("the task ran to its end");
+    sending_back.await.expect("the task ran to its end");
 }

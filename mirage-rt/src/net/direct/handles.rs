@@ -1,5 +1,6 @@
 //! What listeners, streams and datagram sockets hold of the stack.
 
+use alloc::collections::VecDeque;
 #[cfg(feature = "datagrams")]
 use core::net::IpAddr;
 use core::net::SocketAddr;
@@ -89,6 +90,14 @@ impl Connection {
         self.poll(|stack| stack.tcp.poll_take(self.id, context, || stack.ip.page()))
     }
 
+    pub fn poll_take_all(
+        &self,
+        context: &mut Context<'_>,
+        pages: &mut VecDeque<Fragment>,
+    ) -> Poll<Result<usize, ReadError>> {
+        self.poll(|stack| stack.tcp.poll_take_all(self.id, context, pages, || stack.ip.page()))
+    }
+
     pub fn consume(&self, length: usize) {
         self.direct.with(|stack| stack.tcp.consume(self.id, length));
     }
@@ -100,6 +109,14 @@ impl Connection {
     pub fn poll_give(&self, context: &mut Context<'_>, bytes: &mut Option<Fragment>) -> Poll<Result<(), WriteError>> {
         // Some of them may have been taken although there are more.
         self.direct.with(|stack| stack.tcp.poll_give(self.id, context, bytes))
+    }
+
+    pub fn poll_give_all(
+        &self,
+        context: &mut Context<'_>,
+        pages: &mut VecDeque<Fragment>,
+    ) -> Poll<Result<(), WriteError>> {
+        self.direct.with(|stack| stack.tcp.poll_give_all(self.id, context, pages))
     }
 
     pub fn shutdown(&self) -> Result<(), WriteError> {

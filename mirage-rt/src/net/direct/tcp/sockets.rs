@@ -211,6 +211,34 @@ impl<M: TcpMachine> Tcp<M> {
         Poll::Ready(Ok(Fragment::new(page, 0..length).ok()))
     }
 
+    /// Takes all pages that are there, behind those in `pages`; how many, none at the end.
+    pub fn poll_take_all(
+        &mut self,
+        id: ConnId,
+        context: &mut Context<'_>,
+        pages: &mut VecDeque<Fragment>,
+        page: impl FnOnce() -> Option<Page>,
+    ) -> Poll<Result<usize, ReadError>> {
+        let before = pages.len();
+        while pages.try_reserve(1).is_ok()
+            && let Some(page) = self.machine.take_page(id)
+        {
+            pages.push_back(page);
+        }
+        if pages.len() == before {
+            // Other bytes come first, or none.
+            let one = self.poll_take(id, context, page)?;
+            return one.map(|one| {
+                Ok(one.map_or(0, |page| {
+                    pages.push_back(page);
+                    1
+                }))
+            });
+        }
+        self.taken(id);
+        Poll::Ready(Ok(pages.len() - before))
+    }
+
     /// Takes away bytes that were looked at.
     pub fn consume(&mut self, id: ConnId, length: usize) {
         self.machine.consume(id, length);
@@ -278,6 +306,30 @@ impl<M: TcpMachine> Tcp<M> {
             self.mark(id.index);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// As [`poll_give`](Tcp::poll_give), the pages from the first on, as many as there is room for.
+    pub fn poll_give_all(
+        &mut self,
+        id: ConnId,
+        context: &mut Context<'_>,
+        pages: &mut VecDeque<Fragment>,
+    ) -> Poll<Result<(), WriteError>> {
+        self.check_writable(id)?;
+        let mut has_room = true;
+        while has_room && let Some(page) = pages.pop_front() {
+            let mut left = Some(page);
+            has_room = self.machine.give_page(id, &mut left);
+            if let Some(page) = left {
+                pages.push_front(page);
+            }
+        }
+        if has_room {
+            self.mark(id.index);
+            return Poll::Ready(Ok(()));
+        }
+        self.wait_for_room(id, context);
+        Poll::Pending
     }
 
     /// Whether this side is not closed.

@@ -1,5 +1,6 @@
 //! Pages that applications hand over.
 
+use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use core::time::Duration;
 
@@ -111,10 +112,9 @@ fn pages_are_handed_on_from_one_stream_to_another() {
             let serving = spawn(async move {
                 let (near, _) = listener.accept().await.expect("a connection");
                 let far = proxy.tcp().connect(at(1, 80)).await.expect("the server listens");
-                let ways = [(near.clone(), far.clone()), (far, near)].map(|(from, to)| spawn(forward(from, to)));
-                for way in ways {
-                    way.await.expect("the task ends");
-                }
+                let there = spawn(forward(near.clone(), far.clone()));
+                forward_all(far, near).await;
+                there.await.expect("the task ends");
             });
             let stream = client.tcp().connect(at(3, 80)).await.expect("the proxy listens");
             exchange(stream, pattern(9, 500_000)).await;
@@ -129,6 +129,16 @@ fn pages_are_handed_on_from_one_stream_to_another() {
 async fn forward(from: TcpStream, to: TcpStream) {
     while let Some(bytes) = from.take().await.expect("the peer writes") {
         to.give(bytes).await.expect("the peer reads");
+    }
+    to.shutdown().expect("the connection is open");
+}
+
+/// The same, all that has come at once.
+async fn forward_all(from: TcpStream, to: TcpStream) {
+    let mut pages = VecDeque::new();
+    while from.take_all(&mut pages).await.expect("the peer writes") > 0 {
+        to.give_all(&mut pages).await.expect("the peer reads");
+        assert!(pages.is_empty());
     }
     to.shutdown().expect("the connection is open");
 }

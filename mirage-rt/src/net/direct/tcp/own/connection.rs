@@ -408,9 +408,9 @@ impl Connection {
         }
     }
 
-    pub fn read(&mut self, buffer: &mut [u8]) -> usize {
-        if let Some(taking) = self.rare.as_deref_mut().and_then(|rare| rare.taking.as_mut()) {
-            return taking.pages.read(&mut self.receive, buffer);
+    pub fn read(&mut self, buffer: &mut [u8], memory: &mut Memory) -> usize {
+        if self.is_taking() {
+            return self.read_pages(buffer, memory);
         }
         let mut length = 0;
         for part in self.receive.get(0, buffer.len()) {
@@ -437,7 +437,6 @@ impl Connection {
             self.congestion.forget();
             self.rest_rare();
         }
-        self.rest_pages(memory);
         self.send.rest(all, memory);
         if self.held.is_none() {
             self.receive.rest(all, memory);

@@ -4,60 +4,51 @@
 use alloc::boxed::Box;
 
 use super::connection::Connection;
-use super::pages::{Pages, Queue};
+use super::pages::Handed;
 use crate::packet::Fragment;
 use crate::page::PAGE_SIZE;
 
 impl Connection {
-    /// The pages that were given, if there ever were any.
+    /// The pages that were given, if there are any.
     #[inline]
-    pub fn given(&self) -> Option<&dyn Pages> {
-        self.rare.as_deref()?.given.as_deref()
-    }
-
-    /// Bytes to be sent that are in pages.
-    #[inline]
-    fn given_length(&self) -> usize {
-        self.given().map_or(0, Pages::length)
+    pub fn given(&self) -> Option<&Handed> {
+        self.rare.as_deref()?.given.as_ref().filter(|given| given.count > 0)
     }
 
     /// Bytes that were written or given and not acknowledged.
     #[inline]
     pub fn send_length(&self) -> usize {
-        self.send.length() + self.given_length()
+        self.send.length() + self.given().map_or(0, |given| given.length)
     }
 
     /// How many more there is room for. Somewhat more may be given at once.
     #[inline]
     pub fn send_room(&self) -> usize {
-        self.send.room().saturating_sub(self.given_length())
+        self.send.room().saturating_sub(self.given().map_or(0, |given| given.length))
     }
 
     /// Bytes of memory that what is to be sent stands in.
     #[inline]
     pub fn send_memory(&self) -> usize {
-        self.send.memory() + self.given().map_or(0, |pages| pages.count() * PAGE_SIZE)
+        self.send.memory() + self.given().map_or(0, |given| given.count * PAGE_SIZE)
     }
 
     /// The first bytes are acknowledged.
     #[inline]
     pub fn consume_sent(&mut self, length: usize) {
-        match self.rare.as_deref_mut().and_then(|rare| rare.given.as_deref_mut()) {
-            Some(pages) => pages.consume(&mut self.send, length),
+        match self.rare.as_deref_mut().and_then(|rare| rare.given.as_mut()) {
+            Some(given) => given.consume(&mut self.send, length),
             None => self.send.consume(length),
         }
     }
 
-    /// Takes a page over, if there is room.
+    /// Takes a page over; there must be room.
     pub fn give(&mut self, fragment: Fragment) -> Result<(), Fragment> {
-        if !self.can_write() || self.send_room() == 0 {
-            return Err(fragment);
-        }
         let given = match &mut self.rare {
             Some(rare) => &mut rare.given,
             rare @ None => &mut rare.insert(Box::default()).given,
         };
-        let given = given.get_or_insert_with(|| Box::new(Queue::default()));
+        let given = given.get_or_insert_with(Handed::new);
         if !given.make_place(1) {
             return Err(fragment);
         }

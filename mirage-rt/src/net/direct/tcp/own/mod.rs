@@ -209,7 +209,7 @@ impl OwnTcp {
     fn forget(&mut self, old: Option<Box<Connection>>) {
         if let Some(mut old) = old {
             self.taking -= usize::from(old.is_taking());
-            self.memory.release_pages(old.charged_pages());
+            self.memory.release_pages(old.kept_pages());
             self.memory.close([old.receive.take_memory(), old.send.take_memory()]);
         }
     }
@@ -314,10 +314,11 @@ impl TcpMachine for OwnTcp {
 
     fn take_page(&mut self, id: ConnId) -> Option<Fragment> {
         let connection = find(&mut self.connections, id)?;
-        self.taking += usize::from(connection.start_taking());
-        let fragment = connection.take();
-        connection.rest_buffers(false, &mut self.memory);
-        fragment
+        if !connection.is_taking() {
+            connection.start_taking();
+            self.taking += 1;
+        }
+        connection.take(&mut self.memory)
     }
 
     fn on_too_big(&mut self, now: Instant, id: ConnId, seq: Seq, mtu: usize) -> bool {
@@ -396,14 +397,14 @@ impl TcpMachine for OwnTcp {
 
     fn consume(&mut self, id: ConnId, length: usize) {
         if let Some(connection) = find(&mut self.connections, id) {
-            connection.consume(length);
+            connection.consume(length, &mut self.memory);
             connection.rest_buffers(false, &mut self.memory);
         }
     }
 
     fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> usize {
         let Some(connection) = find(&mut self.connections, id) else { return 0 };
-        let length = connection.read(buffer);
+        let length = connection.read(buffer, &mut self.memory);
         connection.rest_buffers(false, &mut self.memory);
         length
     }
@@ -424,8 +425,12 @@ impl TcpMachine for OwnTcp {
         }
         if given.len() > connection.send_room() {
             connection.fit_send(self.links[0].send, self.memory.part());
+            if connection.send_room() == 0 {
+                *fragment = Some(given);
+                return false;
+            }
         }
-        *fragment = connection.give(given).err();
+        *fragment = if connection.can_write() { connection.give(given).err() } else { Some(given) };
         fragment.is_none()
     }
 

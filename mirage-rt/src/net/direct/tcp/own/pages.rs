@@ -1,6 +1,7 @@
 //! Pages among the bytes of one direction: those that an application has given to be sent, or that the device has filled and
 //! an application will take. The other bytes stand in the [ring](super::ring); what comes first is known by positions.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::num::NonZeroU16;
 use core::ops::Range;
@@ -23,11 +24,8 @@ const PARTS: usize = MAX_FRAGMENTS - 1;
 /// The pages of a direction. A trait, of which only [giving](super::give) and [taking](super::take) make a value, so that the
 /// image of an application that does neither has nothing of it.
 pub trait Pages {
-    /// Bytes in pages.
-    fn length(&self) -> usize;
-
-    /// How many pages there are.
-    fn count(&self) -> usize;
+    /// Bytes in pages, and how many pages there are.
+    fn size(&self) -> (usize, usize);
 
     /// Makes sure of memory for so many more in the list of them; whether there is any.
     fn make_place(&mut self, count: usize) -> bool;
@@ -52,6 +50,60 @@ pub trait Pages {
 
     /// Sends `length` bytes from the `offset`th, which the device is to cut into parts of `size` if they are more.
     fn send(&self, ring: &Ring, leaving: &Leaving<'_>, route: &Route, out: &mut dyn IpOut) -> Result<(), OutOfMemory>;
+}
+
+/// Pages that were handed over, and what is often asked of them.
+pub struct Handed {
+    pages: Box<dyn Pages>,
+    /// Bytes in pages.
+    pub length: usize,
+    /// How many pages there are.
+    pub count: usize,
+}
+
+impl Handed {
+    /// None yet.
+    #[inline]
+    pub fn new() -> Handed {
+        Handed { pages: Box::new(Queue::default()), length: 0, count: 0 }
+    }
+
+    pub fn pages(&self) -> &dyn Pages {
+        &*self.pages
+    }
+
+    /// Makes sure of memory for so many more in the list of them; whether there is any.
+    pub fn make_place(&mut self, count: usize) -> bool {
+        self.pages.make_place(count)
+    }
+
+    /// Puts a page behind all that is there. There must be a place for it.
+    pub fn push(&mut self, ring: &Ring, fragment: Fragment) {
+        self.length += fragment.len();
+        self.count += 1;
+        self.pages.push(ring, fragment);
+    }
+
+    /// Takes the page that comes first; `None` when other bytes do.
+    pub fn pop(&mut self) -> Option<Fragment> {
+        let fragment = self.pages.pop()?;
+        self.length -= fragment.len();
+        self.count -= 1;
+        Some(fragment)
+    }
+
+    /// Takes the first bytes away, as far as there are so many.
+    pub fn consume(&mut self, ring: &mut Ring, length: usize) {
+        self.pages.consume(ring, length);
+        (self.length, self.count) = self.pages.size();
+    }
+
+    /// Copies the first bytes into `buffer` and takes them away; how many.
+    pub fn read(&mut self, ring: &mut Ring, buffer: &mut [u8]) -> usize {
+        let length = self.pages.read(ring, buffer);
+        (self.length, self.count) = self.pages.size();
+        length
+    }
 }
 
 /// A segment that is to leave.
@@ -136,16 +188,12 @@ impl Queue {
 }
 
 impl Pages for Queue {
-    fn length(&self) -> usize {
-        self.length
-    }
-
-    fn count(&self) -> usize {
-        self.pieces.len()
+    fn size(&self) -> (usize, usize) {
+        (self.length, self.pieces.len())
     }
 
     fn make_place(&mut self, count: usize) -> bool {
-        self.pieces.try_reserve(count).is_ok()
+        self.pieces.capacity() - self.pieces.len() >= count || self.pieces.try_reserve(count).is_ok()
     }
 
     fn push(&mut self, ring: &Ring, fragment: Fragment) {
@@ -211,6 +259,14 @@ impl Pages for Queue {
     }
 
     fn fit(&self, ring: &Ring, offset: usize, most: usize) -> usize {
+        let end_of = |offset: usize| {
+            let at = self.start.wrapping_add(offset as u32);
+            self.pieces.partition_point(|piece| !is_before(at, piece.end()))
+        };
+        if ring.length() == 0 && end_of(offset + most) - end_of(offset) < PARTS {
+            // Only few pages.
+            return most;
+        }
         let (mut fit, mut parts) = (0, 0);
         for run in self.runs(ring, offset, most) {
             let (needed, length) = match run {

@@ -5,10 +5,9 @@ use alloc::boxed::Box;
 use super::connection::Connection;
 use super::keep_alive::Asking;
 use super::moment::Moment;
-use super::pages::Pages;
+use super::pages::Handed;
 use super::path::Path;
 use super::sequence::Range;
-use super::take::Taking;
 use crate::time::{Duration, Instant};
 
 /// It is there while any of it is needed.
@@ -27,9 +26,9 @@ pub struct Rare {
     /// What is known of the way to the peer.
     pub path: Path,
     /// Pages that the application has given to be sent.
-    pub given: Option<Box<dyn Pages>>,
+    pub given: Option<Handed>,
     /// Pages that have come and that it will take.
-    pub taking: Option<Taking>,
+    pub taking: Option<Handed>,
 }
 
 impl Rare {
@@ -39,7 +38,7 @@ impl Rare {
     }
 
     fn is_needed(&self) -> bool {
-        let has_given = self.given.as_ref().is_some_and(|pages| pages.count() > 0);
+        let has_given = self.given.as_ref().is_some_and(|given| given.count > 0);
         self.is_amiss()
             || self.user_timeout.is_some()
             || self.asking.is_some()

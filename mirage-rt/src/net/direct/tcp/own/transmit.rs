@@ -176,9 +176,9 @@ impl Connection {
     fn longest(&self, wanted: u32, link: &Link) -> u32 {
         let segment = self.segment(link);
         let longest = (link.most.saturating_sub(HEADERS) / segment * segment).max(segment);
-        let Some(pages) = self.given() else { return longest as u32 };
+        let Some(given) = self.given() else { return longest as u32 };
         let wanted = longest.min(wanted as usize);
-        let fit = pages.fit(&self.send, distance(self.data_start, self.next) as usize, wanted);
+        let fit = given.pages().fit(&self.send, distance(self.data_start, self.next) as usize, wanted);
         (if fit < wanted { (fit / segment * segment).max(segment) } else { longest }) as u32
     }
 
@@ -219,10 +219,10 @@ impl Connection {
         let marks = flag(self.ecn.echo, emit::ECE) | flag(cwr, emit::CWR);
         let flags = emit::ACK | flag(fin, emit::FIN) | flag(push, emit::PSH) | marks;
         let header = Header { fields: Fields { seq: range.start, ack: self.expected, flags, window }, options, ect };
-        match self.given().filter(|pages| length > 0 && pages.count() > 0) {
-            Some(pages) => {
+        match self.given().filter(|_| length > 0) {
+            Some(given) => {
                 let leaving = Leaving { header: &header, tuple: &self.tuple, offset, length, size };
-                pages.send(&self.send, &leaving, route, out)?;
+                given.pages().send(&self.send, &leaving, route, out)?;
             }
             None => header.send(&self.tuple, self.send.get(offset, length), size, route, out)?,
         }

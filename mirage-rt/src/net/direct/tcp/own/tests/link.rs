@@ -325,6 +325,22 @@ fn a_clean_link_carries_all_both_ways_and_both_close() {
 }
 
 #[test]
+fn pages_pass_both_ways_on_a_link_that_loses() {
+    let trouble = Trouble { loss: 10, duplication: 10, delay: 2 * MS, jitter: MS };
+    for (seed, trouble) in [(1, NONE), (2, trouble), (3, trouble)] {
+        let machines = [0, 1].map(|_| own(buffers(8192, 8192), 65_521, Algorithm::Cubic));
+        let mut pair = crossed(machines, [300_000, 300_000], trouble, seed);
+        for side in &mut pair.sides {
+            side.mixture = Some(Random(seed));
+        }
+        assert!(pair.run(Duration::from_secs(100)), "seed {seed}: it is {:?}", pair.now);
+        pair.check();
+        let taken = pair.sides.iter().map(|side| side.taken).sum::<usize>();
+        assert!(taken > if trouble.loss == 0 { 100 } else { 10 }, "seed {seed}: {taken} pages were taken");
+    }
+}
+
+#[test]
 fn nothing_to_say_is_closed_at_once() {
     let machines = [0, 1].map(|_| own(buffers(8192, 8192), 0, Algorithm::Cubic));
     let mut pair = crossed(machines, [0, 0], NONE, 1);
