@@ -87,7 +87,10 @@ impl Connection {
     }
 
     pub fn poll_take(&self, context: &mut Context<'_>) -> Poll<Result<Option<Fragment>, ReadError>> {
-        self.poll(|stack| stack.tcp.poll_take(self.id, context, || stack.ip.page()))
+        self.poll(|stack| {
+            stack.keep_pages();
+            stack.tcp.poll_take(self.id, context, || stack.ip.page())
+        })
     }
 
     pub fn poll_take_all(
@@ -95,7 +98,10 @@ impl Connection {
         context: &mut Context<'_>,
         pages: &mut VecDeque<Fragment>,
     ) -> Poll<Result<usize, ReadError>> {
-        self.poll(|stack| stack.tcp.poll_take_all(self.id, context, pages, || stack.ip.page()))
+        self.poll(|stack| {
+            stack.keep_pages();
+            stack.tcp.poll_take_all(self.id, context, pages, || stack.ip.page())
+        })
     }
 
     pub fn consume(&self, length: usize) {

@@ -10,15 +10,19 @@ use crate::packet::{Fragment, PacketMut};
 use crate::time::Instant;
 
 impl Stack {
-    /// A frame came in, while some connection keeps pages. As long as the device has enough of them, it may keep those of
-    /// this one.
-    pub(super) fn receive_in_pages(&mut self, now: Instant, mut frame: PacketMut) {
+    /// From now on connections may keep the pages of what they receive.
+    pub(super) fn keep_pages(&mut self) {
+        self.receive_in_pages = Some(Stack::receive_in_pages);
+    }
+
+    /// A frame came in. As long as the device has enough pages, connections that ask for them may keep those of this one.
+    fn receive_in_pages(&mut self, now: Instant, mut frame: PacketMut) {
         let mut copy = core::mem::take(&mut self.scratch);
         let Some(bytes) = whole(&frame, &mut copy) else {
             self.scratch = copy;
             return self.ip.counters.drop_received(ReceiveDrop::Memory);
         };
-        if frame.head_fragment().page().left() > PAGE_RESERVE {
+        if self.tcp.wants_pages() && frame.head_fragment().page().left() > PAGE_RESERVE {
             let start = bytes.as_ptr().addr();
             self.tcp.offer_pages(start..start + bytes.len(), 1 + frame.fragments().len());
         }

@@ -57,6 +57,8 @@ pub struct Stack {
     unreachable: Limit,
     /// For packets in several pieces.
     pub(super) scratch: Vec<u8>,
+    /// What receives frames once pages were taken: an image whose application takes none has nothing of it.
+    pub(super) receive_in_pages: Option<fn(&mut Stack, Instant, PacketMut)>,
     /// What the transports were told of the device.
     paths: Paths,
     driver: WakerSlot,
@@ -92,6 +94,7 @@ impl Stack {
             paths,
             unreachable: Limit::per_second(100),
             scratch: Vec::new(),
+            receive_in_pages: None,
             driver: WakerSlot::default(),
             link: LinkState::new(info.mtu),
         }
@@ -146,8 +149,8 @@ impl Stack {
     pub fn receive(&mut self, now: Instant, mut frame: PacketMut) {
         self.ip.set_now(now);
         self.ip.counters.received.count(frame.len());
-        if self.tcp.wants_pages() {
-            return self.receive_in_pages(now, frame);
+        if let Some(receive) = self.receive_in_pages {
+            return receive(self, now, frame);
         }
         if frame.fragments().is_empty() {
             if let Some(echo) = self.receive_bytes(now, frame.head(), frame.checksum())

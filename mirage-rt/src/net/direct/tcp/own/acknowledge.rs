@@ -145,7 +145,7 @@ impl Connection {
 
     /// Takes away what has arrived.
     pub fn take_away(&mut self, now: Instant, ack: Seq) {
-        let bytes = (distance(self.data_start, ack) as usize).min(self.send_length());
+        let bytes = (distance(self.data_start, ack) as usize).min(self.send.length());
         self.consume_sent(bytes);
         self.data_start = self.data_start.add(bytes as u32);
         self.una = ack;

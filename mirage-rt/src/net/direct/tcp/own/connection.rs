@@ -297,7 +297,7 @@ impl Connection {
 
     /// Behind the last byte that was written.
     pub fn data_end(&self) -> Seq {
-        self.data_start.add(self.send_length() as u32)
+        self.data_start.add(self.send.length() as u32)
     }
 
     /// Whether our FIN was sent.
@@ -348,10 +348,10 @@ impl Connection {
         let fin =
             self.shut && matches!(self.state(), State::Connecting | State::Open) && self.phase != TcpState::FinWait2;
         Readiness {
-            readable: self.receive_length(),
+            readable: self.receive.length(),
             finished: self.finished,
-            writable: self.can_write() && self.send_room() > 0 && self.hunger == Hunger::None,
-            unacknowledged: self.send_length() + usize::from(fin) + usize::from(self.state() == State::Connecting),
+            writable: self.can_write() && self.send.room() > 0 && self.hunger == Hunger::None,
+            unacknowledged: self.send.length() + usize::from(fin) + usize::from(self.state() == State::Connecting),
         }
     }
 
@@ -391,10 +391,10 @@ impl Connection {
         if !self.can_write() {
             return 0;
         }
-        let room = self.send_room();
-        let bytes = bytes.get(..room).unwrap_or(bytes);
-        self.send.supply(self.send.length() + bytes.len(), memory, Purpose::Send);
-        let length = self.send.write(bytes);
+        let room = self.send.room();
+        let outside = self.given().map_or(0, |given| given.length);
+        self.send.supply(self.send.length() - outside + bytes.len().min(room), memory, Purpose::Send);
+        let length = self.send.write(bytes, outside);
         self.hunger = if length == 0 && room > 0 { Hunger::New } else { Hunger::None };
         length
     }
@@ -404,7 +404,8 @@ impl Connection {
     pub fn make_room(&mut self, segment: &Segment, memory: &mut Memory) {
         let end = distance(self.expected, segment.seq.add(segment.length));
         if segment.length > 0 && end <= distance(self.expected, self.edge) {
-            self.receive.supply(self.receive.length() + end as usize, memory, Purpose::Receive);
+            let wanted = self.receive.length() - self.kept_length() + end as usize;
+            self.receive.supply(wanted, memory, Purpose::Receive);
         }
     }
 
@@ -447,7 +448,7 @@ impl Connection {
     /// segment or half of the buffer at least.
     pub fn offer(&mut self, link: &Link) -> u16 {
         let told = distance(self.expected, self.edge);
-        let window = if self.window_gain() >= self.least_gain(link) { self.receive_room() as u32 } else { told };
+        let window = if self.window_gain() >= self.least_gain(link) { self.receive.room() as u32 } else { told };
         let field = u16::try_from(window >> self.shift).unwrap_or(u16::MAX);
         self.edge = later(self.edge, self.expected.add(u32::from(field) << self.shift));
         field
@@ -455,7 +456,7 @@ impl Connection {
 
     /// By how much the window could be larger than the peer was told.
     fn window_gain(&self) -> u32 {
-        distance(self.edge, self.expected.add(self.receive_room() as u32))
+        distance(self.edge, self.expected.add(self.receive.room() as u32))
     }
 
     fn least_gain(&self, link: &Link) -> u32 {

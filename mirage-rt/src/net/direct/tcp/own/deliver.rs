@@ -66,7 +66,8 @@ impl Connection {
     /// New data. What there is no memory for is dropped: the peer sends it again.
     fn take_data(&mut self, range: Range, data: &[u8]) {
         let gap = distance(self.expected, range.start) as usize;
-        if self.receive.put(self.receive.length() + gap, data).is_err() {
+        let kept = self.kept_length();
+        if self.receive.put(self.receive.length() - kept + gap, data).is_err() {
             return;
         }
         if gap > 0 {
@@ -84,7 +85,7 @@ impl Connection {
                 self.held = None;
             }
         }
-        self.receive.advance(distance(self.expected, end) as usize);
+        self.receive.advance(distance(self.expected, end) as usize, kept);
         self.expected = end;
     }
 

@@ -15,26 +15,12 @@ impl Connection {
         self.rare.as_deref()?.given.as_ref().filter(|given| given.count > 0)
     }
 
-    /// Bytes that were written or given and not acknowledged.
-    #[inline]
-    pub fn send_length(&self) -> usize {
-        self.send.length() + self.given().map_or(0, |given| given.length)
-    }
-
-    /// How many more there is room for. Somewhat more may be given at once.
-    #[inline]
-    pub fn send_room(&self) -> usize {
-        self.send.room().saturating_sub(self.given().map_or(0, |given| given.length))
-    }
-
     /// Bytes of memory that what is to be sent stands in.
-    #[inline]
     pub fn send_memory(&self) -> usize {
         self.send.memory() + self.given().map_or(0, |given| given.count * PAGE_SIZE)
     }
 
     /// The first bytes are acknowledged.
-    #[inline]
     pub fn consume_sent(&mut self, length: usize) {
         match self.rare.as_deref_mut().and_then(|rare| rare.given.as_mut()) {
             Some(given) => given.consume(&mut self.send, length),
@@ -52,7 +38,7 @@ impl Connection {
         if !given.make_place(1) {
             return Err(fragment);
         }
-        given.push(&self.send, fragment.into_shared());
+        given.push(&mut self.send, fragment.into_shared());
         Ok(())
     }
 }

@@ -246,7 +246,7 @@ impl Connection {
     #[inline(never)]
     fn fit_receive(&mut self, now: Instant, link: &Link) {
         let trip = self.trip.smoothed().unwrap_or_default();
-        let (limit, held) = (self.receive.limit(), self.receive_length());
+        let (limit, held) = (self.receive.limit(), self.receive.length());
         let is_soon = now - self.usage.since <= SOON.max(2 * trip);
         if is_soon && held <= limit - limit / 4 {
             self.receive.set_limit(link.receive.next(limit as u32, link.part));

@@ -411,7 +411,7 @@ impl TcpMachine for OwnTcp {
 
     fn write(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         let Some(connection) = find(&mut self.connections, id) else { return 0 };
-        if bytes.len() > connection.send_room() {
+        if bytes.len() > connection.send.room() {
             connection.fit_send(self.links[0].send, self.memory.part());
         }
         connection.write(bytes, &mut self.memory)
@@ -423,9 +423,9 @@ impl TcpMachine for OwnTcp {
             let length = self.write(id, given.bytes());
             return machine::rest(given, length, fragment);
         }
-        if given.len() > connection.send_room() {
+        if given.len() > connection.send.room() {
             connection.fit_send(self.links[0].send, self.memory.part());
-            if connection.send_room() == 0 {
+            if connection.send.room() == 0 {
                 *fragment = Some(given);
                 return false;
             }

@@ -31,13 +31,13 @@ pub trait Pages {
     fn make_place(&mut self, count: usize) -> bool;
 
     /// Puts a page behind all that is there. There must be a place for it.
-    fn push(&mut self, ring: &Ring, fragment: Fragment);
+    fn push(&mut self, ring: &mut Ring, fragment: Fragment);
 
     /// Takes the first bytes away, as far as there are so many.
     fn consume(&mut self, ring: &mut Ring, length: usize);
 
     /// Takes the page that comes first; `None` when other bytes do.
-    fn pop(&mut self) -> Option<Fragment>;
+    fn pop(&mut self, ring: &mut Ring) -> Option<Fragment>;
 
     /// The first bytes, as far as they stand side by side.
     fn first<'a>(&'a self, ring: &'a Ring) -> &'a [u8];
@@ -52,7 +52,7 @@ pub trait Pages {
     fn send(&self, ring: &Ring, leaving: &Leaving<'_>, route: &Route, out: &mut dyn IpOut) -> Result<(), OutOfMemory>;
 }
 
-/// Pages that were handed over, and what is often asked of them.
+/// Pages that were handed over, and what is often asked of them. Their bytes count in the length of the ring.
 pub struct Handed {
     pages: Box<dyn Pages>,
     /// Bytes in pages.
@@ -78,21 +78,22 @@ impl Handed {
     }
 
     /// Puts a page behind all that is there. There must be a place for it.
-    pub fn push(&mut self, ring: &Ring, fragment: Fragment) {
+    pub fn push(&mut self, ring: &mut Ring, fragment: Fragment) {
         self.length += fragment.len();
         self.count += 1;
         self.pages.push(ring, fragment);
     }
 
     /// Takes the page that comes first; `None` when other bytes do.
-    pub fn pop(&mut self) -> Option<Fragment> {
-        let fragment = self.pages.pop()?;
+    pub fn pop(&mut self, ring: &mut Ring) -> Option<Fragment> {
+        let fragment = self.pages.pop(ring)?;
         self.length -= fragment.len();
         self.count -= 1;
         Some(fragment)
     }
 
     /// Takes the first bytes away, as far as there are so many.
+    #[inline(never)]
     pub fn consume(&mut self, ring: &mut Ring, length: usize) {
         self.pages.consume(ring, length);
         (self.length, self.count) = self.pages.size();
@@ -153,7 +154,7 @@ enum Run<'a> {
 impl Queue {
     /// The bytes, run by run: `length` from the `offset`th, as far as there are so many.
     fn runs<'a>(&'a self, ring: &'a Ring, offset: usize, length: usize) -> impl Iterator<Item = Run<'a>> {
-        let mut left = length.min((ring.length() + self.length).saturating_sub(offset));
+        let mut left = length.min(ring.length().saturating_sub(offset));
         let mut at = self.start.wrapping_add(offset as u32);
         let mut number = self.pieces.partition_point(|piece| !is_before(at, piece.end()));
         // Where the next bytes of the ring stand in it.
@@ -196,20 +197,22 @@ impl Pages for Queue {
         self.pieces.capacity() - self.pieces.len() >= count || self.pieces.try_reserve(count).is_ok()
     }
 
-    fn push(&mut self, ring: &Ring, fragment: Fragment) {
-        let in_ring = ring.length() as u32;
-        let at = self.start.wrapping_add(in_ring).wrapping_add(self.length as u32);
+    fn push(&mut self, ring: &mut Ring, fragment: Fragment) {
+        let in_ring = (ring.length() - self.length) as u32;
+        let at = self.start.wrapping_add(ring.length() as u32);
         self.length += fragment.len();
+        ring.advance_outside(fragment.len());
         self.pieces.push_back(Piece { at, ring: self.ring.wrapping_add(in_ring), fragment });
     }
 
     fn consume(&mut self, ring: &mut Ring, length: usize) {
-        let mut left = length.min(ring.length() + self.length);
+        let mut left = length.min(ring.length());
         while left > 0 {
             let next = self.pieces.front_mut();
             let length = match next {
                 Some(piece) if ahead(self.start, piece) == 0 => {
                     let length = piece.fragment.len().min(left);
+                    ring.consume_outside(length);
                     piece.fragment.pull_front(length);
                     piece.at = piece.at.wrapping_add(length as u32);
                     self.length -= length;
@@ -230,9 +233,10 @@ impl Pages for Queue {
         }
     }
 
-    fn pop(&mut self) -> Option<Fragment> {
+    fn pop(&mut self, ring: &mut Ring) -> Option<Fragment> {
         let piece = self.pieces.pop_front_if(|piece| piece.at == self.start)?;
         self.length -= piece.fragment.len();
+        ring.consume_outside(piece.fragment.len());
         self.start = piece.end();
         Some(piece.fragment)
     }
@@ -241,7 +245,7 @@ impl Pages for Queue {
         match self.pieces.front() {
             Some(piece) if ahead(self.start, piece) == 0 => piece.fragment.bytes(),
             Some(piece) => ring.get(0, ahead(self.start, piece))[0],
-            None => ring.get(0, usize::MAX)[0],
+            None => ring.get(0, ring.length() - self.length)[0],
         }
     }
 
@@ -263,7 +267,7 @@ impl Pages for Queue {
             let at = self.start.wrapping_add(offset as u32);
             self.pieces.partition_point(|piece| !is_before(at, piece.end()))
         };
-        if ring.length() == 0 && end_of(offset + most) - end_of(offset) < PARTS {
+        if ring.length() == self.length && end_of(offset + most) - end_of(offset) < PARTS {
             // Only few pages.
             return most;
         }

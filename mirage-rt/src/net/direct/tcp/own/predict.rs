@@ -56,7 +56,7 @@ impl Connection {
         let stamp = self.predicted_stamp(header)?;
         let length = data.len() as u32;
         if length > distance(self.expected, self.edge)
-            || length > 0 && !keeps && self.receive.put(self.receive.length(), data).is_err()
+            || length > 0 && !keeps && self.receive.put(self.receive.length() - self.kept_length(), data).is_err()
         {
             return None;
         }
@@ -82,7 +82,7 @@ impl Connection {
         }
         if length > 0 {
             if !keeps {
-                self.receive.advance(data.len());
+                self.receive.advance(data.len(), self.kept_length());
             }
             self.expected = self.expected.add(length);
             self.note_use(now, link);
@@ -91,7 +91,7 @@ impl Connection {
         }
         Some(News {
             readable: length > 0,
-            writable: advanced > 0 && self.send_room() > 0,
+            writable: advanced > 0 && self.send.room() > 0,
             // An earlier deadline that is still set does no harm.
             run: length > 0 || !self.flight.is_empty() || self.unsent() > 0,
         })

@@ -10,7 +10,8 @@ pub const LEAST: usize = 512;
 /// What one without bytes keeps for a while.
 const RESTING: usize = 2048;
 
-/// Bytes, the first of which can be taken away; further ones can be put behind the last, with a gap if need be.
+/// Bytes, the first of which can be taken away; further ones can be put behind the last, with a gap if need be. Some of them may
+/// stand [outside](super::pages), in pages: these count in its length and take none of its memory.
 pub struct Ring {
     /// As long as a power of two, or empty.
     bytes: Box<[u8]>,
@@ -76,7 +77,7 @@ impl Ring {
         }
     }
 
-    /// Puts `data` behind the last byte, `offset` bytes from the first; it does not count until
+    /// Puts `data` behind the last byte, `offset` bytes from the first that is not outside; it does not count until
     /// [`advance`](Ring::advance). Fails when there is no memory.
     #[inline]
     pub fn put(&mut self, offset: usize, data: &[u8]) -> Result<(), OutOfMemory> {
@@ -95,19 +96,26 @@ impl Ring {
         Ok(())
     }
 
-    /// So many bytes more that were put behind the last count.
-    pub fn advance(&mut self, length: usize) {
-        self.length = (self.length() + length).min(self.bytes.len()) as u32;
+    /// So many bytes more that were put behind the last count, `outside` of all being outside.
+    pub fn advance(&mut self, length: usize, outside: usize) {
+        self.length = (self.length() + length).min(self.bytes.len() + outside) as u32;
     }
 
-    /// Puts as many bytes behind the last as there is room and memory for; how many.
-    pub fn write(&mut self, data: &[u8]) -> usize {
-        let room = self.room().min(self.bytes.len() - self.length());
+    /// So many bytes more stand outside.
+    pub fn advance_outside(&mut self, length: usize) {
+        self.length += length as u32;
+    }
+
+    /// Puts as many bytes behind the last as there is room and memory for, `outside` of those that are there being outside; how
+    /// many.
+    pub fn write(&mut self, data: &[u8], outside: usize) -> usize {
+        let length = self.length() - outside;
+        let room = self.room().min(self.bytes.len() - length);
         let data = data.get(..data.len().min(room)).unwrap_or_default();
-        if data.is_empty() || self.put(self.length(), data).is_err() {
+        if data.is_empty() || self.put(length, data).is_err() {
             return 0;
         }
-        self.advance(data.len());
+        self.advance(data.len(), outside);
         data.len()
     }
 
@@ -116,6 +124,11 @@ impl Ring {
         let length = length.min(self.length());
         self.start = self.place(length) as u32;
         self.length -= length as u32;
+    }
+
+    /// The first bytes, which were outside, are no more.
+    pub fn consume_outside(&mut self, length: usize) {
+        self.length -= length.min(self.length()) as u32;
     }
 
     /// Gives back memory that a ring without bytes does not need: unless `all` is set, a little stays for the next ones.
@@ -186,14 +199,14 @@ mod tests {
     impl Ring {
         fn write_all(&mut self, data: &[u8], memory: &mut Memory) -> usize {
             self.supply(self.length() + data.len().min(self.room()), memory, Purpose::Send);
-            self.write(data)
+            self.write(data, 0)
         }
     }
 
     #[test]
     fn it_takes_memory_when_it_has_bytes_and_gives_it_back() {
         let (mut ring, mut memory) = (Ring::new(100_000), Memory::new(ROOMY));
-        assert_eq!((ring.memory(), ring.write(&[1])), (0, 0));
+        assert_eq!((ring.memory(), ring.write(&[1], 0)), (0, 0));
         assert_eq!(ring.write_all(&[1; 200_000], &mut memory), 100_000);
         assert_eq!((ring.room(), ring.memory(), memory.used()), (0, 131_072, 131_072));
         ring.consume(100_000);
@@ -220,7 +233,7 @@ mod tests {
                 ring.supply(length, &mut memory, Purpose::Receive);
                 let taken = if turn == 0 { 0 } else { wanted };
                 assert_eq!((ring.memory(), before - memory.kept()), (wanted, taken), "{length} in turn {turn}");
-                assert_eq!(ring.write(&vec![7; length]), length);
+                assert_eq!(ring.write(&vec![7; length], 0), length);
                 ring.consume(length);
                 ring.rest(true, &mut memory);
             }
@@ -248,7 +261,7 @@ mod tests {
         ring.put(2000, &[4; 8000]).expect("it fits");
         assert_eq!(ring.length(), 100);
         ring.put(100, &[2; 1500]).expect("it fits");
-        ring.advance(9900);
+        ring.advance(9900, 0);
         let bytes = ring.get(0, 10_000).concat();
         let expected = [(1, 100), (2, 1500), (3, 400), (4, 8000)].map(|(byte, times)| alloc::vec![byte; times]);
         assert!(bytes == expected.concat());

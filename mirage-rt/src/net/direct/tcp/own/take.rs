@@ -21,16 +21,10 @@ impl Connection {
         self.rare.as_deref_mut()?.taking.as_mut()
     }
 
-    /// Bytes that can be read.
+    /// Received bytes that stand in pages.
     #[inline]
-    pub fn receive_length(&self) -> usize {
-        self.receive.length() + self.kept().map_or(0, |kept| kept.length)
-    }
-
-    /// How many more there is room for.
-    #[inline]
-    pub fn receive_room(&self) -> usize {
-        self.receive.room().saturating_sub(self.kept().map_or(0, |kept| kept.length))
+    pub fn kept_length(&self) -> usize {
+        self.kept().map_or(0, |kept| kept.length)
     }
 
     /// Whether pages are kept.
@@ -48,6 +42,7 @@ impl Connection {
 
     /// Whether the next segment, of so many bytes in so many pages, is to be kept in these. They count as what they take of
     /// memory, and so much no buffer may hold either.
+    #[inline(never)]
     pub fn may_keep(&mut self, length: usize, pages: usize, memory: &Memory) -> bool {
         let limit = self.receive.limit();
         length >= pages * LEAST
@@ -58,14 +53,14 @@ impl Connection {
     /// Keeps a page of a segment whose bytes were counted already.
     pub fn keep(&mut self, fragment: Fragment, memory: &mut Memory) {
         if let Some(kept) = self.rare.as_deref_mut().and_then(|rare| rare.taking.as_mut()) {
-            kept.push(&self.receive, fragment);
+            kept.push(&mut self.receive, fragment);
             memory.charge_pages(1);
         }
     }
 
     /// The page that comes first, if it is one.
     pub fn take(&mut self, memory: &mut Memory) -> Option<Fragment> {
-        let fragment = self.kept_mut()?.pop()?;
+        let fragment = self.rare.as_deref_mut()?.taking.as_mut()?.pop(&mut self.receive)?;
         memory.release_pages(1);
         Some(fragment)
     }

@@ -210,7 +210,7 @@ impl Connection {
                 options.sacks(duplicate.into_iter().chain(self.held.iter().flat_map(|held| held.blocks(most))));
             }
         }
-        let push = length > 0 && offset + length == self.send_length();
+        let push = length > 0 && offset + length == self.send.length();
         let window = self.offer(link);
         // Only what was never sent before may be marked (RFC 3168, 6.1.5).
         let ect = self.ecn.on && length > 0 && matches!(segment, Segment::New { .. });
