@@ -149,6 +149,7 @@ fn kind(kind: KeyKind) -> String {
         | KeyKind::Addresses
         | KeyKind::Domains
         | KeyKind::Routes
+        | KeyKind::Ipv6Routes
         | KeyKind::Ipv6
         | KeyKind::Cidr6OrAuto => {
             format!("Form {{ placeholder: {:?} }}", kind.placeholder())
@@ -171,6 +172,7 @@ fn reader(kind: KeyKind) -> &'static str {
         KeyKind::Addresses => "addresses",
         KeyKind::Domains => "domains",
         KeyKind::Routes => "routes",
+        KeyKind::Ipv6Routes => "ipv6_routes",
         KeyKind::Ipv6 => "ipv6",
         KeyKind::Cidr6OrAuto => "cidr6_or_auto",
     }

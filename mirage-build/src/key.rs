@@ -37,6 +37,8 @@ pub enum KeyKind {
     Domains,
     /// Routes with commas between them: `10.1.0.0/16=192.0.2.9`.
     Routes,
+    /// The same for IPv6: `2001:db8:1::/48=fe80::9`.
+    Ipv6Routes,
     /// `2001:db8::1`.
     Ipv6,
     /// `2001:db8::1/64`, or `auto`.
@@ -59,6 +61,7 @@ impl KeyKind {
             KeyKind::Addresses => "addresses with commas between them, such as 192.0.2.1,192.0.2.2".to_owned(),
             KeyKind::Domains => "domains with commas between them, such as a.example,b.example".to_owned(),
             KeyKind::Routes => "routes with commas between them, such as 10.1.0.0/16=192.0.2.9".to_owned(),
+            KeyKind::Ipv6Routes => "routes with commas between them, such as 2001:db8:1::/48=fe80::9".to_owned(),
             KeyKind::Ipv6 => "an IPv6 address such as 2001:db8::1".to_owned(),
             KeyKind::Cidr6OrAuto => {
                 "auto, or an IPv6 address with its prefix length, such as 2001:db8::1/64".to_owned()
@@ -80,7 +83,7 @@ impl KeyKind {
             KeyKind::CidrOrDhcp => "ADDRESS/PREFIX|dhcp",
             KeyKind::Addresses => "ADDRESS,...",
             KeyKind::Domains => "DOMAIN,...",
-            KeyKind::Routes => "NETWORK/PREFIX=ROUTER,...",
+            KeyKind::Routes | KeyKind::Ipv6Routes => "NETWORK/PREFIX=ROUTER,...",
             KeyKind::Ipv6 => "ADDRESS",
             KeyKind::Cidr6OrAuto => "ADDRESS/PREFIX|auto",
         }
@@ -108,6 +111,10 @@ impl KeyKind {
             KeyKind::Routes => text.split(',').all(|route| {
                 let parts = route.split_once('=');
                 parts.is_some_and(|(to, via)| accepts_cidr(to) && via.parse::<Ipv4Addr>().is_ok())
+            }),
+            KeyKind::Ipv6Routes => text.split(',').all(|route| {
+                let parts = route.split_once('=');
+                parts.is_some_and(|(to, via)| accepts_cidr6(to) && via.parse::<Ipv6Addr>().is_ok())
             }),
             KeyKind::Ipv6 => text.parse::<Ipv6Addr>().is_ok(),
             KeyKind::Cidr6OrAuto => text == "auto" || accepts_cidr6(text),

@@ -163,6 +163,10 @@ fn network_keys(network: &Attached, features: NetworkFeatures) -> Vec<Key> {
         let doc = format!("Routers{of} to networks behind others than the gateway");
         keys.push(key(name("routes"), KeyKind::Routes, None, doc));
     }
+    if features.routes && features.ipv6 {
+        let doc = format!("The same for IPv6{of}");
+        keys.push(key(name("ipv6-routes"), KeyKind::Ipv6Routes, None, doc));
+    }
     if features.mtu {
         let doc = format!("Most bytes of an IP packet{of}, where that is less than the device takes");
         keys.push(key(name("mtu"), KeyKind::Integer { min: LEAST_MTU, max: u16::MAX.into() }, None, doc));

@@ -53,7 +53,8 @@ impl Network {
         self
     }
 
-    /// Routes to networks behind other routers than the gateway, by `--routes 10.1.0.0/16=10.0.2.9,...`.
+    /// Routes to networks behind other routers than the gateway, by `--routes 10.1.0.0/16=10.0.2.9,...`; with
+    /// [`ipv6`](Network::ipv6), by `--ipv6-routes 2001:db8:1::/48=fe80::9,...`, too.
     pub fn routes(mut self) -> Self {
         self.features.routes = true;
         self

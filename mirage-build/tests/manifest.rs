@@ -18,6 +18,7 @@ fn kind() -> impl Strategy<Value = Option<KeyKind>> {
         Just(Some(KeyKind::Addresses)),
         Just(Some(KeyKind::Domains)),
         Just(Some(KeyKind::Routes)),
+        Just(Some(KeyKind::Ipv6Routes)),
         Just(Some(KeyKind::Ipv6)),
         Just(Some(KeyKind::Cidr6OrAuto)),
         Just(Some(KeyKind::Duration)),

@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 
-use mirage_rt::net::host::{HostListener, HostStack, HostStream, HostUdp};
+use mirage_rt::net::host::{HostStack, HostUdp};
 use mirage_rt::net::names::NameSlot;
-use mirage_rt::net::{BindError, ConnectError, ListenAddr, PingError, names};
+use mirage_rt::net::{BindError, ConnectError, ListenAddr, PingError, TcpListener, TcpStream, UdpSocket, names};
 use mirage_rt::page::{HeapPool, Page, PagePool};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -69,23 +69,23 @@ impl HostStack for HostSockets {
         vec![self.address]
     }
 
-    fn tcp_bind(&self, local: ListenAddr, backlog: usize) -> Result<Box<dyn HostListener>, BindError> {
+    fn tcp_bind(&self, local: ListenAddr, backlog: usize) -> Result<TcpListener, BindError> {
         let local = self.local(local);
         tcp::Listener::bind(&self.reactor, local, backlog)
-            .map(|listener| Box::new(listener) as Box<dyn HostListener>)
+            .map(|listener| TcpListener::of_host(Box::new(listener)))
             .map_err(|errno| error::bind(errno, local))
     }
 
-    fn tcp_connect(&self, remote: SocketAddr) -> Result<Box<dyn HostStream>, ConnectError> {
+    fn tcp_connect(&self, remote: SocketAddr) -> Result<TcpStream, ConnectError> {
         tcp::Stream::connect(&self.reactor, self.source(remote), remote)
-            .map(|stream| Box::new(stream) as Box<dyn HostStream>)
+            .map(|stream| TcpStream::of_host(Box::new(stream)))
             .map_err(|errno| error::connect(errno, remote))
     }
 
-    fn udp_bind(&self, local: ListenAddr) -> Result<Box<dyn HostUdp>, BindError> {
+    fn udp_bind(&self, local: ListenAddr) -> Result<UdpSocket, BindError> {
         let local = self.local(local);
         udp::Udp::bind(&self.reactor, local)
-            .map(|socket| Box::new(socket) as Box<dyn HostUdp>)
+            .map(|socket| UdpSocket::of_host(Box::new(socket)))
             .map_err(|errno| error::bind(errno, local))
     }
 

@@ -115,6 +115,7 @@ fn encode_kind(kind: Option<KeyKind>) -> Vec<u8> {
         KeyKind::Routes => 12,
         KeyKind::Ipv6 => 13,
         KeyKind::Cidr6OrAuto => 14,
+        KeyKind::Ipv6Routes => 15,
     };
     let mut out = vec![code];
     if let KeyKind::Integer { min, max } = kind {
@@ -185,6 +186,7 @@ fn decode_kind(payload: &mut Reader<'_>) -> Result<Option<KeyKind>, DecodeError>
         12 => KeyKind::Routes,
         13 => KeyKind::Ipv6,
         14 => KeyKind::Cidr6OrAuto,
+        15 => KeyKind::Ipv6Routes,
         _ => return Ok(None),
     }))
 }

@@ -83,6 +83,7 @@ fn contradiction(spec: &NetworkSpec, values: &Values) -> Option<Contradiction> {
         (true, true) => return Some(Contradiction::Neither),
         (true, false) if is_given("ipv6") => ("ipv6", "ipv4-only"),
         (true, false) if is_given("ipv6-gateway") => ("ipv6-gateway", "ipv4-only"),
+        (true, false) if is_given("ipv6-routes") => ("ipv6-routes", "ipv4-only"),
         (true, false) => return None,
         (false, true) if spec.key::<Cidr>(values, "ipv4").is_some() => ("ipv4", "ipv6-only"),
         (false, true) if spec.key::<core::net::Ipv4Addr>(values, "ipv4-gateway").is_some() => {

@@ -44,7 +44,7 @@ impl Boot {
     pub async fn routed_network(&self, name: &'static str) -> Result<Network> {
         let network = self.network(name).await?;
         let addressing = self.addressing(self.network_spec(name)?);
-        if addressing.routes.is_empty() && addressing.mtu.is_none() {
+        if addressing == Addressing::new(addressing.ipv4, addressing.gateway) {
             return Ok(network);
         }
         let configured = network.configure(addressing);
@@ -68,6 +68,8 @@ impl Boot {
         let values = &self.values;
         let mut addressing = Addressing::new(spec.key(values, "ipv4"), spec.key(values, "ipv4-gateway"));
         addressing.routes = self.list::<StaticRoute>(spec, "routes");
+        #[cfg(feature = "ipv6")]
+        addressing.ipv6_routes.clone_from(&self.list(spec, "ipv6-routes"));
         addressing.mtu = spec.key(values, "mtu");
         addressing
     }

@@ -8,8 +8,8 @@ use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
 
 use super::{Cidr6, CidrError, KeyKind, Value, ValueError};
-use crate::net::StaticRoute;
 use crate::net::names::Name;
+use crate::net::{StaticRoute, StaticRoute6};
 
 fn other(remedy: &'static str) -> ValueError {
     ValueError::Other { remedy }
@@ -174,6 +174,16 @@ pub fn domains(_: KeyKind, text: &str) -> Result<Value, ValueError> {
 pub fn routes(_: KeyKind, text: &str) -> Result<Value, ValueError> {
     let remedy = "write routes with commas between them, each a network and its router, as 10.1.0.0/16=10.0.2.9";
     checked::<StaticRoute>(text, remedy)
+}
+
+/// Reads routes of IPv6 with commas between them, as [`addresses`] does.
+///
+/// # Errors
+///
+/// [`ValueError::Other`].
+pub fn ipv6_routes(_: KeyKind, text: &str) -> Result<Value, ValueError> {
+    let remedy = "write routes with commas between them, each a network and its router, as 2001:db8:1::/48=fe80::9";
+    checked::<StaticRoute6>(text, remedy)
 }
 
 /// The parts of a text with commas between them; `None` when one is none.

@@ -24,7 +24,7 @@ const fn form(name: &'static str, read: Read, default: Option<&'static str>) -> 
     KeySpec { name, kind: KeyKind::Form { placeholder: "FORM" }, read, default, required: false, doc: "Doc." }
 }
 
-static SPECS: [KeySpec; 13] = [
+static SPECS: [KeySpec; 14] = [
     key("greeting", KeyKind::Text, Some("Hello"), false),
     key("port", KeyKind::Port, Some("8080"), false),
     key("count", KeyKind::Integer { min: -5, max: 300 }, Some("3"), false),
@@ -38,6 +38,7 @@ static SPECS: [KeySpec; 13] = [
     form("routes", read::routes, None),
     form("ipv6", read::cidr6_or_auto, Some("auto")),
     form("router", read::ipv6, None),
+    form("ipv6-routes", read::ipv6_routes, None),
 ];
 
 static REQUIRED: [KeySpec; 1] = [key("name", KeyKind::Text, None, true)];
@@ -163,7 +164,8 @@ proptest! {
 #[test]
 fn lists_have_commas_and_each_part_is_read() {
     let values = values(
-        "--own 10.0.2.16/24 --dns 10.0.2.3,2001:db8::53 --search lan.example,example.org. --routes 10.1.0.0/16=10.0.2.9",
+        "--own 10.0.2.16/24 --dns 10.0.2.3,2001:db8::53 --search lan.example,example.org. --routes 10.1.0.0/16=10.0.2.9 \
+         --ipv6-routes 2001:db8:1::/48=fe80::9,::/0=2001:db8::1",
     );
     assert_eq!(values.get::<Cidr>("own"), "10.0.2.16/24".parse().ok());
     let text = |key| values.get::<String>(key).expect("it is given");
@@ -173,6 +175,9 @@ fn lists_have_commas_and_each_part_is_read() {
     assert_eq!(domains.iter().map(ToString::to_string).collect::<Vec<_>>(), ["lan.example", "example.org"]);
     let routes: Vec<crate::net::StaticRoute> = read::list(&text("routes")).expect("they are routes");
     assert_eq!((routes[0].to.prefix(), routes[0].via), (16, Ipv4Addr::new(10, 0, 2, 9)));
+    let routes: Vec<crate::net::StaticRoute6> = read::list(&text("ipv6-routes")).expect("they are routes");
+    let routes: Vec<_> = routes.iter().map(|route| (route.to.prefix(), route.via.to_string())).collect();
+    assert_eq!(routes, [(48, "fe80::9".to_string()), (0, "2001:db8::1".to_string())]);
 }
 
 #[test]
@@ -193,6 +198,8 @@ fn wrong_parts_of_lists_say_what_to_write() {
         ("--search a..b", "as lan.example,example.org"),
         ("--routes 10.1.0.0/16", "as 10.1.0.0/16=10.0.2.9"),
         ("--routes 10.1.0.0/33=10.0.2.9", "as 10.1.0.0/16=10.0.2.9"),
+        ("--ipv6-routes 10.1.0.0/16=10.0.2.9", "as 2001:db8:1::/48=fe80::9"),
+        ("--ipv6-routes 2001:db8:1::/48", "as 2001:db8:1::/48=fe80::9"),
         ("--ipv6 slaac", "write auto, or an IPv6 address with the length"),
         ("--ipv6 2001:db8::2", "as 2001:db8::2/64"),
         ("--ipv6 2001:db8::2/129", "as 2001:db8::2/64"),

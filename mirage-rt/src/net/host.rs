@@ -1,4 +1,5 @@
-//! What a platform implements when the host's own sockets are the network.
+//! What a platform implements when the host's own sockets are the network; [several networks as one](super::Network::joined)
+//! are made of the same.
 //!
 //! All methods return at once. A poll that returns `Pending` has kept the context's waker and wakes it when the same call
 //! may succeed. Each object keeps one waker for each kind of call (reading, writing, accepting, receiving, sending); when
@@ -11,11 +12,13 @@ use core::net::{IpAddr, SocketAddr};
 use core::task::{Context, Poll};
 
 use super::address::ListenAddr;
+use super::addressing::{Addressing, ConfigureError};
 use super::error::{AcceptError, BindError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
 use super::icmp::PingError;
-use super::names;
+use super::names::{self, Family};
 use super::tcp_options::{OptionError, TcpOption};
 use super::udp_options::{JoinError, UdpOption};
+use super::{Link, Network, TcpListener, TcpStream, UdpSocket};
 use crate::page::Page;
 
 /// The host's sockets.
@@ -23,26 +26,28 @@ pub trait HostStack {
     /// The addresses by which others reach this network, as far as they are known.
     fn addresses(&self) -> Vec<IpAddr>;
 
-    /// Listens at `local`, with at most `backlog` connections waiting to be accepted.
+    /// Listens at `local`, with at most `backlog` connections waiting to be accepted. The listener is made by
+    /// [`TcpListener::of_host`].
     ///
     /// # Errors
     ///
     /// See [`BindError`].
-    fn tcp_bind(&self, local: ListenAddr, backlog: usize) -> Result<Box<dyn HostListener>, BindError>;
+    fn tcp_bind(&self, local: ListenAddr, backlog: usize) -> Result<TcpListener, BindError>;
 
-    /// Starts a connection to `remote`; [`HostStream::poll_connected`] says when it is there.
+    /// Starts a connection to `remote`; [`HostStream::poll_connected`] says when it is there. The stream is made by
+    /// [`TcpStream::of_host`].
     ///
     /// # Errors
     ///
     /// See [`ConnectError`].
-    fn tcp_connect(&self, remote: SocketAddr) -> Result<Box<dyn HostStream>, ConnectError>;
+    fn tcp_connect(&self, remote: SocketAddr) -> Result<TcpStream, ConnectError>;
 
-    /// Binds a UDP socket.
+    /// Binds a UDP socket, made by [`UdpSocket::of_host`].
     ///
     /// # Errors
     ///
     /// See [`BindError`].
-    fn udp_bind(&self, local: ListenAddr) -> Result<Box<dyn HostUdp>, BindError>;
+    fn udp_bind(&self, local: ListenAddr) -> Result<UdpSocket, BindError>;
 
     /// A socket for echo requests to `to`: messages of ICMP, whose identifiers and checksums the host fills in.
     ///
@@ -61,6 +66,43 @@ pub trait HostStack {
 
     /// The place for the name servers that the program or its keys name.
     fn name_slot(&self) -> &names::NameSlot;
+
+    /// The kinds of addresses to which connections can be made, the preferred one first.
+    fn families(&self) -> &'static [Family] {
+        &[Family::V6, Family::V4]
+    }
+
+    /// The state of the link now; one that is not known is up.
+    fn link(&self) -> Link {
+        Link { up: true, mtu: None, changes: 0 }
+    }
+
+    /// Ready when the link has changed since it was as in `since`. A host's never does.
+    fn poll_link_changed(&self, context: &mut Context<'_>, since: Link) -> Poll<Link> {
+        let _ = (context, since);
+        Poll::Pending
+    }
+
+    /// Ready when the addresses are others than `since`. A host's never are.
+    fn poll_addresses_changed(&self, context: &mut Context<'_>, since: &[IpAddr]) -> Poll<Vec<IpAddr>> {
+        let _ = (context, since);
+        Poll::Pending
+    }
+
+    /// Gives the network another address.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigureError::Host`]: the host's sockets have the host's.
+    fn configure(&self, addressing: Addressing) -> Result<(), ConfigureError> {
+        let _ = addressing;
+        Err(ConfigureError::Host)
+    }
+
+    /// The networks that this one is made of; none when it is one by itself.
+    fn parts(&self) -> &[Network] {
+        &[]
+    }
 }
 
 /// A listening socket of the host; dropping it closes it.
@@ -78,7 +120,7 @@ pub trait HostListener {
 }
 
 /// A connection that a listener accepted, and its peer's address.
-pub type Accepted = (Box<dyn HostStream>, SocketAddr);
+pub type Accepted = (TcpStream, SocketAddr);
 
 /// A stream socket of the host. Dropping it closes it: what was written is still sent.
 pub trait HostStream {

@@ -31,6 +31,7 @@ mod icmp;
 mod io;
 #[cfg(feature = "ipv6")]
 pub mod ipv6;
+mod joined;
 pub mod metrics;
 #[cfg(feature = "edge-nal")]
 mod nal;
@@ -49,9 +50,10 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::task::{Context, Poll};
 
 pub use address::ListenAddr;
-pub use addressing::{Addressing, ConfigureError, RouteError, StaticRoute};
+pub use addressing::{Addressing, ConfigureError, Route6Error, RouteError, StaticRoute, StaticRoute6};
 pub use error::{
     AcceptError, BindError, ConfigError, ConnectError, HostError, ReadError, ReceiveError, SendError, WriteError,
 };
@@ -158,7 +160,7 @@ impl Network {
     pub fn configure(&self, addressing: Addressing) -> Result<(), ConfigureError> {
         match &self.stack {
             Stack::Direct(direct) => direct.configure(addressing),
-            Stack::Host(_) => Err(ConfigureError::Host),
+            Stack::Host(host) => host.configure(addressing),
         }
     }
 
@@ -189,7 +191,7 @@ impl Network {
     pub fn link(&self) -> Link {
         match &self.stack {
             Stack::Direct(direct) => direct.link(),
-            Stack::Host(_) => Link { up: true, mtu: None, changes: 0 },
+            Stack::Host(host) => host.link(),
         }
     }
 
@@ -200,9 +202,13 @@ impl Network {
     ///
     /// Nothing happens but waiting.
     pub async fn link_changed(&self, since: Link) -> Link {
+        poll_fn(|context| self.poll_link_changed(context, since)).await
+    }
+
+    fn poll_link_changed(&self, context: &mut Context<'_>, since: Link) -> Poll<Link> {
         match &self.stack {
-            Stack::Direct(direct) => poll_fn(|context| direct.poll_link_changed(context, since)).await,
-            Stack::Host(_) => core::future::pending().await,
+            Stack::Direct(direct) => direct.poll_link_changed(context, since),
+            Stack::Host(host) => host.poll_link_changed(context, since),
         }
     }
 
@@ -239,9 +245,21 @@ impl Network {
     ///
     /// Nothing happens but waiting.
     pub async fn addresses_changed(&self, since: &[IpAddr]) -> Vec<IpAddr> {
+        poll_fn(|context| self.poll_addresses_changed(context, since)).await
+    }
+
+    fn poll_addresses_changed(&self, context: &mut Context<'_>, since: &[IpAddr]) -> Poll<Vec<IpAddr>> {
         match &self.stack {
-            Stack::Direct(direct) => poll_fn(|context| direct.poll_addresses_changed(context, since)).await,
-            Stack::Host(_) => core::future::pending().await,
+            Stack::Direct(direct) => direct.poll_addresses_changed(context, since),
+            Stack::Host(host) => host.poll_addresses_changed(context, since),
+        }
+    }
+
+    /// The kinds of addresses to which connections can be made, the preferred one first.
+    fn families(&self) -> &'static [names::Family] {
+        match &self.stack {
+            Stack::Direct(direct) => direct.families(),
+            Stack::Host(host) => host.families(),
         }
     }
 }

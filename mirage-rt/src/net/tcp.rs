@@ -51,12 +51,7 @@ impl Tcp {
         local: impl Into<ListenAddr>,
         backlog: usize,
     ) -> Result<TcpListener, BindError> {
-        let (local, backlog) = (local.into(), backlog.max(1));
-        let kind = match &self.stack {
-            Stack::Direct(stack) => ListenerKind::Direct(stack.tcp_bind(local, backlog)?),
-            Stack::Host(host) => ListenerKind::Host(host.tcp_bind(local, backlog)?),
-        };
-        Ok(TcpListener { kind })
+        self.stack.tcp_bind(local.into(), backlog.max(1))
     }
 
     /// Connects to `remote`.
@@ -69,11 +64,7 @@ impl Tcp {
     ///
     /// Dropping the future gives the attempt up.
     pub async fn connect(&self, remote: impl Into<SocketAddr>) -> Result<TcpStream, ConnectError> {
-        let remote = remote.into();
-        let stream = match &self.stack {
-            Stack::Direct(stack) => TcpStream::new(StreamKind::Direct(stack.tcp_connect(remote)?)),
-            Stack::Host(host) => TcpStream::new(StreamKind::Host(HostSide::new(host.tcp_connect(remote)?))),
-        };
+        let stream = self.stack.tcp_connect(remote.into())?;
         poll_fn(|context| match &*stream.kind {
             StreamKind::Direct(connection) => connection.poll_connected(context),
             StreamKind::Host(host) => host.stream.poll_connected(context),
@@ -97,6 +88,24 @@ impl Tcp {
     }
 }
 
+impl Stack {
+    /// See [`Tcp::bind_with_backlog`].
+    pub(super) fn tcp_bind(&self, local: ListenAddr, backlog: usize) -> Result<TcpListener, BindError> {
+        match self {
+            Stack::Direct(stack) => Ok(TcpListener { kind: ListenerKind::Direct(stack.tcp_bind(local, backlog)?) }),
+            Stack::Host(host) => host.tcp_bind(local, backlog),
+        }
+    }
+
+    /// Starts a connection.
+    pub(super) fn tcp_connect(&self, remote: SocketAddr) -> Result<TcpStream, ConnectError> {
+        match self {
+            Stack::Direct(stack) => Ok(TcpStream::new(StreamKind::Direct(stack.tcp_connect(remote)?))),
+            Stack::Host(host) => host.tcp_connect(remote),
+        }
+    }
+}
+
 impl fmt::Debug for Tcp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tcp")
@@ -114,6 +123,11 @@ enum ListenerKind {
 }
 
 impl TcpListener {
+    /// The listener of a [`HostStack`](super::host::HostStack).
+    pub fn of_host(listener: Box<dyn HostListener>) -> TcpListener {
+        TcpListener { kind: ListenerKind::Host(listener) }
+    }
+
     /// The next connection and its peer's address.
     ///
     /// # Errors
@@ -137,9 +151,7 @@ impl TcpListener {
             ListenerKind::Direct(listener) => listener
                 .poll_accept(context)
                 .map_ok(|(connection, peer)| (TcpStream::new(StreamKind::Direct(connection)), peer)),
-            ListenerKind::Host(listener) => listener
-                .poll_accept(context)
-                .map_ok(|(stream, peer)| (TcpStream::new(StreamKind::Host(HostSide::new(stream))), peer)),
+            ListenerKind::Host(listener) => listener.poll_accept(context),
         }
     }
 
@@ -176,6 +188,11 @@ pub(super) enum StreamKind {
 }
 
 impl TcpStream {
+    /// A stream of a [`HostStack`](super::host::HostStack).
+    pub fn of_host(stream: Box<dyn HostStream>) -> TcpStream {
+        TcpStream::new(StreamKind::Host(HostSide::new(stream)))
+    }
+
     fn new(kind: StreamKind) -> TcpStream {
         TcpStream { kind: Rc::new(kind) }
     }

@@ -34,12 +34,17 @@ impl Udp {
     ///
     /// See [`BindError`].
     pub async fn bind(&self, local: impl Into<ListenAddr>) -> Result<UdpSocket, BindError> {
-        let local = local.into();
-        let kind = match &self.stack {
-            Stack::Direct(stack) => SocketKind::Direct(stack.udp_bind(local)?),
-            Stack::Host(host) => SocketKind::Host(host.udp_bind(local)?),
-        };
-        Ok(UdpSocket { kind: Rc::new(kind) })
+        self.stack.udp_bind(local.into())
+    }
+}
+
+impl Stack {
+    /// See [`Udp::bind`].
+    pub(super) fn udp_bind(&self, local: ListenAddr) -> Result<UdpSocket, BindError> {
+        match self {
+            Stack::Direct(stack) => Ok(UdpSocket { kind: Rc::new(SocketKind::Direct(stack.udp_bind(local)?)) }),
+            Stack::Host(host) => host.udp_bind(local),
+        }
     }
 }
 
@@ -69,6 +74,11 @@ enum SocketKind {
 }
 
 impl UdpSocket {
+    /// A socket of a [`HostStack`](super::host::HostStack).
+    pub fn of_host(socket: Box<dyn HostUdp>) -> UdpSocket {
+        UdpSocket { kind: Rc::new(SocketKind::Host(socket)) }
+    }
+
     /// Receives a datagram into `buffer`: its length and its sender. Of a datagram longer than `buffer` the rest is lost,
     /// and the length says so.
     ///
@@ -105,11 +115,14 @@ impl UdpSocket {
     ///
     /// Nothing happens but waiting.
     pub async fn readable(&self) {
-        poll_fn(|context| match &*self.kind {
+        poll_fn(|context| self.poll_readable(context)).await;
+    }
+
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &*self.kind {
             SocketKind::Direct(socket) => socket.poll_readable(context),
             SocketKind::Host(socket) => socket.poll_readable(context),
-        })
-        .await;
+        }
     }
 
     /// Sends `bytes` to `remote` as one datagram, in fragments when it is longer than packets may be (65507 bytes at most; on a
@@ -127,11 +140,19 @@ impl UdpSocket {
     /// A future that is dropped has sent nothing.
     pub async fn send_to(&self, bytes: &[u8], remote: impl Into<SocketAddr>) -> Result<(), SendError> {
         let remote = remote.into();
-        poll_fn(|context| match &*self.kind {
+        poll_fn(|context| self.poll_send_to(context, bytes, remote)).await
+    }
+
+    pub(super) fn poll_send_to(
+        &self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+        remote: SocketAddr,
+    ) -> Poll<Result<(), SendError>> {
+        match &*self.kind {
             SocketKind::Direct(socket) => socket.poll_send(context, bytes, remote),
             SocketKind::Host(socket) => socket.poll_send(context, bytes, remote),
-        })
-        .await
+        }
     }
 
     /// Receives datagrams for `group` from now on, too: they come to the socket's port, whoever sends them. The network is told
@@ -202,7 +223,7 @@ impl UdpSocket {
     }
 
     #[cfg(feature = "datagrams")]
-    fn set(&self, option: UdpOption) -> Result<(), JoinError> {
+    pub(super) fn set(&self, option: UdpOption) -> Result<(), JoinError> {
         match &*self.kind {
             SocketKind::Direct(socket) => {
                 socket.set(option);

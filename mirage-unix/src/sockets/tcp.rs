@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use mirage_rt::net::host::{Accepted, HostListener, HostStream};
-use mirage_rt::net::{AcceptError, ConnectError, OptionError, ReadError, TcpOption, WriteError};
+use mirage_rt::net::{AcceptError, ConnectError, OptionError, ReadError, TcpOption, TcpStream, WriteError};
 use mirage_rt::page::Page;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -61,7 +61,7 @@ impl HostListener for Listener {
             return Poll::Ready(match accepted {
                 Ok(stream) => {
                     let peer = stream.peer;
-                    Ok((Box::new(stream), peer))
+                    Ok((TcpStream::of_host(Box::new(stream)), peer))
                 }
                 Err(errno) => Err(error::accept(errno)),
             });

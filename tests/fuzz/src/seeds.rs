@@ -266,6 +266,7 @@ fn manifest() -> Vec<Vec<u8>> {
         Some(KeyKind::Routes),
         Some(KeyKind::Ipv6),
         Some(KeyKind::Cidr6OrAuto),
+        Some(KeyKind::Ipv6Routes),
     ];
     let key = |(index, kind): (usize, &Option<KeyKind>)| ManifestKey {
         name: format!("key-{index}"),

@@ -251,7 +251,7 @@ fn memory_map(input: &[u8]) {
 
 const FORM: KeyKind = KeyKind::Form { placeholder: "FORM" };
 
-static KEYS: [KeySpec; 15] = {
+static KEYS: [KeySpec; 16] = {
     const fn key(name: &'static str, kind: KeyKind, read: keys::Read) -> KeySpec {
         KeySpec { name, kind, read, default: None, required: false, doc: "A key." }
     }
@@ -271,6 +271,7 @@ static KEYS: [KeySpec; 15] = {
         key("routes", FORM, read::routes),
         key("ipv6", FORM, read::cidr6_or_auto),
         key("router", FORM, read::ipv6),
+        key("ipv6-routes", FORM, read::ipv6_routes),
     ];
     keys[3].default = Some("80");
     keys[8].required = true;

@@ -256,6 +256,8 @@ impl Keeper {
         addressing.gateway = fixed.gateway.or(lease.gateway);
         addressing.routes = if fixed.routes.is_empty() { lease.routes.clone() } else { fixed.routes.clone() };
         addressing.mtu = fixed.mtu.or(lease.mtu);
+        #[cfg(feature = "ipv6")]
+        addressing.ipv6_routes.clone_from(&fixed.ipv6_routes);
         self.network.configure(addressing)?;
         self.network.set_names(lease.names());
         log::info!(target: "net", "{} is leased from {}", lease.address, lease.server);
@@ -264,7 +266,8 @@ impl Keeper {
 
     /// Takes the address away.
     fn unconfigure(&self) {
-        let nothing = Addressing { mtu: self.fixed.mtu, ..Addressing::default() };
+        let fixed = self.fixed.clone();
+        let nothing = Addressing { ipv4: None, gateway: None, routes: Vec::new(), ..fixed };
         // It has no part that could be wrong.
         let _ = self.network.configure(nothing);
     }

@@ -16,6 +16,8 @@ impl Direct {
     pub fn configure(&self, addressing: Addressing) -> Result<(), ConfigureError> {
         let address = address(&addressing)?;
         let mut stack = self.shared.stack.borrow_mut();
+        #[cfg(feature = "ipv6")]
+        stack.ip.set_ipv6_routes(&addressing.ipv6_routes)?;
         stack.configure(address, addressing);
         stack.kick();
         Ok(())
@@ -52,9 +54,13 @@ impl Stack {
 
 /// The address, when everything fits together.
 fn address(addressing: &Addressing) -> Result<Cidr, ConfigureError> {
-    let Addressing { ipv4, gateway, routes, mtu } = addressing;
+    let Addressing { ipv4, gateway, routes, mtu, .. } = addressing;
     if let Some(mtu) = mtu.filter(|mtu| *mtu < LEAST_MTU) {
         return Err(ConfigureError::Config(ConfigError::Mtu(mtu)));
+    }
+    #[cfg(feature = "ipv6")]
+    if addressing.ipv6_routes.len() > Addressing::MOST_ROUTES {
+        return Err(ConfigureError::TooManyRoutes);
     }
     if routes.len() > Addressing::MOST_ROUTES {
         return Err(ConfigureError::TooManyRoutes);

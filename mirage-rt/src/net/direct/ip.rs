@@ -294,6 +294,16 @@ impl Ip {
         IpAddr::V4(self.address.address())
     }
 
+    /// The IPv4 address with its network.
+    pub fn network(&self) -> Cidr {
+        self.address
+    }
+
+    /// The routes to networks behind others than the gateway.
+    pub fn static_routes(&self) -> &[StaticRoute] {
+        &self.routes
+    }
+
     pub fn mac(&self) -> Mac {
         self.mac
     }

@@ -48,6 +48,7 @@ mod own_tests;
 mod pages;
 #[cfg(feature = "datagrams")]
 mod quotes;
+mod reach;
 mod stack;
 mod tcp;
 #[cfg(test)]
@@ -120,6 +121,18 @@ impl Direct {
         // The task ends by itself; nobody waits for it.
         drop(runtime.spawn(driver::drive(device, Rc::clone(&shared))));
         Ok(Direct { shared })
+    }
+
+    /// Whether both are handles to the same stack.
+    pub fn is_same(&self, other: &Direct) -> bool {
+        Rc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Bits of the longest prefix with which a route leads to `destination`.
+    pub fn match_length(&self, destination: IpAddr) -> Option<u8> {
+        let mut stack = self.shared.stack.borrow_mut();
+        stack.update_now();
+        stack.ip.match_length(destination)
     }
 
     /// The place for the network's name servers.

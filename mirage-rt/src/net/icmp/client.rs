@@ -40,8 +40,9 @@ impl Icmp {
     /// An answer that comes later is dropped.
     pub async fn ping(&self, to: impl Into<IpAddr>, payload: &[u8], patience: Duration) -> Result<Duration, PingError> {
         let to = to.into();
+        let network = self.network.towards(to).ok_or(PingError::Unreachable(to))?;
         let answer = timeout(patience, async {
-            match &self.network.stack {
+            match &network.stack {
                 Stack::Direct(direct) => {
                     let echo = direct.echo(to, payload)?;
                     poll_fn(|context| echo.poll(context)).await

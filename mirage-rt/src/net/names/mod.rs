@@ -44,10 +44,11 @@ mod exchange;
 mod flights;
 pub mod message;
 mod name;
+mod of_joined;
 mod of_network;
 mod race;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -244,16 +245,16 @@ impl fmt::Debug for Resolver {
 impl Inner {
     /// The kinds of addresses to which connections can be made, the preferred one first.
     fn families(&self) -> &'static [Family] {
-        match &self.network.stack {
-            Stack::Direct(direct) => direct.families(),
-            Stack::Host(_) => &[Family::V6, Family::V4],
-        }
+        self.network.families()
     }
 
     async fn find(&self, host: &str, family: Family) -> Result<Vec<IpAddr>, LookupError> {
         if let Some(address) = literal(host, family) {
             let is_it = address.is_ipv4() == (family == Family::V4);
             return if is_it { Ok(vec![address]) } else { Err(LookupError::NoAddress(host.to_string())) };
+        }
+        if let Some(parts) = self.parts() {
+            return of_joined::find(parts, host, family).await;
         }
         let wrong = |error| LookupError::Name { text: host.to_string(), error };
         let name: Name = host.parse().map_err(wrong)?;

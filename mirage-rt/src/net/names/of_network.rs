@@ -100,6 +100,13 @@ impl Network {
 }
 
 impl Inner {
+    /// The networks whose servers are asked instead of this one's: those that it is made of, unless it was told whom to ask.
+    pub(super) fn parts(&self) -> Option<&[Network]> {
+        let Stack::Host(host) = &self.network.stack else { return None };
+        let is_told = || host.name_slot().told().is_some_and(|told| told.options.is_some() || !told.servers.is_empty());
+        (self.own.is_none() && !host.parts().is_empty() && !is_told()).then(|| host.parts())
+    }
+
     /// Whom to ask now, and what came of it so far.
     pub(super) fn state(&self) -> State {
         if let Some(own) = &self.own {

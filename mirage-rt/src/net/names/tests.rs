@@ -4,7 +4,7 @@ mod connecting;
 mod forgery;
 mod messages;
 mod of_network;
-mod server;
+pub(crate) mod server;
 
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};

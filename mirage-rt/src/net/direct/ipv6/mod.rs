@@ -40,11 +40,14 @@ use crate::net::error::ConfigError;
 use crate::net::ipv6::ndp::{ALL_NODES, address_of, group_mac, solicited_node};
 use crate::net::ipv6::packet::LEAST_MTU;
 use crate::net::ipv6::{Ipv6Config, is_unicast};
+use crate::net::{ConfigureError, StaticRoute6};
 use crate::time::{Duration, Instant};
 use crate::types::network::NetworkInfo;
 
 /// What all link-local addresses begin with.
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
+/// Bits of that.
+const LINK_LOCAL_PREFIX: u8 = 10;
 /// The first message waits for up to so long, so that hosts that start together do not speak together. RFC 4862, 5.4.2, says
 /// a second; a machine that is up in milliseconds on a link inside of a host does not wait for that.
 const FIRST_DELAY: Duration = Duration::from_millis(50);
@@ -58,6 +61,8 @@ const DEFENCE_PAUSE: Duration = Duration::from_secs(1);
 pub struct Layer {
     pub addresses: Addresses,
     routers: Routers,
+    /// Ways to networks behind other routers than those.
+    routes: Vec<StaticRoute6>,
     neighbours: Neighbours<Ipv6Addr>,
     /// The prefix in which routers make no addresses, as there is one that was given.
     is_automatic: bool,
@@ -89,6 +94,7 @@ impl Layer {
         let mut layer = Layer {
             addresses: Addresses::new(config.duplicate_probes),
             routers: Routers::default(),
+            routes: Vec::new(),
             neighbours: Neighbours::new(key),
             is_automatic: config.address.is_none(),
             has_gateway: config.gateway.is_some(),
@@ -145,6 +151,37 @@ impl Layer {
         Path { mtu: self.routers.mtu.map_or(mtu, |told| mtu.min(usize::from(told))), most: self.most }
     }
 
+    /// The router to `destination`, which is no neighbour: of the static routes that of the longest prefix, else the gateway.
+    fn router_to(&self, now: Instant, destination: Ipv6Addr) -> Option<Ipv6Addr> {
+        let fitting = self.routes.iter().filter(|route| route.to.contains(destination));
+        let best = fitting.max_by_key(|route| route.to.prefix());
+        best.map(|route| route.via).or_else(|| self.routers.default_router(now))
+    }
+
+    /// Bits of the longest prefix with which a route leads to `destination`, if one does.
+    pub fn match_length(&self, now: Instant, destination: Ipv6Addr) -> u8 {
+        if destination.is_unicast_link_local() {
+            return LINK_LOCAL_PREFIX;
+        }
+        let fitting = self.routes.iter().filter(|route| route.to.contains(destination));
+        let fitting = fitting.map(|route| route.to.prefix());
+        self.routers.link_prefix(now, destination).or_else(|| fitting.max()).unwrap_or(0)
+    }
+
+    /// Sets the static routes; an error is the first one whose router can't be reached: it is neither a link-local address nor a
+    /// neighbour by the address that was given.
+    pub fn set_routes(&mut self, now: Instant, routes: Vec<StaticRoute6>) -> Result<(), StaticRoute6> {
+        let is_near = |via: Ipv6Addr| {
+            !self.addresses.is_bindable(via)
+                && (via.is_unicast_link_local() || is_unicast(via) && self.routers.is_on_link(now, via))
+        };
+        if let Some(wrong) = routes.iter().find(|route| !is_near(route.via)) {
+            return Err(*wrong);
+        }
+        self.routes = routes;
+        Ok(())
+    }
+
     /// When there is something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let routers = (self.router_tries > 0).then_some(self.router_at);
@@ -167,6 +204,15 @@ impl Ip {
     /// for IPv4.
     pub(super) fn ipv6_mtu(&self) -> usize {
         self.mtu.max(self.device_mtu.min(LEAST_MTU).into())
+    }
+
+    /// Sets the static routes, if their routers can be reached.
+    pub fn set_ipv6_routes(&mut self, routes: &[StaticRoute6]) -> Result<(), ConfigureError> {
+        match (&mut self.ipv6, routes.first()) {
+            (Some(layer), _) => layer.set_routes(self.now, routes.to_vec()).map_err(ConfigureError::Ipv6Route),
+            (None, Some(route)) => Err(ConfigureError::Ipv6Route(*route)),
+            (None, None) => Ok(()),
+        }
     }
 
     /// The name servers that routers told of.

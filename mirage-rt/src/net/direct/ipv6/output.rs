@@ -20,7 +20,7 @@ impl Ip {
         let is_near = destination.is_multicast()
             || destination.is_unicast_link_local()
             || layer.routers.is_on_link(self.now, destination);
-        let next_hop = if is_near { destination } else { layer.routers.default_router(self.now)? };
+        let next_hop = if is_near { destination } else { layer.router_to(self.now, destination)? };
         let mtu = layer.path(self.ipv6_mtu()).mtu;
         Some(Route { source: IpAddr::V6(source), next_hop: IpAddr::V6(next_hop), mtu })
     }

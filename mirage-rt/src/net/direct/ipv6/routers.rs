@@ -123,7 +123,13 @@ impl Routers {
 
     /// Whether `address` is a neighbour.
     pub fn is_on_link(&self, now: Instant, address: Ipv6Addr) -> bool {
-        self.prefixes.iter().any(|known| !is_over(now, known.until) && known.prefix.contains(address))
+        self.link_prefix(now, address).is_some()
+    }
+
+    /// Bits of the longest prefix by which `address` is a neighbour.
+    pub fn link_prefix(&self, now: Instant, address: Ipv6Addr) -> Option<u8> {
+        let fitting = self.prefixes.iter().filter(|known| !is_over(now, known.until) && known.prefix.contains(address));
+        fitting.map(|known| known.prefix.prefix()).max()
     }
 
     /// The name servers.

@@ -28,6 +28,7 @@ static UNIKERNEL: Unikernel = Unikernel {
         key("a-ipv4-only", KeyKind::Flag, read::flag, Some("false")),
         key("a-ipv6-only", KeyKind::Flag, read::flag, Some("false")),
         key("a-routes", FORM, read::routes, None),
+        key("a-ipv6-routes", FORM, read::ipv6_routes, None),
         key("a-mtu", KeyKind::Integer { min: 576, max: 65535 }, read::integer, None),
     ],
     networks: &[NetworkSpec { name: "a", index: 0, key_prefix: "a-" }],
@@ -114,6 +115,15 @@ fn keys_that_contradict_each_other_stop_the_boot() {
         (&["--a-ipv4-only", "--a-ipv6-only"][..], "--a-ipv4-only and --a-ipv6-only leave nothing"),
         (&["--a-ipv4-only", "--a-ipv6", "2001:db8::7/64"], "--a-ipv6 has no use with --a-ipv4-only"),
         (&["--a-ipv4-only", "--a-ipv6-gateway", "fe80::1"], "--a-ipv6-gateway has no use with --a-ipv4-only"),
+        (&["--a-ipv4-only", "--a-ipv6-routes", "::/0=fe80::1"], "--a-ipv6-routes has no use with --a-ipv4-only"),
+        (
+            &["--a-ipv6", "2001:db8::7/64", "--a-ipv6-routes", "2001:db8:1::/48=2001:db9::1"],
+            "network a: the router 2001:db9::1 of the route to 2001:db8:1::/48 cannot be reached: give its link-local",
+        ),
+        (
+            &["--a-ipv6", "2001:db8::7/64", "--a-ipv6-routes", "2001:db8:1::/48=2001:db8::7"],
+            "the router 2001:db8::7 of the route to 2001:db8:1::/48 cannot be reached",
+        ),
         (&["--a-ipv6-only", ipv4[0], ipv4[1]], "--a-ipv4 has no use with --a-ipv6-only"),
         (&["--a-ipv6-only", "--a-ipv4-gateway", "10.0.0.1"], "--a-ipv4-gateway has no use with --a-ipv6-only"),
         (&["--a-ipv6-only", "--a-routes", "10.1.0.0/16=10.0.0.1"], "--a-routes has no use with --a-ipv6-only"),
