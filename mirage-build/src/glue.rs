@@ -309,7 +309,11 @@ fn entry(out: &mut String, model: &Model, platform: Platform) {
     line(out, "            ::mirage_rt::Result::Ok(())");
     line(out, "        }");
     // An image has code only for the kinds of devices that are named here.
-    let networks = if model.networks().next().is_some() { ", networks" } else { "" };
+    let networks = match model.networks().next() {
+        Some(_) if model.has_capture() => ", captured_networks",
+        Some(_) => ", networks",
+        None => "",
+    };
     let blocks = if model.blocks().next().is_some() { ", blocks" } else { "" };
     let consoles = if model.consoles().next().is_some() { ", consoles" } else { "" };
     let first_console = if model.has_first_console() { ", first_console" } else { "" };

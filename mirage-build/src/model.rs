@@ -72,6 +72,11 @@ impl Model {
         consoles(&self.devices)
     }
 
+    /// Whether what passes a network can be read.
+    pub(crate) fn has_capture(&self) -> bool {
+        self.devices.iter().any(|device| matches!(device, Device::Network(_, features) if features.capture))
+    }
+
     pub(crate) fn has_hotplug(&self) -> bool {
         self.devices.iter().any(|device| matches!(device, Device::Hotplug { .. }))
     }
@@ -176,6 +181,10 @@ fn network_keys(network: &Attached, features: NetworkFeatures) -> Vec<Key> {
         keys.push(key(name("dns"), KeyKind::Addresses, None, doc));
         let doc = format!("Domains to look for names in{of}, instead of the lease's or the host's");
         keys.push(key(name("search"), KeyKind::Domains, None, doc));
+    }
+    if features.capture {
+        let doc = format!("TCP port where everybody can read all that passes{of}, as pcap");
+        keys.push(key(name("capture"), KeyKind::Port, None, doc));
     }
     let doc = format!("On Unix, the tap interface{of}; without it the host's sockets serve");
     keys.push(key(name("interface"), KeyKind::Text, None, doc));

@@ -28,6 +28,7 @@ pub(crate) struct NetworkFeatures {
     pub(crate) routes: bool,
     pub(crate) mtu: bool,
     pub(crate) ipv6: bool,
+    pub(crate) capture: bool,
 }
 
 impl Network {
@@ -72,6 +73,15 @@ impl Network {
     /// no IPv4 address is given; else at the IPv4 address.
     pub fn ipv6(mut self) -> Self {
         self.features.ipv6 = true;
+        self
+    }
+
+    /// All that passes the network, for `nc HOST PORT > trace.pcap` at the port that `--capture` names: tcpdump and Wireshark read
+    /// it. Without the key there is none. Whoever reaches the port reads everything.
+    ///
+    /// On Unix, this is for `--interface`.
+    pub fn capture(mut self) -> Self {
+        self.features.capture = true;
         self
     }
 

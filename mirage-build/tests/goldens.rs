@@ -42,7 +42,7 @@ fn two_networks() {
 
 #[test]
 fn networks_with_everything() {
-    let whole = Network::new("inside").dhcp().names().routes().mtu().ipv6();
+    let whole = Network::new("inside").dhcp().names().routes().mtu().ipv6().capture();
     let config = Config::new()
         .network(whole)
         .network(Network::new("outside").mtu())

@@ -85,6 +85,11 @@ fn the_folder_is_served_byte_for_byte() {
 }
 
 #[test]
+fn clients_that_others_wrote_are_served() {
+    common::clients::use_site(Site::start().address);
+}
+
+#[test]
 fn a_request_to_stop_is_a_success() {
     for name in ["-TERM", "-INT"] {
         let mut site = Site::start();

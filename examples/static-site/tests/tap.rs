@@ -13,7 +13,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use common::{files, get, program};
+use common::{clients, files, get, program};
 
 #[test]
 fn inside_a_namespace() {
@@ -78,6 +78,7 @@ fn inner() {
 
     // An interface that is taken away ends the site, with a reason.
     let mut site = Site::start();
+    clients::use_site(address);
     ip("link delete tap0");
     let rest: Vec<_> = site.lines.by_ref().map_while(Result::ok).collect();
     assert_eq!(site.child.wait().expect("it ends").code(), Some(1));

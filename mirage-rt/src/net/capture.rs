@@ -3,8 +3,8 @@
 //!
 //! [`Capture`] wraps any network device and is one itself. Frames go to a [`Sink`]: a [`Memory`] of bounded size, or on Unix
 //! a file (`mirage_unix::CaptureFile`; of a program on a tap device, the environment variable `MIRAGE_CAPTURE` makes one for
-//! each network). On Xen there is no file: what a [`Memory`] has kept can be sent over any stream. Nothing serves it by itself
-//! yet.
+//! each network), or to who reads them over TCP, a [`Live`]: networks that build.rs declares with `.capture()` have one, when the
+//! key `capture` names a port.
 //!
 #![cfg_attr(feature = "test-utils", doc = "```")]
 #![cfg_attr(not(feature = "test-utils"), doc = "```ignore")]
@@ -31,6 +31,7 @@
 //! The format is that of draft-ietf-opsawg-pcap-03, little-endian, with timestamps in nanoseconds of the wall clock, or of
 //! the monotonic clock where there is no other.
 
+mod live;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,8 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::task::{Context, Poll};
+
+pub use live::Live;
 
 use crate::packet::{Packet, PacketMut};
 use crate::runtime::Runtime;
@@ -73,6 +76,11 @@ pub trait Sink {
     /// As [`write`](Sink::write).
     fn flush(&mut self) -> Result<(), SinkFailed> {
         Ok(())
+    }
+
+    /// Whether records are of any use now: while not, none are made.
+    fn is_wanted(&self) -> bool {
+        true
     }
 }
 
@@ -120,7 +128,12 @@ impl<D: NetworkDevice, S: Sink> Capture<D, S> {
         let snap_length = snap_length.clamp(1, MAX_SNAP_LENGTH);
         sink.write(&file_header(snap_length))?;
         sink.flush()?;
-        Ok(Capture { device, sink: Some(sink), snap_length, record: Vec::new(), dirty: false })
+        Ok(Capture::begun(device, sink, snap_length))
+    }
+
+    /// A capture whose sink has the file's header.
+    fn begun(device: D, sink: S, snap_length: u32) -> Capture<D, S> {
+        Capture { device, sink: Some(sink), snap_length, record: Vec::new(), dirty: false }
     }
 
     /// Makes the record of a frame.
@@ -128,7 +141,7 @@ impl<D: NetworkDevice, S: Sink> Capture<D, S> {
         self.record.clear();
         let length = frame.len();
         let kept = length.min(self.snap_length as usize);
-        if self.sink.is_none() || self.record.try_reserve(RECORD_HEADER + kept).is_err() {
+        if !self.sink.as_ref().is_some_and(Sink::is_wanted) || self.record.try_reserve(RECORD_HEADER + kept).is_err() {
             return;
         }
         let nanoseconds = Runtime::with_current(|runtime| match runtime.wall_clock() {

@@ -78,7 +78,7 @@ impl Network {
         Network::host(Rc::new(Joined { parts: parts.into(), names: NameSlot::default() }))
     }
 
-    fn as_parts(&self) -> Vec<Network> {
+    pub(super) fn as_parts(&self) -> Vec<Network> {
         match &self.stack {
             Stack::Host(host) if !host.parts().is_empty() => host.parts().to_vec(),
             _ => Vec::from([self.clone()]),

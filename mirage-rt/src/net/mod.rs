@@ -22,6 +22,8 @@ pub mod capture;
 pub mod dhcp;
 mod direct;
 mod error;
+#[cfg(feature = "forward")]
+pub mod forward;
 #[cfg(feature = "datagrams")]
 pub mod fragments;
 #[cfg(feature = "datagrams")]
@@ -36,6 +38,8 @@ pub mod metrics;
 #[cfg(feature = "edge-nal")]
 mod nal;
 pub mod names;
+#[cfg(any(test, feature = "test-utils", feature = "forward"))]
+mod segments;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod switch;
 mod tcp;

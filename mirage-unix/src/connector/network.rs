@@ -10,7 +10,8 @@ use mirage_rt::keys::Values;
 use mirage_rt::log::{info, warn};
 use mirage_rt::net::capture::{Capture, SinkFailed};
 use mirage_rt::net::{Config, ConfigError, Network};
-use mirage_rt::page::HeapPool;
+use mirage_rt::page::{HeapPool, PagePool};
+use mirage_rt::types::network::NetworkDevice;
 
 use crate::UnixPlatform;
 use crate::capture::{CaptureError, CaptureFile};
@@ -48,7 +49,7 @@ impl Networks {
                 if from == AddressFrom::Keys && config.ipv4.is_none() && !config.has_ipv6() {
                     return Err(Reason::NoAddress(interface));
                 }
-                self.tap(spec, &interface, config, from)
+                self.tap(spec, values, &interface, config, from)
             }
         }
     }
@@ -57,6 +58,11 @@ impl Networks {
         let prefix = spec.key_prefix;
         if config.gateway.is_some() {
             warn!("--{prefix}ipv4-gateway is not used: the host's sockets use the host's routes");
+        }
+        if spec.key::<u16>(values, "capture").is_some() {
+            warn!(
+                "--{prefix}capture is not used: frames are seen on a network of its own, which --{prefix}interface gives"
+            );
         }
         let address = match (config.ipv4, config.ipv6_address()) {
             (Some(ipv4), ipv6) => {
@@ -79,6 +85,7 @@ impl Networks {
     fn tap(
         &self,
         spec: &NetworkSpec,
+        values: &Values,
         interface: &str,
         mut config: Config,
         from: AddressFrom,
@@ -97,11 +104,26 @@ impl Networks {
         }
         config.connection_memory = CONNECTION_MEMORY;
         let pool = HeapPool::with_pages(SEND_PAGES);
-        Ok(match std::env::var_os(CAPTURE) {
-            None => Network::start(tap, pool, config, from)?,
-            Some(folder) => Network::start(capture(tap, folder.as_ref(), spec.name)?, pool, config, from)?,
-        })
+        let port = spec.key::<u16>(values, "capture");
+        match std::env::var_os(CAPTURE) {
+            None => start(tap, pool, config, from, port),
+            Some(folder) => start(capture(tap, folder.as_ref(), spec.name)?, pool, config, from, port),
+        }
     }
+}
+
+/// A network on `device`, whose frames are read at `port` if that is given.
+fn start<D: NetworkDevice + 'static>(
+    device: D,
+    pool: Rc<dyn PagePool>,
+    config: Config,
+    from: AddressFrom,
+    port: Option<u16>,
+) -> Result<Network, Reason> {
+    Ok(match port {
+        Some(port) => Network::start_captured(device, pool, config, from, port)?,
+        None => Network::start(device, pool, config, from)?,
+    })
 }
 
 /// `tap`, with a capture of all its frames in `folder`.

@@ -14,5 +14,5 @@ pub use crate::entropy::connect as random;
 pub use block::blocks;
 pub use console::{consoles, first_console};
 pub use hotplug::hotplug;
-pub use network::networks;
+pub use network::{captured_networks, networks};
 pub use watchdog::watchdog;

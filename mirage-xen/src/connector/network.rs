@@ -6,8 +6,8 @@ use core::fmt;
 
 use mirage_rt::boot::{AddressFrom, Connecting, Connectors, NetworkConnector, NetworkSpec};
 use mirage_rt::keys::Values;
-use mirage_rt::net::{ConfigError, Network};
-use mirage_rt::page::PAGE_SIZE;
+use mirage_rt::net::{Config, ConfigError, Network};
+use mirage_rt::page::{PAGE_SIZE, PagePool};
 
 use super::random;
 use crate::attachment::Attachment;
@@ -28,12 +28,47 @@ const IO_PAGES: usize = 1024;
 pub fn networks(attachment: &Attachment, connectors: &mut Connectors) {
     // The stack has secrets of its own.
     random(attachment, connectors);
-    connectors.networks = Some(Rc::new(Networks { attachment: attachment.clone() }));
+    connectors.networks = Some(Rc::new(Networks { attachment: attachment.clone(), start: start_plain }));
+}
+
+/// As [`networks`], of a program that declares one whose frames can be read.
+pub fn captured_networks(attachment: &Attachment, connectors: &mut Connectors) {
+    random(attachment, connectors);
+    connectors.networks = Some(Rc::new(Networks { attachment: attachment.clone(), start: start_captured }));
+}
+
+/// What makes a network of a device; an image has only the one that it needs.
+type Start = fn(Netfront, Rc<dyn PagePool>, Config, AddressFrom, &NetworkSpec, &Values) -> Result<Network, ConfigError>;
+
+fn start_plain(
+    device: Netfront,
+    pool: Rc<dyn PagePool>,
+    config: Config,
+    address: AddressFrom,
+    _: &NetworkSpec,
+    _: &Values,
+) -> Result<Network, ConfigError> {
+    Network::start(device, pool, config, address)
+}
+
+fn start_captured(
+    device: Netfront,
+    pool: Rc<dyn PagePool>,
+    config: Config,
+    address: AddressFrom,
+    spec: &NetworkSpec,
+    values: &Values,
+) -> Result<Network, ConfigError> {
+    match spec.key(values, "capture") {
+        Some(port) => Network::start_captured(device, pool, config, address, port),
+        None => Network::start(device, pool, config, address),
+    }
 }
 
 /// Connects the network devices of this domain.
 struct Networks {
     attachment: Attachment,
+    start: Start,
 }
 
 impl Networks {
@@ -54,7 +89,7 @@ impl Networks {
             Err(netfront::ConnectError::Xenbus(XenbusError::Missing { .. })) => return Err(Reason::Missing),
             Err(error) => return Err(Reason::Device(error)),
         };
-        Network::start(device, pool, config, address).map_err(Reason::Config)
+        (self.start)(device, pool, config, address, spec, values).map_err(Reason::Config)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the tests of the process share.
 
+pub mod clients;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;

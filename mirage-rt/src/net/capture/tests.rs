@@ -1,5 +1,7 @@
 //! What was written is read back by a reader that knows nothing of the writer.
 
+mod live;
+
 use alloc::vec;
 use alloc::vec::Vec;
 use core::future::poll_fn;

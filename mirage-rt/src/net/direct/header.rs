@@ -152,7 +152,7 @@ pub fn fill_icmp(packet: &mut [u8]) {
 }
 
 /// Makes the length in the header at the start of `packet` that of the packet.
-#[cfg(any(test, feature = "test-utils", feature = "smoltcp-tcp"))]
+#[cfg(any(test, feature = "test-utils", feature = "smoltcp-tcp", feature = "forward"))]
 pub fn set_length(packet: &mut [u8]) {
     #[cfg(feature = "ipv6")]
     if length_in(packet) == ipv6::HEADER && packet[0] >> 4 == 6 {

@@ -481,6 +481,47 @@ impl Ip {
         }
     }
 
+    /// Sends a packet that is complete to a neighbour.
+    #[inline(always)]
+    fn send_resolved(&mut self, hop: Ipv4Addr, packet: PacketMut) {
+        match self.neighbours.resolve(self.now, hop) {
+            Resolution::Known(mac) => self.queue(packet, mac),
+            Resolution::Stale(mac) => {
+                self.ask(hop);
+                self.queue(packet, mac);
+            }
+            Resolution::Unknown => {
+                self.neighbours.hold(hop, packet);
+                self.ask(hop);
+            }
+            Resolution::Asked => self.neighbours.hold(hop, packet),
+        }
+    }
+
+    /// Sends a packet to one host as it is.
+    #[cfg(feature = "forward")]
+    pub fn send_complete(&mut self, route: &Route, packet: PacketMut) {
+        match route.next_hop {
+            IpAddr::V4(hop) => self.send_resolved(hop, packet),
+            #[cfg(feature = "ipv6")]
+            IpAddr::V6(hop) => self.send_resolved_ipv6(hop, packet),
+            #[cfg(not(feature = "ipv6"))]
+            IpAddr::V6(_) => {}
+        }
+    }
+
+    /// Whether the device completes checksums of packets to `destination`.
+    #[cfg(feature = "forward")]
+    pub fn completes(&self, destination: IpAddr) -> bool {
+        match destination {
+            IpAddr::V4(_) => self.checksum_offload,
+            #[cfg(feature = "ipv6")]
+            IpAddr::V6(_) => self.ipv6.as_ref().is_some_and(|layer| layer.checksum_offload),
+            #[cfg(not(feature = "ipv6"))]
+            IpAddr::V6(_) => false,
+        }
+    }
+
     /// Queues an IP packet for the neighbour `mac`.
     pub(super) fn queue(&mut self, mut packet: PacketMut, mac: Mac) {
         let own = self.mac;
@@ -635,18 +676,7 @@ impl IpOut for Ip {
         if hop.is_multicast() {
             return self.queue(packet, super::groups::mac_of(hop.into()));
         }
-        match self.neighbours.resolve(self.now, hop) {
-            Resolution::Known(mac) => self.queue(packet, mac),
-            Resolution::Stale(mac) => {
-                self.ask(hop);
-                self.queue(packet, mac);
-            }
-            Resolution::Unknown => {
-                self.neighbours.hold(hop, packet);
-                self.ask(hop);
-            }
-            Resolution::Asked => self.neighbours.hold(hop, packet),
-        }
+        self.send_resolved(hop, packet);
     }
 }
 

@@ -96,9 +96,20 @@ pub fn pseudo_header(header: &[u8], protocol: IpProtocol) -> u16 {
     checksum::pseudo_header_v4(&header.src_addr(), &header.dst_addr(), protocol, length)
 }
 
+/// Completes the checksum of the header of `packet`.
+#[cfg(feature = "forward")]
+pub fn fill_checksum(packet: &mut [u8]) {
+    let length = packet.first().map_or(0, |first| 4 * usize::from(first & 15));
+    if let Some(header) = packet.get_mut(..length).filter(|header| header.len() >= HEADER) {
+        header[10..12].fill(0);
+        let sum = !checksum::data(header);
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
 /// Makes the length in the header of `packet` that of the packet.
 #[inline(never)]
-#[cfg(any(test, feature = "test-utils", feature = "smoltcp-tcp"))]
+#[cfg(any(test, feature = "test-utils", feature = "smoltcp-tcp", feature = "forward"))]
 pub fn set_length(packet: &mut [u8]) {
     let length = packet.len() as u16;
     if packet.len() >= HEADER {

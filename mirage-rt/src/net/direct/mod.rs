@@ -53,6 +53,8 @@ mod stack;
 mod tcp;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "forward")]
+pub(super) mod transit;
 mod udp;
 mod wakers;
 
@@ -216,6 +218,12 @@ impl Drop for Direct {
             stack.kick();
         }
     }
+}
+
+/// Has the stacks that this thread makes from now on our own TCP machine.
+#[cfg(all(test, feature = "forward"))]
+pub fn choose_own_tcp() {
+    tcp::either::choose_own(true);
 }
 
 /// Whether a host can have this address and gateway.

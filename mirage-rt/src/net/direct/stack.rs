@@ -54,6 +54,9 @@ pub struct Stack {
     pub(super) echoes: super::echoes::Echoes,
     #[cfg(feature = "datagrams")]
     pub(super) reassembly: crate::net::fragments::Reassembly,
+    /// Where what is for others goes.
+    #[cfg(feature = "forward")]
+    pub(super) transit: Option<crate::net::forward::Transit>,
     unreachable: Limit,
     /// For packets in several pieces.
     pub(super) scratch: Vec<u8>,
@@ -90,6 +93,8 @@ impl Stack {
             echoes: super::echoes::Echoes::default(),
             #[cfg(feature = "datagrams")]
             reassembly: crate::net::fragments::Reassembly::default(),
+            #[cfg(feature = "forward")]
+            transit: None,
             ip,
             paths,
             unreachable: Limit::per_second(100),
@@ -146,8 +151,16 @@ impl Stack {
     }
 
     /// A frame came in.
-    pub fn receive(&mut self, now: Instant, mut frame: PacketMut) {
+    pub fn receive(&mut self, now: Instant, frame: PacketMut) {
         self.ip.set_now(now);
+        #[cfg(feature = "forward")]
+        let Some(frame) = self.hand_on(frame) else { return };
+        self.receive_own(now, frame);
+    }
+
+    /// A frame came in that is for us, if for anybody here.
+    #[inline(always)]
+    fn receive_own(&mut self, now: Instant, mut frame: PacketMut) {
         self.ip.counters.received.count(frame.len());
         if let Some(receive) = self.receive_in_pages {
             return receive(self, now, frame);
@@ -348,7 +361,7 @@ impl Stack {
     }
 
     /// Whether one more error may be told.
-    #[cfg(feature = "datagrams")]
+    #[cfg(any(feature = "datagrams", feature = "forward"))]
     pub(super) fn allows_error(&mut self, now: Instant) -> bool {
         let allows = self.unreachable.allow(now);
         self.ip.counters.icmp_limited += u64::from(!allows);

@@ -224,6 +224,14 @@ pub fn advertisement(target: Ipv6Addr, mac: Mac, solicited: bool, overriding: bo
     message
 }
 
+/// Has an advertisement say that its sender is a router.
+#[cfg(feature = "forward")]
+pub fn set_router(message: &mut [u8]) {
+    if let [kind::NEIGHBOUR_ADVERTISEMENT, _, _, _, flags, ..] = message {
+        *flags |= 0x80;
+    }
+}
+
 /// Asks routers to say how the link is.
 pub fn router_solicitation(source: Option<Mac>) -> Vec<u8> {
     let mut message = Vec::from([kind::ROUTER_SOLICITATION, 0, 0, 0, 0, 0, 0, 0]);

@@ -2,10 +2,11 @@
 
 use alloc::vec::Vec;
 
-use smoltcp::wire::{IpProtocol, TcpPacket, TcpSeqNumber, checksum};
+use smoltcp::wire::{IpProtocol, checksum};
 
 use super::link::Frame;
 use crate::net::direct::header;
+use crate::net::segments;
 use crate::packet::Checksum;
 
 /// Bytes of an Ethernet header.
@@ -25,24 +26,8 @@ pub(super) fn cut(frame: &[u8], mss: u16) -> Vec<Vec<u8>> {
     header::set_length(&mut right);
     header::fill_transport(&mut right, true);
     assert!(right == packet, "its length is right, and the sum of the pseudo header stands in the checksum's field");
-    let tcp_at = ETHERNET + header::length_in(packet);
-    let tcp = TcpPacket::new_checked(&frame[tcp_at..]).expect("a segment");
-    let data_at = tcp_at + usize::from(tcp.header_len());
-    let (seq, fin, psh) = (tcp.seq_number(), tcp.fin(), tcp.psh());
-    let parts: Vec<&[u8]> = frame[data_at..].chunks(usize::from(mss)).collect();
-    let mut frames = Vec::with_capacity(parts.len());
-    for (number, part) in parts.iter().enumerate() {
-        let mut bytes = [&frame[..data_at], part].concat();
-        let last = number + 1 == parts.len();
-        let mut tcp = TcpPacket::new_unchecked(&mut bytes[tcp_at..]);
-        tcp.set_seq_number(TcpSeqNumber(seq.0.wrapping_add((number * usize::from(mss)) as i32)));
-        tcp.set_fin(fin && last);
-        tcp.set_psh(psh && last);
-        header::set_length(&mut bytes[ETHERNET..]);
-        header::fill_transport(&mut bytes[ETHERNET..], false);
-        frames.push(bytes);
-    }
-    frames
+    let packets = segments::cut(packet, mss).expect("a segment");
+    packets.into_iter().map(|packet| [&frame[..ETHERNET], &packet].concat()).collect()
 }
 
 /// Completes a checksum that was left to a device.

@@ -269,6 +269,10 @@ impl Ip {
         let (head, body) = whole.split_first_chunk_mut::<{ packet::HEADER }>()?;
         packet::emit_header(head, source, destination, protocol::ICMP, message.len(), HOP_LIMIT);
         body.copy_from_slice(message);
+        #[cfg(feature = "forward")]
+        if self.ipv6.as_ref().is_some_and(|layer| layer.is_router) {
+            ndp::set_router(body);
+        }
         header::fill_icmp(whole);
         match message.first() {
             Some(&ndp::kind::NEIGHBOUR_ADVERTISEMENT) => self.counters.arp_sent[1] += 1,

@@ -231,7 +231,14 @@ impl Stack {
         }
     }
 
-    fn send_error(&mut self, now: Instant, quoted: &[u8], [from, to]: [Ipv6Addr; 2], kind: [u8; 2], word: u32) {
+    pub(in crate::net::direct) fn send_error(
+        &mut self,
+        now: Instant,
+        quoted: &[u8],
+        [from, to]: [Ipv6Addr; 2],
+        kind: [u8; 2],
+        word: u32,
+    ) {
         let Some(layer) = &mut self.ip.ipv6 else { return };
         if layer.errors.allow(now) {
             icmp::error(&mut self.ip, quoted, from, to, kind, word);

@@ -76,6 +76,9 @@ pub struct Layer {
     /// Groups in which neighbours ask for our addresses, and of which nobody was told yet.
     #[cfg(feature = "datagrams")]
     pub solicited: Vec<Ipv6Addr>,
+    /// Packets for others are handed on, and neighbours told so.
+    #[cfg(feature = "forward")]
+    is_router: bool,
     defended: Option<Instant>,
     errors: Limit,
     pub checksum_offload: bool,
@@ -103,6 +106,8 @@ impl Layer {
             joins: Vec::new(),
             #[cfg(feature = "datagrams")]
             solicited: Vec::new(),
+            #[cfg(feature = "forward")]
+            is_router: false,
             defended: None,
             errors: Limit::per_second(100),
             checksum_offload: false,
@@ -204,6 +209,14 @@ impl Ip {
     /// for IPv4.
     pub(super) fn ipv6_mtu(&self) -> usize {
         self.mtu.max(self.device_mtu.min(LEAST_MTU).into())
+    }
+
+    /// Whether packets for others are handed on.
+    #[cfg(feature = "forward")]
+    pub fn set_router(&mut self, is_router: bool) {
+        if let Some(layer) = &mut self.ipv6 {
+            layer.is_router = is_router;
+        }
     }
 
     /// Sets the static routes, if their routers can be reached.
