@@ -169,7 +169,7 @@ fn network_keys(network: &Attached, features: NetworkFeatures) -> Vec<Key> {
         keys.push(key(name("routes"), KeyKind::Routes, None, doc));
     }
     if features.routes && features.ipv6 {
-        let doc = format!("The same for IPv6{of}");
+        let doc = format!("IPv6 routers{of} to networks behind others than the gateway");
         keys.push(key(name("ipv6-routes"), KeyKind::Ipv6Routes, None, doc));
     }
     if features.mtu {
@@ -183,7 +183,7 @@ fn network_keys(network: &Attached, features: NetworkFeatures) -> Vec<Key> {
         keys.push(key(name("search"), KeyKind::Domains, None, doc));
     }
     if features.capture {
-        let doc = format!("TCP port where everybody can read all that passes{of}, as pcap");
+        let doc = format!("TCP port{of} at which everybody can read all its frames, as pcap");
         keys.push(key(name("capture"), KeyKind::Port, None, doc));
     }
     let doc = format!("On Unix, the tap interface{of}; without it the host's sockets serve");

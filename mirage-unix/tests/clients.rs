@@ -67,7 +67,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 }
 
 /// A port that is free at both protocols, as far as it can be known.
-const PORT: u16 = 5355;
+const PORT: u16 = 53_053;
 
 async fn dig_finds_names(network: &Network, address: Ipv4Addr) {
     let socket = network.udp().bind(PORT).await.expect("the port is free");
