@@ -21,6 +21,7 @@ use super::host::{Accepted, HostListener, HostStack, HostUdp};
 use super::icmp::PingError;
 use super::names::{Family, NameSlot};
 use super::{Link, Network, Stack, TcpListener, TcpStream, UdpSocket};
+use crate::page::Page;
 use crate::runtime::Runtime;
 use datagrams::Socket;
 
@@ -235,6 +236,11 @@ impl HostStack for Joined {
     /// Nobody asks for it: echo requests go to the network that leads to their destination.
     fn icmp_bind(&self, to: IpAddr) -> Result<Box<dyn HostUdp>, PingError> {
         Err(PingError::Unreachable(to))
+    }
+
+    /// Whichever network it is of, another one takes it, too.
+    fn page(&self) -> Option<Page> {
+        self.parts.iter().find_map(Network::page)
     }
 
     fn name_slot(&self) -> &NameSlot {
