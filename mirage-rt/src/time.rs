@@ -196,12 +196,14 @@ impl core::error::Error for Elapsed {}
 /// When polled outside of a running [`Runtime`].
 pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
     let mut future = core::pin::pin!(future);
-    let mut sleep = sleep(duration);
+    // What is ready at once needs neither the clock nor a timer.
+    let mut timer: Option<Sleep> = None;
     core::future::poll_fn(|context| {
         if let Poll::Ready(output) = future.as_mut().poll(context) {
             return Poll::Ready(Ok(output));
         }
-        Pin::new(&mut sleep).poll(context).map(|()| Err(Elapsed))
+        let timer = timer.get_or_insert_with(|| sleep(duration));
+        Pin::new(timer).poll(context).map(|()| Err(Elapsed))
     })
     .await
 }

@@ -57,7 +57,7 @@ impl Plain {
 
     fn listen(&mut self) {
         let (receive, send) = match self.setting.application {
-            Application::Echo | Application::Keep => (512, 512),
+            Application::Echo | Application::Loop | Application::Keep => (512, 512),
             Application::Sink | Application::Taker => (256 << 10, 2048),
             Application::Source | Application::Giver => (2048, 256 << 10),
         };
@@ -97,7 +97,7 @@ impl Plain {
         for handle in &self.active {
             let socket = self.sockets.get_mut::<tcp::Socket<'_>>(*handle);
             match self.setting.application {
-                Application::Echo if socket.can_recv() => {
+                Application::Echo | Application::Loop if socket.can_recv() => {
                     let mut buffer = [0; 64];
                     let length = socket.recv_slice(&mut buffer).expect("it can be read");
                     socket.send_slice(&buffer[..length]).expect("it can be written");
@@ -112,7 +112,7 @@ impl Plain {
                         socket.send(|room| (room.len(), ())).expect("it can be written");
                     }
                 }
-                Application::Echo | Application::Keep => {}
+                Application::Echo | Application::Loop | Application::Keep => {}
             }
         }
     }

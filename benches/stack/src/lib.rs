@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod device;
+mod direct;
 
 use mirage_rt::time::Duration;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use device::{Device, Queues};
+use direct::Connections;
 use mirage_bench_wire::{Application, PORT, SEGMENT, SERVER, Server, Setting};
 use mirage_rt::keys::Cidr;
 use mirage_rt::net::{Config, Network, TcpStream};
@@ -31,6 +33,7 @@ pub struct Stack {
     runtime: Runtime,
     platform: Rc<VirtualPlatform>,
     queues: Rc<Queues>,
+    connections: Rc<Connections>,
 }
 
 impl Stack {
@@ -46,12 +49,14 @@ impl Stack {
         let queues = Rc::new(Queues::new(pool.clone(), setting.offload));
         let mut config = Config::new();
         config.ipv4 = Cidr::new(SERVER, 16).ok();
-        if matches!(setting.application, Application::Echo | Application::Keep) {
+        if matches!(setting.application, Application::Echo | Application::Loop | Application::Keep) {
             // So that 10,000 connections are within the budget.
             config.connection_memory = setting.connections * 8 * config.receive_buffer;
         }
         let device = Device::new(queues.clone(), &setting);
         let application = setting.application;
+        let connections = Rc::new(Connections::default());
+        let kept_here = connections.clone();
         {
             let _entered = runtime.enter();
             let network = Network::direct(device, pool, config).expect("the stack starts");
@@ -66,6 +71,10 @@ impl Stack {
                         Application::Source => mirage_rt::spawn(source(stream)),
                         Application::Taker => mirage_rt::spawn(taker(stream)),
                         Application::Giver => mirage_rt::spawn(giver(network.clone(), stream)),
+                        Application::Loop => {
+                            kept_here.keep(stream);
+                            continue;
+                        }
                         Application::Keep => {
                             kept.push(stream);
                             continue;
@@ -74,7 +83,7 @@ impl Stack {
                 }
             }));
         }
-        let mut stack = Stack { runtime, platform, queues };
+        let mut stack = Stack { runtime, platform, queues, connections };
         stack.work();
         stack
     }
@@ -87,6 +96,9 @@ impl Server for Stack {
 
     fn work(&mut self) {
         while self.runtime.turn().busy {}
+        if self.connections.serve() {
+            while self.runtime.turn().busy {}
+        }
     }
 
     fn sent(&mut self, see: &mut dyn FnMut(&[u8])) {

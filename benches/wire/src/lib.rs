@@ -49,8 +49,10 @@ pub trait Server {
 /// What the server's application does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Application {
-    /// Sends back what it gets.
+    /// Sends back what it gets, in a task for each connection.
     Echo,
+    /// Sends back what it gets, in one loop without tasks.
+    Loop,
     /// Reads and throws away.
     Sink,
     /// Writes without end.

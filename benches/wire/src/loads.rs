@@ -27,9 +27,9 @@ pub fn begin() {
 
 /// The program that is counted: `LOAD CONNECTIONS BATCH ROUNDS offload|sums CUT`.
 ///
-/// LOAD is `echo` (10 connections of all are active, so many of them at a time), `receive` or `send` (one connection), or `take` or
-/// `give`, which are the same in pages. With
-/// `idle` and `kept` the program ends as it stands when all connections have waited for a while, so that what is in use can be
+/// LOAD is `echo` or `loop` (10 connections of all are active, so many of them at a time; with and without a task for each),
+/// `receive` or `send` (one connection), or `take` or `give`, which are the same in pages. With `idle` and `kept` the program
+/// ends as it stands when all connections have waited for a while, so that what is in use can be
 /// counted: with a task for each, after a request on each, or with nothing but the connections.
 ///
 /// # Panics
@@ -44,6 +44,7 @@ pub fn program<S: Server>(make: impl FnOnce(Setting) -> S) {
     let (connections, batch, rounds) = (number(connections), number(batch), number(rounds));
     let application = match load.as_str() {
         "echo" => Application::Echo,
+        "loop" => Application::Loop,
         "receive" => Application::Sink,
         "send" => Application::Source,
         "take" => Application::Taker,
@@ -63,7 +64,7 @@ pub fn program<S: Server>(make: impl FnOnce(Setting) -> S) {
     }
     let operations = match application {
         Application::Keep => unreachable!("it was handled above"),
-        Application::Echo => echo(&mut server, &setting, batch, rounds),
+        Application::Echo | Application::Loop => echo(&mut server, &setting, batch, rounds),
         Application::Sink | Application::Taker => receive(&mut server, batch, rounds),
         Application::Source | Application::Giver => send(&mut server, &setting, batch, rounds),
     };

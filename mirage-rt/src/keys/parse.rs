@@ -73,13 +73,11 @@ impl fmt::Display for KeyError<'_> {
                 write!(f, "unknown key --{name}, did you mean --{similar}?")
             }
             KeyError::Unknown { name, similar: None } => write!(f, "unknown key --{name}: --help lists the keys"),
-            KeyError::NoValue { name, kind } => {
-                write!(f, "key --{name} has no value: write --{name} {}", kind.placeholder())
-            }
             KeyError::Value { name, value, error } => write!(f, "key --{name} has the value \"{value}\": {error}"),
             KeyError::Twice { name } => write!(f, "key --{name} is given twice: write it once"),
-            KeyError::Missing { name, kind } => {
-                write!(f, "key --{name} must be given: write --{name} {}", kind.placeholder())
+            KeyError::NoValue { name, kind } | KeyError::Missing { name, kind } => {
+                let what = if matches!(self, KeyError::Missing { .. }) { "must be given" } else { "has no value" };
+                write!(f, "key --{name} {what}: write --{name} {}", kind.placeholder())
             }
         }
     }

@@ -5,17 +5,72 @@ use core::net::Ipv4Addr;
 
 use smoltcp::wire::IpProtocol;
 
+/// A sum that is not folded yet, of numbers in the order of this machine.
+#[derive(Clone, Copy, Debug)]
+#[cfg(any(test, not(feature = "smoltcp-tcp")))]
+pub struct Sum(u64);
+
+#[cfg(any(test, not(feature = "smoltcp-tcp")))]
+impl Sum {
+    /// Of a number of four bytes.
+    #[inline(always)]
+    pub fn of_word(word: u32) -> Sum {
+        Sum(word.to_be().into())
+    }
+
+    /// Of so many bytes, a multiple of four and not more than 4 GiB.
+    #[inline(always)]
+    pub fn of_words<const N: usize>(bytes: &[u8; N]) -> Sum {
+        let (words, _) = bytes.as_chunks::<4>();
+        Sum(words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum())
+    }
+
+    /// With a number of four bytes more.
+    #[inline(always)]
+    pub fn and(self, word: u32) -> Sum {
+        Sum(self.0 + u64::from(word.to_be()))
+    }
+
+    /// With `bytes` more, which start at an even place.
+    #[inline]
+    pub fn with(self, bytes: &[u8]) -> Sum {
+        Sum(add(self.0, sum(bytes)))
+    }
+
+    /// Whether this is the sum of what has its checksum in it, and rightly.
+    #[inline(always)]
+    pub fn is_right(self) -> bool {
+        fold(self.0) == !0
+    }
+
+    /// What goes into the field of what was summed up without it.
+    #[inline(always)]
+    pub fn checksum(self) -> u16 {
+        !fold(self.0)
+    }
+
+    /// What goes there for a device that adds the rest.
+    #[inline(always)]
+    pub fn partial(self) -> u16 {
+        fold(self.0)
+    }
+}
+
 /// The sum of `bytes`, as numbers of two.
 pub fn data(bytes: &[u8]) -> u16 {
+    fold(sum(bytes))
+}
+
+#[inline]
+fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
-    let mut sum = words.iter().fold(0, |sum, word| add(sum, u64::from_ne_bytes(*word)));
+    let sum = words.iter().fold(0, |sum, word| add(sum, u64::from_ne_bytes(*word)));
     let (four, rest) = rest.as_chunks::<4>();
     let (two, rest) = rest.as_chunks::<2>();
     let last = four.first().map_or(0, |bytes| u32::from_ne_bytes(*bytes).into())
         + two.first().map_or(0, |bytes| u16::from_ne_bytes(*bytes).into())
         + rest.first().map_or(0, |byte| u64::from(u16::from_ne_bytes([*byte, 0])));
-    sum = add(sum, last);
-    fold(sum)
+    add(sum, last)
 }
 
 /// The sum of sums.

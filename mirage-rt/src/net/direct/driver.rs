@@ -51,8 +51,9 @@ enum Turn {
     Broken,
 }
 
+// Not generic, as all that the stack does is in it: it is to be made once, and as fast as this crate's level has it.
 /// Takes in a burst, lets the stack work, sends what it made, with one notification.
-fn turn<D: NetworkDevice>(device: &mut D, shared: &Shared, away: &mut bool, context: &mut Context<'_>) -> Turn {
+fn turn(device: &mut dyn NetworkDevice, shared: &Shared, away: &mut bool, context: &mut Context<'_>) -> Turn {
     let mut stack = shared.stack.borrow_mut();
     let stack = &mut *stack;
     let now = now();
@@ -105,7 +106,7 @@ fn turn<D: NetworkDevice>(device: &mut D, shared: &Shared, away: &mut bool, cont
 
 /// Has the device hand on the frames of groups that the stack needs.
 #[cfg(any(feature = "ipv6", feature = "datagrams"))]
-fn join<D: NetworkDevice>(device: &mut D, stack: &mut super::stack::Stack) {
+fn join(device: &mut dyn NetworkDevice, stack: &mut super::stack::Stack) {
     #[cfg(feature = "ipv6")]
     while let Some(group) = stack.ip.pop_join() {
         if let Err(error) = device.join(group) {
@@ -129,7 +130,7 @@ fn give_up(stack: &mut super::stack::Stack) -> Turn {
 }
 
 /// Hands frames to the device while it takes them; how many.
-fn transmit<D: NetworkDevice>(device: &mut D, stack: &mut super::stack::Stack) -> usize {
+fn transmit(device: &mut dyn NetworkDevice, stack: &mut super::stack::Stack) -> usize {
     let mut sent = 0;
     while let Some(frame) = stack.ip.pop_frame() {
         let length = frame.len();

@@ -45,6 +45,8 @@ pub struct Route {
     pub next_hop: IpAddr,
     /// The most bytes of an IP packet.
     pub mtu: usize,
+    /// The device completes the checksums of transports.
+    pub offload: bool,
 }
 
 /// The most bytes of packets.
@@ -135,6 +137,10 @@ pub trait IpOut {
 
     /// Sends a packet that starts with its IP header (without options).
     fn send(&mut self, route: &Route, packet: PacketMut, meta: TxMeta);
+
+    /// Sends a [usual](super::usual) segment, complete with its checksums.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    fn send_usual(&mut self, route: &Route, packet: PacketMut);
 }
 
 /// The IP layer of one interface.
@@ -600,17 +606,13 @@ impl IpOut for Ip {
             IpAddr::V6(_) => return None,
         };
         let own = self.address.address();
-        #[cfg(feature = "datagrams")]
-        if destination.is_multicast() && self.has_ipv4() {
-            let (source, next_hop) = (IpAddr::V4(own), IpAddr::V4(destination));
-            return Some(Route { source, next_hop, mtu: self.mtu });
+        if !is_plain_host(destination) || destination == own {
+            return self.unusual_route(destination);
         }
-        if destination.is_unspecified() || destination.is_multicast() || destination.is_loopback() || destination == own
-        {
-            return None;
-        }
-        let next_hop = if self.is_broadcast(destination) { Ipv4Addr::BROADCAST } else { self.next_hop(destination)? };
-        Some(Route { source: IpAddr::V4(own), next_hop: IpAddr::V4(next_hop), mtu: self.mtu })
+        let is_broadcast = Some(destination) == broadcast(self.address);
+        let next_hop = if is_broadcast { Ipv4Addr::BROADCAST } else { self.next_hop(destination)? };
+        let offload = self.checksum_offload;
+        Some(Route { source: IpAddr::V4(own), next_hop: IpAddr::V4(next_hop), mtu: self.mtu, offload })
     }
 
     fn ready(&self, route: &Route) -> Result<(), Blocked> {
@@ -678,6 +680,45 @@ impl IpOut for Ip {
         }
         self.send_resolved(hop, packet);
     }
+
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    fn send_usual(&mut self, route: &Route, packet: PacketMut) {
+        self.counters.ip_sent.count(packet.head().len());
+        self.counters.segments_sent += 1;
+        if let IpAddr::V4(hop) = route.next_hop {
+            self.send_resolved(hop, packet);
+        }
+    }
+}
+
+impl Ip {
+    /// The way to a destination that is no host's address, or may be none.
+    #[cold]
+    #[inline(never)]
+    fn unusual_route(&self, destination: Ipv4Addr) -> Option<Route> {
+        let own = self.address.address();
+        let to = |next_hop: Ipv4Addr| Route {
+            source: IpAddr::V4(own),
+            next_hop: IpAddr::V4(next_hop),
+            mtu: self.mtu,
+            offload: self.checksum_offload,
+        };
+        #[cfg(feature = "datagrams")]
+        if destination.is_multicast() && self.has_ipv4() {
+            return Some(to(destination));
+        }
+        if destination.is_unspecified() || destination.is_multicast() || destination.is_loopback() || destination == own
+        {
+            return None;
+        }
+        if self.is_broadcast(destination) { Some(to(Ipv4Addr::BROADCAST)) } else { self.next_hop(destination).map(to) }
+    }
+}
+
+/// Whether `address` can only be that of a host, or of all hosts of its network.
+#[inline(always)]
+fn is_plain_host(address: Ipv4Addr) -> bool {
+    matches!(address.octets()[0], 1..=126 | 128..=223)
 }
 
 /// The address of all hosts of a network; networks of one or two addresses have none (RFC 3021).

@@ -10,7 +10,7 @@ use super::checksum;
 pub const HEADER: usize = IPV4_HEADER_LEN;
 
 /// How many hops a packet of ours may take.
-const HOP_LIMIT: u8 = 64;
+pub const HOP_LIMIT: u8 = 64;
 
 /// A received packet whose header is sound.
 #[derive(Clone, Copy)]

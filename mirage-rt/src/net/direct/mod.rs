@@ -56,6 +56,8 @@ mod tests;
 #[cfg(feature = "forward")]
 pub(super) mod transit;
 mod udp;
+#[cfg(any(test, not(feature = "smoltcp-tcp")))]
+mod usual;
 mod wakers;
 
 use alloc::rc::Rc;

@@ -20,6 +20,8 @@ use super::tcp::choice::{Machine, machine};
 use super::tcp::machine::Buffers;
 use super::tcp::segment::Segment;
 use super::udp::Udp;
+#[cfg(any(test, not(feature = "smoltcp-tcp")))]
+use super::usual::Usual;
 use super::wakers::WakerSlot;
 use crate::keys::Cidr;
 use crate::net::Config;
@@ -188,8 +190,26 @@ impl Stack {
         self.scratch = bytes;
     }
 
+    /// A frame whose segment is what its connection expects; `false`, and nothing has happened, when it is not.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    #[inline(always)]
+    fn receive_usual(&mut self, now: Instant, frame: &[u8], checksum: Checksum) -> bool {
+        let is_checked = checksum != Checksum::None;
+        let usual = Usual::parse(&self.key, frame, self.ip.mac(), self.ip.address(), is_checked);
+        let Some(usual) = usual.filter(|usual| self.tcp.on_usual(now, usual.packet, &usual.segment)) else {
+            return false;
+        };
+        self.ip.counters.ip_received.count(usual.packet.len());
+        self.ip.heard(usual.source, usual.mac);
+        true
+    }
+
     /// A frame in one piece. An echo request is left to be answered with the frame itself.
     pub(super) fn receive_bytes(&mut self, now: Instant, frame: &[u8], checksum: Checksum) -> Option<Echo> {
+        #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+        if self.receive_usual(now, frame, checksum) {
+            return None;
+        }
         let to_us = |to: &Mac| *to == self.ip.mac() || *to == BROADCAST || ethernet::is_ip_group(*to);
         let ours = |to: &Mac, from: &Mac| to_us(to) && ethernet::is_unicast(*from);
         let header = ethernet::parse(frame).filter(|(to, from, _)| ours(to, from));

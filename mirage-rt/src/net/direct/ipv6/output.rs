@@ -22,7 +22,8 @@ impl Ip {
             || layer.routers.is_on_link(self.now, destination);
         let next_hop = if is_near { destination } else { layer.router_to(self.now, destination)? };
         let mtu = layer.path(self.ipv6_mtu()).mtu;
-        Some(Route { source: IpAddr::V6(source), next_hop: IpAddr::V6(next_hop), mtu })
+        let offload = layer.checksum_offload;
+        Some(Route { source: IpAddr::V6(source), next_hop: IpAddr::V6(next_hop), mtu, offload })
     }
 
     /// Whether enough packets wait for this neighbour.

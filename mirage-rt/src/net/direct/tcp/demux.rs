@@ -43,6 +43,23 @@ impl<M: TcpMachine> Tcp<M> {
         }
     }
 
+    /// A segment that may well be what a connection expects; `false`, and nothing has happened, when it is not.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    #[inline(always)]
+    pub fn on_usual(&mut self, now: Instant, packet: &[u8], segment: &Segment) -> bool {
+        let Some(index) = self.find(&segment.tuple) else { return false };
+        let Some(slot) = self.slots.get(index as usize) else { return false };
+        if slot.holder != Holder::Application {
+            return false;
+        }
+        let id = ConnId { index, generation: slot.generation };
+        let Some(news) = self.machine.predict(now, id, packet, segment) else { return false };
+        self.counters.segments += 1;
+        self.counters.bytes += u64::from(segment.length);
+        self.tell(index, news);
+        true
+    }
+
     /// A segment that belongs to nothing we know of: it may give a cookie back.
     fn on_stray(&mut self, now: Instant, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
         let local = segment.tuple.local();
@@ -97,6 +114,8 @@ impl<M: TcpMachine> Tcp<M> {
         }
         if news.run {
             self.mark(index);
+        } else if let Some(deadline) = news.deadline {
+            self.timers.set(index, deadline);
         }
     }
 

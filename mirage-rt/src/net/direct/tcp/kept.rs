@@ -24,7 +24,7 @@ impl Kept {
 
 impl IpOut for Kept {
     fn route(&self, destination: IpAddr) -> Option<Route> {
-        Some(Route { source: IpAddr::from([10, 0, 0, 1]), next_hop: destination, mtu: 1500 })
+        Some(Route { source: IpAddr::from([10, 0, 0, 1]), next_hop: destination, mtu: 1500, offload: false })
     }
 
     fn ready(&self, _: &Route) -> Result<(), Blocked> {
@@ -53,6 +53,10 @@ impl IpOut for Kept {
 
     fn send(&mut self, _: &Route, mut packet: PacketMut, meta: TxMeta) {
         packet.set_gso(meta.segment.map_or(Gso::None, |mss| Gso::Ipv4 { mss: mss.get() }));
+        self.packets.push(packet);
+    }
+
+    fn send_usual(&mut self, _: &Route, packet: PacketMut) {
         self.packets.push(packet);
     }
 }

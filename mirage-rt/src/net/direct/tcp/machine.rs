@@ -126,8 +126,10 @@ pub struct News {
     pub readable: bool,
     /// There is room to write that was not there before.
     pub writable: bool,
-    /// [`TcpMachine::run`] has something to do.
+    /// [`TcpMachine::run`] has something to do, at once or at a time. An acknowledgement that can wait for an answer to go with
+    /// it is nothing to be done at once.
     pub run: bool,
+    pub deadline: Option<Instant>,
 }
 
 /// What of pages that were offered is wanted, and by whom: bytes by their number from the first one.

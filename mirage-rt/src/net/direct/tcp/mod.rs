@@ -9,7 +9,7 @@ mod cookies;
 mod demux;
 #[cfg(test)]
 pub mod either;
-mod emit;
+pub mod emit;
 mod half_open;
 mod isn;
 #[cfg(test)]

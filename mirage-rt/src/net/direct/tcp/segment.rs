@@ -42,7 +42,43 @@ impl FourTuple {
         tuple
     }
 
+    /// One between addresses of IPv4; the local port stands above the remote one in `ports`.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    #[inline(always)]
+    pub fn of_ipv4(key: &Keyed, local: u32, remote: u32, ports: u32) -> FourTuple {
+        #[cfg(feature = "ipv6")]
+        let packed = |address: u32| [0, 0xffff << 32 | u64::from(address)];
+        #[cfg(not(feature = "ipv6"))]
+        let packed = |address: u32| address;
+        let mut tuple = FourTuple { hash: 0, ports, remote: packed(remote), local: packed(local) };
+        tuple.hash = tuple.hash_for_table(key);
+        tuple
+    }
+
+    /// Its addresses, the local one first, if they are of IPv4.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    #[inline(always)]
+    pub fn ipv4(&self) -> Option<(u32, u32)> {
+        #[cfg(feature = "ipv6")]
+        return match (self.local, self.remote) {
+            ([0, local], [0, remote]) if local >> 32 == 0xffff && remote >> 32 == 0xffff => {
+                Some((local as u32, remote as u32))
+            }
+            _ => None,
+        };
+        #[cfg(not(feature = "ipv6"))]
+        Some((self.local, self.remote))
+    }
+
+    /// The local port above, the remote one below.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    #[inline(always)]
+    pub fn ports(&self) -> u32 {
+        self.ports
+    }
+
     #[cfg(feature = "ipv6")]
+    #[inline(always)]
     fn hash_for_table(&self, key: &Keyed) -> u32 {
         let ([a, b], [c, d]) = (self.remote, self.local);
         // What a peer can't choose may be mixed in the cheap way: it is one of our few addresses.
@@ -50,6 +86,7 @@ impl FourTuple {
     }
 
     #[cfg(not(feature = "ipv6"))]
+    #[inline(always)]
     fn hash_for_table(&self, key: &Keyed) -> u32 {
         key.hash_words([u64::from(self.remote) << 32 | u64::from(self.ports), self.local.into()]) as u32
     }
@@ -188,6 +225,14 @@ impl Segment {
             length: payload.len().checked_sub(header)? as u32,
             header,
         })
+    }
+
+    /// A segment with no flag but that it acknowledges, with a header of so many bytes.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    #[inline(always)]
+    pub fn usual(tuple: FourTuple, seq: Seq, ack: Seq, window: u16, header: usize, length: u32) -> Segment {
+        let (syn, fin, rst, ece, cwr) = (false, false, false, false, false);
+        Segment { tuple, seq, ack: Some(ack), syn, fin, rst, ece, cwr, window, length, header }
     }
 
     /// The options of a SYN; `payload` is what [`parse`](Segment::parse) got.

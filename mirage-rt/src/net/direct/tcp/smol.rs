@@ -596,7 +596,7 @@ fn void<'a>(
 }
 
 fn void_route(address: IpAddr, mtu: usize) -> Route {
-    Route { source: address, next_hop: address, mtu }
+    Route { source: address, next_hop: address, mtu, offload: false }
 }
 
 /// An interface for one address whose generator starts at `seed`.

@@ -413,15 +413,7 @@ impl Connection {
         if self.is_taking() {
             return self.read_pages(buffer, memory);
         }
-        let mut length = 0;
-        for part in self.receive.get(0, buffer.len()) {
-            if let Some(place) = buffer.get_mut(length..length + part.len()) {
-                place.copy_from_slice(part);
-                length += part.len();
-            }
-        }
-        self.receive.consume(length);
-        length
+        self.receive.read(buffer)
     }
 
     /// Whether nothing is under way and nothing has come for so long that there is no hurry.

@@ -8,6 +8,7 @@ use crate::net::direct::ip::{IpOut, Route, TxMeta};
 use crate::net::direct::tcp::emit::{Fields, HEADER, Written};
 use crate::net::direct::tcp::machine::OutOfMemory;
 use crate::net::direct::tcp::segment::FourTuple;
+use crate::net::direct::usual::Leaving;
 use crate::packet::MAX_HEAD;
 
 /// The header of a segment.
@@ -43,6 +44,22 @@ impl Header {
     ) -> Result<(), OutOfMemory> {
         let payload = data[0].len() + data[1].len();
         let headers = header::length(tuple.remote().ip()) + HEADER + self.options.length();
+        if let Some(addresses) = tuple.ipv4()
+            && headers + payload <= MAX_HEAD.min(size + headers)
+        {
+            let usual = Leaving {
+                addresses,
+                ports: tuple.ports(),
+                fields: self.fields,
+                options: self.options.bytes(),
+                data,
+                ect: self.ect,
+            };
+            let mut packet = out.alloc().ok_or(OutOfMemory)?;
+            usual.write(&mut packet, route.offload).ok_or(OutOfMemory)?;
+            out.send_usual(route, packet);
+            return Ok(());
+        }
         let segment = u16::try_from(size).ok().and_then(NonZeroU16::new).filter(|_| payload > size);
         let mut packet = out.alloc().ok_or(OutOfMemory)?;
         if headers + payload <= MAX_HEAD {

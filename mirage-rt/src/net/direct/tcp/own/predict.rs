@@ -4,14 +4,16 @@
 //! tests run each conversation with prediction and without it.
 
 use super::connection::{Connection, Link};
+use super::emit::Header;
 use super::memory::Hunger;
 use super::moment::Moment;
-use super::sequence::{before, distance};
+use super::sequence::{Range, before, distance};
 use super::timers::NEVER;
 use super::transmit::Segment as Leaving;
 use crate::net::TcpState;
 use crate::net::direct::ip::{IpOut, Route};
-use crate::net::direct::tcp::machine::{News, Progress};
+use crate::net::direct::tcp::emit::{self, Fields};
+use crate::net::direct::tcp::machine::{News, OutOfMemory, Progress};
 use crate::net::direct::tcp::segment::Segment;
 use crate::net::direct::tcp::timestamps::Timestamp;
 use crate::time::Instant;
@@ -54,7 +56,7 @@ impl Connection {
             return None;
         }
         let stamp = self.predicted_stamp(header)?;
-        let length = data.len() as u32;
+        let (length, limit) = (data.len() as u32, self.receive.limit());
         if length > distance(self.expected, self.edge)
             || length > 0 && !keeps && self.receive.put(self.receive.length() - self.kept_length(), data).is_err()
         {
@@ -78,7 +80,11 @@ impl Connection {
             if self.limited {
                 self.grow_window(now, advanced as u32, latest);
             }
-            self.arm(now, link);
+            if self.flight.is_empty() && self.unsent() == 0 {
+                self.timer_at = Moment::NONE;
+            } else {
+                self.arm(now, link);
+            }
         }
         if length > 0 {
             if !keeps {
@@ -92,8 +98,9 @@ impl Connection {
         Some(News {
             readable: length > 0,
             writable: advanced > 0 && self.send.room() > 0,
+            run: self.owed.now || self.unsent() > 0 || self.receive.limit() != limit,
             // An earlier deadline that is still set does no harm.
-            run: length > 0 || !self.flight.is_empty() || self.unsent() > 0,
+            deadline: self.next_deadline(),
         })
     }
 
@@ -120,7 +127,7 @@ impl Connection {
         let leaving = match unsent {
             0 => {
                 self.owed.now |= self.is_window_news(link);
-                self.owed.now.then_some(Leaving::Ack)
+                self.owed.now.then_some(0)
             }
             _ => {
                 let under_way = self.flight.total();
@@ -134,13 +141,13 @@ impl Connection {
                 {
                     return None;
                 }
-                Some(Leaving::New { length: unsent, fin: false })
+                Some(unsent)
             }
         };
         self.limited = false;
-        if let Some(leaving) = leaving {
+        if let Some(length) = leaving {
             // What is in the way of it is for the usual way to tell.
-            if out.ready(route).is_err() || self.emit(now, leaving, link, route, out).is_err() {
+            if out.ready(route).is_err() || self.emit_plain(now, length, link, route, out).is_err() {
                 return None;
             }
         }
@@ -152,7 +159,43 @@ impl Connection {
         } else {
             self.waiting.or_set(now);
         }
+        Some(Progress { deadline: self.next_deadline(), blocked: None, plain: true })
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
         let deadline = self.deadline();
-        Some(Progress { deadline: (deadline < NEVER).then_some(deadline), blocked: None, plain: true })
+        (deadline < NEVER).then_some(deadline)
+    }
+
+    /// The next `length` bytes, which are all that there are, or an acknowledgement.
+    #[inline]
+    fn emit_plain(
+        &mut self,
+        now: Instant,
+        length: u32,
+        link: &Link,
+        route: &Route,
+        out: &mut dyn IpOut,
+    ) -> Result<(), OutOfMemory> {
+        if self.ecn.echo || self.ecn.reduced || self.given().is_some() {
+            let leaving = if length > 0 { Leaving::New { length, fin: false } } else { Leaving::Ack };
+            return self.emit(now, leaving, link, route, out);
+        }
+        let range = Range::new(self.next, length);
+        let (flags, ect) = if length > 0 { (emit::ACK | emit::PSH, self.ecn.on) } else { (emit::ACK, false) };
+        let fields = Fields { seq: range.start, ack: self.expected, flags, window: self.offer(link) };
+        let header = Header { fields, options: self.stamp(now), ect };
+        let data = self.send.get(distance(self.data_start, range.start) as usize, length as usize);
+        header.send(&self.tuple, data, length as usize, route, out)?;
+        self.owed.now = false;
+        self.owed.until = Moment::NONE;
+        self.owed.told = self.expected;
+        if length > 0 {
+            if let Some(repair) = self.congestion.repair() {
+                repair.note_sent(length);
+            }
+            self.note_new(now, range, link);
+        }
+        Ok(())
     }
 }

@@ -119,6 +119,29 @@ impl Ring {
         data.len()
     }
 
+    /// Moves the first bytes to `buffer`; how many.
+    #[inline]
+    pub fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let length = buffer.len().min(self.length());
+        if length == 0 {
+            return 0;
+        }
+        let buffer = buffer.get_mut(..length).unwrap_or_default();
+        let at = self.start as usize;
+        // Nearly always they are in one piece.
+        if let Some(bytes) = self.bytes.get(at..at + length) {
+            buffer.copy_from_slice(bytes);
+        } else {
+            let [first, second] = self.get(0, length);
+            if let Some((start, rest)) = buffer.split_at_mut_checked(first.len()) {
+                start.copy_from_slice(first);
+                rest.get_mut(..second.len()).unwrap_or_default().copy_from_slice(second);
+            }
+        }
+        self.consume(length);
+        length
+    }
+
     /// Takes the first bytes away.
     pub fn consume(&mut self, length: usize) {
         let length = length.min(self.length());

@@ -145,6 +145,9 @@ impl Connection {
         }
         let (timer, reorder, owed) = (self.timer_at, self.reorder_at, self.owed.until);
         let soon = timer.or_never().min(reorder.or_never()).min(owed.or_never());
+        if self.rare.is_none() && self.phase == TcpState::Established {
+            return soon.min(self.waiting.or_never() + USER_TIMEOUT);
+        }
         soon.min(self.ask_at().unwrap_or(NEVER)).min(self.patience_ends())
     }
 }

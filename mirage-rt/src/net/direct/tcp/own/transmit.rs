@@ -231,7 +231,7 @@ impl Connection {
         Ok(())
     }
 
-    fn stamp(&self, now: Instant) -> Written {
+    pub fn stamp(&self, now: Instant) -> Written {
         let mut options = Written::none();
         if self.clock.on {
             options.timestamp(self.clock.stamps().at(now));
@@ -256,14 +256,10 @@ impl Connection {
         }
         match segment {
             Segment::New { fin, .. } => {
-                self.flight.push(range, now);
-                self.next = range.end;
-                self.due.small = false;
-                self.sent_at = now;
                 if fin {
                     self.phase = if self.phase == TcpState::CloseWait { TcpState::LastAck } else { TcpState::FinWait1 };
                 }
-                self.arm_after_new(now, link);
+                self.note_new(now, range, link);
             }
             Segment::Repeat(range) => {
                 self.retransmissions += 1;
@@ -272,6 +268,15 @@ impl Connection {
             }
             Segment::Syn { .. } | Segment::Question | Segment::Ack => {}
         }
+    }
+
+    /// `range`, the next that there is, has left.
+    pub fn note_new(&mut self, now: Instant, range: Range, link: &Link) {
+        self.flight.push(range, now);
+        self.next = range.end;
+        self.due.small = false;
+        self.sent_at = now;
+        self.arm_after_new(now, link);
     }
 
     #[cold]

@@ -162,4 +162,7 @@ impl IpOut for Swallow {
     }
 
     fn send(&mut self, _: &Route, _: PacketMut, _: TxMeta) {}
+
+    #[cfg(test)]
+    fn send_usual(&mut self, _: &Route, _: PacketMut) {}
 }
