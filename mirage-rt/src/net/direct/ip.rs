@@ -33,6 +33,9 @@ const OUT_RESERVE: usize = 64;
 /// Pages of a pool that applications leave for frames that come and go.
 pub const PAGE_RESERVE: usize = 64;
 
+/// Nanoseconds after which a neighbour that sends without end is confirmed again.
+const SOON: u64 = 1_000_000_000;
+
 /// Stands for the address of a host that has none: in no network, and the source of nothing but broadcasts.
 pub const NO_ADDRESS: Cidr = Cidr::of(Ipv4Addr::UNSPECIFIED, 32);
 
@@ -157,6 +160,8 @@ pub struct Ip {
     checksum_offload: bool,
     pool: Rc<dyn PagePool>,
     neighbours: Neighbours<Ipv4Addr>,
+    /// Who has sent the latest packet, by way of whom, and when that neighbour was confirmed.
+    latest: (Ipv4Addr, Mac, Instant),
     out: VecDeque<Packet>,
     room: usize,
     pub(super) now: Instant,
@@ -180,6 +185,7 @@ impl Ip {
             checksum_offload: false,
             pool,
             neighbours: Neighbours::new(key),
+            latest: (Ipv4Addr::UNSPECIFIED, [0; 6], Instant::ZERO),
             out: VecDeque::new(),
             room: 0,
             now: Instant::ZERO,
@@ -224,6 +230,7 @@ impl Ip {
         if before.address() != address.address() {
             self.drop_frames();
             self.neighbours.clear();
+            self.latest.0 = Ipv4Addr::UNSPECIFIED;
             self.announce_ipv4();
         }
     }
@@ -349,6 +356,12 @@ impl Ip {
 
     /// Notes that a packet came from `source` by way of `mac`.
     pub fn heard(&mut self, source: Ipv4Addr, mac: Mac) {
+        // Many packets in a row come from one host, of which it is enough to know once in a second.
+        let (host, at, since) = self.latest;
+        if host == source && at == mac && self.now.as_nanos().saturating_sub(since.as_nanos()) < SOON {
+            return;
+        }
+        self.latest = (source, mac, self.now);
         if let Some(hop) = self.next_hop(source) {
             self.neighbours.confirm(self.now, hop, mac);
         }
