@@ -89,6 +89,8 @@ struct Shared {
     incoming: Vec<Frame>,
     echo: bool,
     hold: bool,
+    /// Of what is kept unanswered, so many are to be answered now.
+    release: usize,
     mischief: Option<Mischief>,
     /// It has done something hostile.
     hostile: bool,
@@ -166,6 +168,12 @@ impl Netback {
     /// Whether to keep requests unanswered and their pages mapped.
     pub fn hold(&self, on: bool) {
         self.shared.borrow_mut().hold = on;
+    }
+
+    /// Answers so many requests of those that it keeps, the oldest first.
+    pub fn release(&self, count: usize) {
+        let mut shared = self.shared.borrow_mut();
+        (shared.release, shared.kicked) = (count, true);
     }
 
     /// Does `mischief` at the next occasion.

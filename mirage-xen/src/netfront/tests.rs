@@ -51,6 +51,10 @@ async fn ready(device: &mut Netfront) -> Result<usize, NetworkError> {
     poll_fn(|context| device.poll_ready(context)).await
 }
 
+async fn ready_now(device: &mut Netfront) -> bool {
+    poll_fn(|context| Poll::Ready(device.poll_ready(context).is_ready())).await
+}
+
 async fn send(device: &mut Netfront, packet: PacketMut) {
     ready(device).await.expect("connected");
     device.transmit(packet.freeze()).expect("there is room");
@@ -413,6 +417,30 @@ fn a_full_ring_is_not_ready_until_the_backend_answers() {
         machine.store.write("/local/domain/1/data/x", "");
         assert!(waiting.await.expect("connected") > 0);
         assert_eq!(netback.received().len(), 256);
+    });
+}
+
+#[test]
+fn a_full_ring_takes_packets_again_when_most_have_been_answered() {
+    let (machine, netback) = machine(Features::default());
+    machine.run(async {
+        let mut device = connect(&machine, Options::default()).await;
+        netback.hold(true);
+        while ready_now(&mut device).await {
+            device
+                .transmit(PacketMut::copy_of(&machine.pool(), &bytes(100, 1)).expect("pages").freeze())
+                .expect("room");
+        }
+        device.flush();
+        settle(&machine).await;
+        let under_way = netback.received().len();
+        assert!((200..=256).contains(&under_way), "{under_way}");
+        netback.release(under_way - 65);
+        settle(&machine).await;
+        assert!(!ready_now(&mut device).await);
+        netback.release(1);
+        settle(&machine).await;
+        assert_eq!(ready(&mut device).await.expect("connected"), 192 / 19);
     });
 }
 

@@ -23,6 +23,9 @@ pub(super) const MAX_SIZE: usize = 0xFFFF;
 
 /// Slots under way that are not worth an event.
 const FEW: u32 = 32;
+/// After the ring was full, packets are taken again when no more slots than these are under way: with each place that comes free
+/// the backend would have to be told of one packet. What is left keeps it busy until the next ones are there.
+const REST: u32 = 64;
 
 /// What the backend takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -39,6 +42,8 @@ pub(super) struct TransmitQueue {
     /// By request id.
     slots: Box<[Slot]>,
     free: Vec<u16>,
+    /// It was full, and more than [`REST`] are under way.
+    full: bool,
     spare: Vec<Reference>,
     /// Extra slots that were not answered: as many responses may carry no id.
     extras: u32,
@@ -79,6 +84,7 @@ impl TransmitQueue {
             ring,
             slots: (0..count).map(|_| Slot::Free).collect(),
             free: (0..count).rev().collect(),
+            full: false,
             spare: Vec::with_capacity(usize::from(count)),
             extras: 0,
             grants: grants.clone(),
@@ -88,9 +94,11 @@ impl TransmitQueue {
         }
     }
 
-    /// How many packets of any size fit now.
-    pub(super) fn room(&self) -> usize {
-        (self.ring.free().min(self.free.len() as u32) / MAX_SLOTS) as usize
+    /// How many packets of any size are to be queued now. After there was no room, that is none until most have been answered.
+    pub(super) fn room(&mut self) -> usize {
+        let room = self.ring.free().min(self.free.len() as u32) / MAX_SLOTS;
+        self.full = room == 0 || self.full && self.ring.outstanding() > REST;
+        if self.full { 0 } else { room as usize }
     }
 
     /// Queues a packet; it comes back when it does not fit or is not such that the backend takes it.
@@ -268,12 +276,17 @@ impl TransmitQueue {
         Ok(reaped)
     }
 
-    /// Asks for an event when half of what is under way has been answered, so that pages come back in good time but not
-    /// each with an event of its own. With few under way, and pages enough (`lazy`), for none at all: they come back with
-    /// whatever happens next. Whether there are responses already.
+    /// Asks for an event when half of what is under way has been answered, and all but [`REST`] if that is more, so that pages
+    /// come back in good time but not each with an event of its own. With few under way, and pages enough (`lazy`), for none at
+    /// all: they come back with whatever happens next. Whether there are responses already.
     pub(super) fn listen(&mut self, lazy: bool) -> Result<bool, Broken> {
         let outstanding = self.ring.outstanding();
-        let distance = if lazy && outstanding < FEW { slots::<Transmit>() } else { outstanding / 2 + 1 };
+        let half = outstanding / 2 + 1;
+        let distance = match outstanding {
+            0..FEW if lazy => slots::<Transmit>(),
+            _ if lazy => half.max(outstanding.saturating_sub(REST)),
+            _ => half,
+        };
         Ok(self.ring.listen(distance).map_err(Broken::TransmitProducer)? > 0)
     }
 }

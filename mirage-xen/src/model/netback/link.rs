@@ -144,16 +144,19 @@ impl Link {
     }
 
     pub(super) fn serve_transmit(&mut self, world: &Rc<World>, shared: &mut Shared) -> bool {
-        if !core::mem::take(&mut self.transmit_kicked) && (self.held.is_empty() || shared.hold) {
+        let holds = shared.hold && shared.release == 0;
+        if !core::mem::take(&mut self.transmit_kicked) && (self.held.is_empty() || holds) {
             return false;
         }
         let mut any = false;
         while self.take_packet(world, shared).is_some() {
             any = true;
         }
-        if !shared.hold {
-            any |= !self.held.is_empty();
-            for (response, mapping) in self.held.drain(..) {
+        if !holds {
+            let released = core::mem::take(&mut shared.release);
+            let count = if shared.hold { released.min(self.held.len()) } else { self.held.len() };
+            any |= count > 0;
+            for (response, mapping) in self.held.drain(..count) {
                 let response = match shared.mischief {
                     Some(Mischief::TransmitId(id)) => TransmitResponse { id, ..response },
                     Some(Mischief::TransmitNull) => TransmitResponse { status: STATUS_NULL, ..response },
