@@ -1,8 +1,8 @@
 //! What the drivers and the stack of an image do beside those of a Linux domU in the same boot of the lab, with the same
 //! memory, processor, bridge and kind of disk.
 //!
-//! `cargo bench -p mirage-bench --bench xen`, and `-- --quick` for one short round of each; `-- frames bulk ping http udp disk`
-//! for those alone.
+//! `cargo bench -p mirage-bench --bench xen`, and `-- --quick` for one short round of each; `-- frames bulk ping http udp netem disk`
+//! for those alone; `-- loss-1` for one cell of netem's.
 //!
 //! Rates are taken in dom0 while a load goes on, from the backends' own counters and Xen's account of the guest's processor
 //! time, for both alike: neither a load's start nor a guest's clock is in them. All domains share the one processor of the
@@ -10,6 +10,7 @@
 
 mod disk;
 mod http;
+mod netem;
 mod network;
 mod rate;
 mod udp;
@@ -32,7 +33,7 @@ const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 16);
 const MEMORY: u32 = 256;
 /// The size of each disk, in MiB. It lies in dom0's memory.
 const DISK: u32 = 64;
-const PARTS: [&str; 6] = ["frames", "bulk", "ping", "http", "udp", "disk"];
+const PARTS: [&str; 7] = ["frames", "bulk", "ping", "http", "udp", "netem", "disk"];
 
 /// What every part needs.
 struct Bench {
@@ -52,14 +53,15 @@ fn run() -> Result<Vec<Figure>> {
     let words = words();
     let quick = words.iter().any(|word| word == "--quick");
     let chosen: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
-    if let Some(unknown) = chosen.iter().find(|name| !PARTS.contains(*name)) {
+    if let Some(unknown) = chosen.iter().find(|name| !PARTS.contains(*name) && !netem::is_cell(name)) {
         return Err(format!("there is no part {unknown}: {}", PARTS.join(" ")).into());
     }
-    let wanted = |part: &str| chosen.is_empty() || chosen.contains(&part);
+    let cells = chosen.iter().any(|word| netem::is_cell(word));
+    let wanted = |part: &str| chosen.is_empty() || chosen.contains(&part) || cells && part == "netem";
     // Built before the lab is there: it would be in the way.
     let image = |guest: &str, wanted: bool| wanted.then(|| mirage_tests::image(guest));
     let frames = image("frames", wanted("frames"));
-    let bulk = image("bulk", ["bulk", "ping", "udp"].into_iter().any(wanted));
+    let bulk = image("bulk", ["bulk", "ping", "udp", "netem"].into_iter().any(wanted));
     let site = image("static-site", wanted("http"));
     let disk = image("disk", wanted("disk"));
     let lab = Lab::start_with(&LabOptions::new().memory(2560).dom0_memory(1024))?;
@@ -68,6 +70,9 @@ fn run() -> Result<Vec<Figure>> {
     lab.linux_run(LINUX, "true", LONG)?;
     let (rounds, window) = if quick { (1, Duration::from_secs(1)) } else { (5, Duration::from_secs(2)) };
     let bench = Bench { lab, linux, rounds, settle: Duration::from_millis(700), window };
+    if wanted("frames") || wanted("bulk") {
+        network::families(&bench)?;
+    }
     let mut figures = Vec::new();
     if let Some(frames) = frames {
         figures.extend(network::frames(&bench, &frames)?);
@@ -84,6 +89,11 @@ fn run() -> Result<Vec<Figure>> {
         && wanted("udp")
     {
         figures.extend(udp::all(&bench, bulk)?);
+    }
+    if let Some(bulk) = &bulk
+        && wanted("netem")
+    {
+        figures.extend(netem::all(&bench, bulk, &chosen, quick)?);
     }
     if let Some(disk) = disk {
         figures.extend(disk::all(&bench, &disk)?);

@@ -12,8 +12,9 @@ use mirage_lab::{Domain, Sample};
 use crate::rate::{Rate, Shares, measure};
 use crate::{Bench, LINUX, LONG, MEMORY, OURS, Result, head, row};
 
-/// Headers of a segment, as it is counted at the interface.
+/// Headers of a segment over IPv4, as it is counted at the interface, and what IPv6 has more.
 const HEADERS: u64 = 14 + 20 + 32;
+const HEADERS_V6: u64 = 20;
 
 /// Whether the guest receives or sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,6 @@ pub fn frames(bench: &Bench, image: &Path) -> Result<Vec<Figure>> {
     let words = format!("--ipv4 {OURS}/24");
     let ours = bench.lab.domain(image).memory(MEMORY).vif().cmdline(&words).start()?;
     ours.console().wait_for("serving frames", LONG)?;
-    families(bench)?;
     let mut figures = Vec::new();
     head("netfront alone, beside Linux's iperf3", bench);
     for six in [false, true] {
@@ -51,12 +51,11 @@ pub fn frames(bench: &Bench, image: &Path) -> Result<Vec<Figure>> {
                     if who == 0 { raw_load(bench, address, way) } else { iperf(bench, address, way) }
                 },
                 way,
+                six,
             )?;
             figures.push(Figure::at_least(&format!("{name}-bytes-per-cpu-of-linux"), found.bytes_per_cpu, 2.0));
-            if !six {
-                let name = format!("{name}-packets-per-notification-of-linux");
-                figures.push(Figure::at_least(&name, found.packets_per_notification, 1.0));
-            }
+            let name = format!("{name}-packets-per-notification-of-linux");
+            figures.push(Figure::at_least(&name, found.packets_per_notification, 1.0));
         }
     }
     Ok(figures)
@@ -64,19 +63,24 @@ pub fn frames(bench: &Bench, image: &Path) -> Result<Vec<Figure>> {
 
 /// The stack: iperf3 in dom0 to a guest that speaks iperf3's protocol, and to Linux's; and pings.
 pub fn stack(bench: &Bench, image: &Path, bulk: bool, pings: bool) -> Result<Vec<Figure>> {
-    let words = format!("--ipv4 {OURS}/24 --ipv4-gateway 10.0.2.2 --mode iperf3");
+    let own = address(OURS, true);
+    let words = format!("--ipv4 {OURS}/24 --ipv4-gateway 10.0.2.2 --ipv6 {own}/64 --mode iperf3");
     // The address was another domain's.
     bench.lab.dom0_checked("ip neigh flush dev xenbr0")?;
     let ours = bench.lab.domain(image).memory(MEMORY).vif().cmdline(&words).start()?;
     ours.console().wait_for("iperf3 on port", LONG)?;
     let mut figures = Vec::new();
     if bulk {
-        head("TCPv4 through the stack, iperf3 at both ends", bench);
-        for way in [Way::In, Way::Out] {
-            let name = format!("bulk-{}-v4", way.name());
-            let load = |who| iperf(bench, IpAddr::V4(if who == 0 { OURS } else { LINUX }), way);
-            let found = compare(bench, &name, &ours, load, way)?;
-            figures.push(Figure::at_least(&format!("{name}-of-linux"), found.rate, 0.7));
+        head("TCP through the stack, iperf3 at both ends", bench);
+        for six in [false, true] {
+            for way in [Way::In, Way::Out] {
+                let name = format!("bulk-{}-v{}", way.name(), if six { 6 } else { 4 });
+                let load = |who| iperf(bench, address(if who == 0 { OURS } else { LINUX }, six), way);
+                let found = compare(bench, &name, &ours, load, way, six)?;
+                figures.push(Figure::at_least(&format!("{name}-of-linux"), found.rate, 1.0));
+                let cost = found.bytes_per_cpu.map(|efficiency| 1.0 / efficiency);
+                figures.push(Figure::at_most(&format!("{name}-cpu-of-linux"), cost, 1.0));
+            }
         }
     }
     if pings {
@@ -86,7 +90,7 @@ pub fn stack(bench: &Bench, image: &Path, bulk: bool, pings: bool) -> Result<Vec
 }
 
 /// Gives dom0 and Linux addresses of version 6; ours are the IPv4 addresses behind fd00::/96, and so are these.
-fn families(bench: &Bench) -> Result {
+pub fn families(bench: &Bench) -> Result {
     bench.lab.dom0_checked(
         "cd /proc/sys/net/ipv6/conf/xenbr0; echo 0 > accept_dad; echo 0 > disable_ipv6; ip address add fd00::1/64 dev xenbr0",
     )?;
@@ -137,7 +141,14 @@ struct Found {
     packets_per_notification: Option<f64>,
 }
 
-fn compare(bench: &Bench, name: &str, ours: &Domain, start: impl Fn(usize) -> Running, way: Way) -> Result<Found> {
+fn compare(
+    bench: &Bench,
+    name: &str,
+    ours: &Domain,
+    start: impl Fn(usize) -> Running,
+    way: Way,
+    six: bool,
+) -> Result<Found> {
     let (mut rates, mut efficiency, mut batches, mut shares) =
         (<[Samples; 2]>::default(), <[Samples; 2]>::default(), <[Samples; 2]>::default(), <[Shares; 2]>::default());
     for round in 0..bench.rounds {
@@ -149,7 +160,7 @@ fn compare(bench: &Bench, name: &str, ours: &Domain, start: impl Fn(usize) -> Ru
             let number = domain.number();
             let rate = measure(bench, domain, &counters(number, way), |sample, index| counted(sample, index, number))?;
             running.join().map_err(|_| "the load's thread panicked")??;
-            let bytes = payload(&rate);
+            let bytes = payload(&rate, six);
             if bytes < 1e6 {
                 return Err(format!("{name}: no traffic\n{}", domain.console().text()).into());
             }
@@ -179,8 +190,9 @@ fn counters(domain: u32, way: Way) -> Vec<String> {
     ]
 }
 
-fn payload(rate: &Rate) -> f64 {
-    rate.counts[0].saturating_sub(rate.counts[1] * HEADERS) as f64
+fn payload(rate: &Rate, six: bool) -> f64 {
+    let headers = HEADERS + if six { HEADERS_V6 } else { 0 };
+    rate.counts[0].saturating_sub(rate.counts[1] * headers) as f64
 }
 
 fn counted(sample: &Sample, index: usize, domain: u32) -> u64 {

@@ -27,6 +27,7 @@ const BLOCK: &str = include_str!("block-lab.sh");
 const VIF: &str = include_str!("vif-lab.sh");
 const DISK_LOAD: &str = include_str!("disk-load.c");
 const UDP_LOAD: &str = include_str!("udp-load.c");
+const TCP_LOAD: &str = include_str!("tcp-load.c");
 const NGINX: &str = include_str!("nginx.conf");
 
 const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
@@ -35,9 +36,10 @@ const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 /// Raised when what is built from the same parts changes.
 const FORM: &[u8] = b"3";
 
-const DOM0_PROGRAMS: [&str; 21] = [
+const DOM0_PROGRAMS: [&str; 22] = [
     "bash",
     "ip",
+    "tc",
     "bridge",
     "losetup",
     "flock",
@@ -87,6 +89,8 @@ const DOM0_MODULES: [&str; 17] = [
     "xen_blkback",
     "af_packet",
 ];
+/// In dom0, to be loaded by who needs them: links that lose packets and delay them.
+const NETEM_MODULES: [&str; 3] = ["veth", "sch_netem", "sch_tbf"];
 const DOMU_MODULES: [&str; 3] = ["xen_netfront", "xen_blkfront", "af_packet"];
 
 /// The files that a lab is started from.
@@ -115,8 +119,10 @@ impl Images {
             NGINX.as_bytes(),
             DISK_LOAD.as_bytes(),
             UDP_LOAD.as_bytes(),
+            TCP_LOAD.as_bytes(),
         ];
-        let lists = [DOM0.wanted, DOM0.prefixes, &DOM0_PROGRAMS, &XEN_PROGRAMS, &DOM0_MODULES, &DOMU_MODULES];
+        let lists =
+            [DOM0.wanted, DOM0.prefixes, &DOM0_PROGRAMS, &XEN_PROGRAMS, &DOM0_MODULES, &NETEM_MODULES, &DOMU_MODULES];
         let words = lists.iter().flat_map(|list| list.iter().map(|word| word.as_bytes()));
         let name = format!("images-{}", key(texts.into_iter().chain(words)));
         if !cache.path(&name).exists() {
@@ -179,9 +185,12 @@ fn build_from(tree: &Tree, folder: &Path) -> Result<(), SetupError> {
     let modules = Modules::find(tree)?;
     let helper = compile_helper(tree, folder)?;
     let load = compile(folder, "disk-load", DISK_LOAD, &[])?;
-    let udp = compile(folder, "udp-load", UDP_LOAD, &[])?;
-    save(folder, "dom0.cpio", dom0(tree, &modules, helper, udp.clone())?)?;
-    save(folder, "domu.cpio", domu(tree, &modules, load, udp)?)
+    let loads = [
+        ("usr/bin/udp-load", compile(folder, "udp-load", UDP_LOAD, &[])?),
+        ("usr/bin/tcp-load", compile(folder, "tcp-load", TCP_LOAD, &[])?),
+    ];
+    save(folder, "dom0.cpio", dom0(tree, &modules, helper, &loads)?)?;
+    save(folder, "domu.cpio", domu(tree, &modules, load, &loads)?)
 }
 
 /// The program that asks the hypervisor about its domains, built against the packages' own libxenctrl.
@@ -208,7 +217,10 @@ fn compile(folder: &Path, name: &str, text: &str, arguments: &[OsString]) -> Res
     fs::read(&program).map_err(SetupError::file(&program))
 }
 
-fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>, udp: Vec<u8>) -> Result<Root<'a>, SetupError> {
+/// A program and where it lies.
+type Program = (&'static str, Vec<u8>);
+
+fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>, loads: &[Program]) -> Result<Root<'a>, SetupError> {
     let mut root = Root::new(tree)?;
     for folder in ["host", "images", "root", "var/log/xen/console", "var/lib/xen", "var/lock", "usr/lib/mods"] {
         root.archive.folder(folder);
@@ -232,20 +244,25 @@ fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>, udp: Vec<u8>
     // Loaded by name when xl ends a thread: no file says that it is needed.
     root.library("libgcc_s.so.1")?;
     root.program_from("usr/bin/mirage-lab-domains", helper)?;
-    root.program_from("usr/bin/udp-load", udp)?;
+    for (path, load) in loads {
+        root.program_from(path, load.clone())?;
+    }
     root.archive.file("usr/bin/mirage-lab-agent", 0o755, AGENT);
     root.modules("dom0", modules.ordered(&DOM0_MODULES)?);
+    root.modules("netem", modules.ordered(&NETEM_MODULES)?);
     root.archive.file("init", 0o755, DOM0_INIT);
     Ok(root)
 }
 
-fn domu<'a>(tree: &'a Tree, modules: &Modules<'_>, load: Vec<u8>, udp: Vec<u8>) -> Result<Root<'a>, SetupError> {
+fn domu<'a>(tree: &'a Tree, modules: &Modules<'_>, load: Vec<u8>, loads: &[Program]) -> Result<Root<'a>, SetupError> {
     let mut root = Root::new(tree)?;
     for program in ["nginx", "iperf3"] {
         root.program(program)?;
     }
     root.program_from("usr/bin/disk-load", load)?;
-    root.program_from("usr/bin/udp-load", udp)?;
+    for (path, load) in loads {
+        root.program_from(path, load.clone())?;
+    }
     root.archive.file("etc/passwd", 0o644, PASSWD);
     root.archive.file("etc/group", 0o644, GROUP);
     root.archive.file("etc/nginx.conf", 0o644, NGINX);

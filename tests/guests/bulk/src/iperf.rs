@@ -102,7 +102,7 @@ fn says(object: &[u8], words: &str) -> bool {
 }
 
 /// Reads so many bytes.
-async fn exactly(connection: &TcpStream, length: usize) -> mirage_rt::Result<Vec<u8>> {
+pub async fn exactly(connection: &TcpStream, length: usize) -> mirage_rt::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     let mut done = 0;
     while done < length {

@@ -3,6 +3,7 @@
 //! - `--mode iperf3` is a server for iperf3's client: one test at a time, one stream, either direction (`-R`), TCP only. The
 //!   peer and the way it counts are then the same as with iperf3's own server in Linux.
 //! - `--mode sink` takes all that a connection brings, and prints how much that was when it ends.
+//! - `--mode check` gives or takes bytes that say where they belong, for the lab's program `tcp-load`.
 //! - `--mode echo` sends back each datagram that comes to the port, over UDP.
 //! - `--mode source` writes to each connection until the peer closes it, and prints how much that was.
 
@@ -12,6 +13,7 @@
 
 extern crate alloc;
 
+mod check;
 mod iperf;
 
 use alloc::format;
@@ -32,10 +34,11 @@ async fn main(devices: Devices, keys: Keys) -> mirage_rt::Result {
     println!("{} on port {}", keys.mode, listener.local_addr().port());
     match keys.mode.as_str() {
         "iperf3" => iperf::serve(listener).await,
+        "check" => check::serve(listener).await,
         "echo" => echo(&devices.service, keys.port).await,
         "sink" => each(listener, sink).await,
         "source" => each(listener, source).await,
-        other => Err(Error::message(format!("\"{other}\" is no mode: iperf3, echo, source or sink"))),
+        other => Err(Error::message(format!("\"{other}\" is no mode: iperf3, check, echo, source or sink"))),
     }
 }
 
