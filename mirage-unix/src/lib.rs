@@ -26,6 +26,13 @@
 //! tcpdump -r service.pcap
 //! ```
 //!
+//! A program whose build.rs declares the network with `.capture()` gives them to whoever asks, here as on Xen:
+//!
+//! ```text
+//! cargo run -- --interface tap0 --ipv4 10.0.2.16/24 --capture 5555
+//! nc 10.0.2.16 5555 | tcpdump -r -
+//! ```
+//!
 //! Checksums are left to the host and up to 64 KiB of TCP pass as one frame. With `MIRAGE_OFFLOADS=none` in the environment every
 //! frame is as it would be on a wire, for measurements.
 //!

@@ -15,6 +15,8 @@ use crate::net::{Network, UdpSocket};
 pub(super) struct Socket {
     parts: Rc<[Network]>,
     sockets: Vec<UdpSocket>,
+    /// Those whose network was found to be given up.
+    gone: Vec<Cell<bool>>,
     /// The one that is asked first.
     turn: Cell<usize>,
 }
@@ -22,7 +24,8 @@ pub(super) struct Socket {
 impl Socket {
     /// `sockets` has one of each network.
     pub(super) fn new(parts: &Rc<[Network]>, sockets: Vec<UdpSocket>) -> Socket {
-        Socket { parts: Rc::clone(parts), sockets, turn: Cell::new(0) }
+        let gone = sockets.iter().map(|_| Cell::new(false)).collect();
+        Socket { parts: Rc::clone(parts), sockets, gone, turn: Cell::new(0) }
     }
 
     /// Has all sockets do something that not each network can: an error is told when none could.
@@ -53,7 +56,8 @@ impl HostUdp for Socket {
         for offset in 0..count {
             let index = (self.turn.get() + offset) % count;
             match self.sockets.get(index).map(|socket| socket.poll_receive_from(context, buffer)) {
-                Some(Poll::Ready(Err(ReceiveError::Down))) | None => {}
+                Some(Poll::Ready(Err(ReceiveError::Down))) => self.gone[index].set(true),
+                None => {}
                 Some(Poll::Pending) => waits = true,
                 Some(Poll::Ready(received)) => {
                     self.turn.set((index + 1) % count);
@@ -65,12 +69,13 @@ impl HostUdp for Socket {
     }
 
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut readable = false;
-        for (socket, part) in self.sockets.iter().zip(&*self.parts) {
-            // One whose network was given up always is.
-            readable |= socket.poll_readable(context).is_ready() && (part.link().up || self.sockets.len() == 1);
+        let (mut readable, mut gone) = (false, true);
+        for (socket, is_gone) in self.sockets.iter().zip(&self.gone) {
+            // One whose network was given up is always ready, and has nothing.
+            readable |= socket.poll_readable(context).is_ready() && !is_gone.get();
+            gone &= is_gone.get();
         }
-        if readable { Poll::Ready(()) } else { Poll::Pending }
+        if readable || gone { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn join(&self, group: IpAddr) -> Result<(), JoinError> {
