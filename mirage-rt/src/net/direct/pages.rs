@@ -1,12 +1,9 @@
 //! Frames whose pages connections may keep.
 
-use alloc::vec::Vec;
-use core::ops::Range;
-
 use super::counters::ReceiveDrop;
 use super::ip::PAGE_RESERVE;
 use super::stack::Stack;
-use crate::packet::{Fragment, PacketMut};
+use crate::packet::PacketMut;
 use crate::time::Instant;
 
 impl Stack {
@@ -17,50 +14,56 @@ impl Stack {
 
     /// A frame came in. As long as the device has enough pages, connections that ask for them may keep those of this one.
     fn receive_in_pages(&mut self, now: Instant, mut frame: PacketMut) {
+        if !frame.fragments().is_empty() {
+            return self.receive_in_several(now, frame);
+        }
+        self.offer(&frame, frame.head());
+        let echo = self.receive_bytes(now, frame.head(), frame.checksum());
+        if let Some(wanted) = self.tcp.end_offer() {
+            let (mut bytes, _) = frame.into_parts();
+            bytes.truncate(wanted.bytes.end);
+            bytes.pull_front(wanted.bytes.start);
+            self.tcp.keep_page(wanted.id, bytes);
+        } else if let Some(echo) = echo
+            && frame.pull_front(echo.skip)
+        {
+            self.answer_echo(&echo, frame);
+        }
+    }
+
+    /// A frame in several pages, of which a copy in one piece is looked at.
+    fn receive_in_several(&mut self, now: Instant, frame: PacketMut) {
         let mut copy = core::mem::take(&mut self.scratch);
-        let Some(bytes) = whole(&frame, &mut copy) else {
+        copy.clear();
+        if copy.try_reserve(frame.len()).is_err() {
             self.scratch = copy;
             return self.ip.counters.drop_received(ReceiveDrop::Memory);
-        };
-        if self.tcp.wants_pages() && frame.head_fragment().page().left() > PAGE_RESERVE {
-            let start = bytes.as_ptr().addr();
-            self.tcp.offer_pages(start..start + bytes.len(), 1 + frame.fragments().len());
         }
-        let echo = self.receive_bytes(now, bytes, frame.checksum());
+        frame.parts().for_each(|part| copy.extend_from_slice(part));
+        self.offer(&frame, &copy);
+        let echo = self.receive_bytes(now, &copy, frame.checksum());
         if let Some(wanted) = self.tcp.end_offer() {
             let (head, fragments) = frame.into_parts();
             let mut start = 0;
             for mut fragment in core::iter::once(head).chain(fragments) {
                 let end = start + fragment.len();
-                if cut(&mut fragment, start, &wanted.bytes) {
+                fragment.truncate(wanted.bytes.end.saturating_sub(start));
+                if fragment.pull_front(wanted.bytes.start.saturating_sub(start)) && !fragment.is_empty() {
                     self.tcp.keep_page(wanted.id, fragment);
                 }
                 start = end;
             }
         } else if let Some(echo) = echo {
-            if !frame.fragments().is_empty() {
-                self.answer_echo_in(&echo, &copy);
-            } else if frame.pull_front(echo.skip) {
-                self.answer_echo(&echo, frame);
-            }
+            self.answer_echo_in(&echo, &copy);
         }
         self.scratch = copy;
     }
-}
 
-/// All bytes of a frame side by side: those of its page, or a copy of several; `None` without memory for that.
-fn whole<'a>(frame: &'a PacketMut, copy: &'a mut Vec<u8>) -> Option<&'a [u8]> {
-    if frame.fragments().is_empty() {
-        return Some(frame.head());
+    /// Offers the pages of a frame, all of which `bytes` has.
+    fn offer(&mut self, frame: &PacketMut, bytes: &[u8]) {
+        if self.tcp.wants_pages() && frame.head_fragment().page().left() > PAGE_RESERVE {
+            let start = bytes.as_ptr().addr();
+            self.tcp.offer_pages(start..start + bytes.len(), 1 + frame.fragments().len());
+        }
     }
-    copy.clear();
-    copy.try_reserve(frame.len()).ok()?;
-    frame.parts().for_each(|part| copy.extend_from_slice(part));
-    Some(copy)
-}
-
-/// Leaves of a fragment whose first byte is the `start`th of a frame what lies in `wanted`; whether that is anything.
-fn cut(fragment: &mut Fragment, start: usize, wanted: &Range<usize>) -> bool {
-    fragment.truncate(wanted.end.saturating_sub(start));
-    fragment.pull_front(wanted.start.saturating_sub(start)) && !fragment.is_empty()
 }

@@ -188,3 +188,76 @@ fn taken_bytes_are_all_there_in_whatever_way_they_are_read() {
         assert!(received == expected);
     });
 }
+
+#[test]
+fn packets_of_many_segments_are_taken_in_their_pages() {
+    testing::run(124, async {
+        let switch = Switch::new(124, Impairments::NONE);
+        let (server, _) = cutting(&switch, 1, 600);
+        let info = |info: &mut crate::types::network::NetworkInfo| {
+            (info.checksum_ipv4, info.gso_ipv4) = (true, 65_535);
+            (info.checksum_ipv6, info.gso_ipv6) = (true, 65_535);
+        };
+        let port = switch.port().with_info(info).with_long_packets();
+        let client = Network::direct(port, switch.pool(), config(2)).expect("the configuration is good");
+        let mut listener = server.tcp().bind(80).await.expect("the port is free");
+        let sent = pattern(13, 2_000_000);
+        let expected = sent.clone();
+        let network = server.clone();
+        drop(spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            give_all(&network, &stream, &sent).await;
+            stream.shutdown().expect("the connection is open");
+            stream.acknowledged().await.expect("the peer reads");
+        }));
+        let before = switch.pool().available();
+        let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+        let (mut received, mut pages, mut most) = (Vec::new(), VecDeque::new(), 0);
+        while stream.take_all(&mut pages).await.expect("the peer writes") > 0 {
+            most = most.max(before - switch.pool().available());
+            pages.drain(..).for_each(|page| received.extend_from_slice(page.bytes()));
+        }
+        assert!(received == expected);
+        // smoltcp's machine copies, one page at a time.
+        assert_eq!(most > 10, module_path!().contains("own_"), "{most} pages at once");
+    });
+}
+
+#[test]
+fn those_who_take_leave_pages_for_the_device() {
+    testing::run(125, async {
+        let switch = Switch::new(125, Impairments::NONE);
+        let (server, client) = (host(&switch, 1), host(&switch, 2));
+        let mut listener = server.tcp().bind(80).await.expect("the port is free");
+        let mut taken = Vec::new();
+        let mut streams = Vec::new();
+        // Whoever takes and keeps pages gets none any more before the device has too few.
+        let error = loop {
+            let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+            let (accepted, _) = listener.accept().await.expect("a connection");
+            drop(spawn(async move {
+                let _ = stream.write_all(&pattern(1, 200_000)).await;
+                let _ = stream.shutdown();
+            }));
+            let end = loop {
+                match accepted.take().await {
+                    Ok(Some(page)) => taken.push(page),
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
+                }
+            };
+            streams.push(accepted);
+            if let Some(error) = end {
+                break error;
+            }
+        };
+        assert!(matches!(error, crate::net::ReadError::NoPage), "{error}");
+        assert!(switch.pool().available() >= 60, "{}", switch.pool().available());
+        // Nothing is lost, and bytes can be read.
+        let before: usize = taken.iter().map(Fragment::len).sum();
+        let rest = read_to_end(streams.last().expect("there is one")).await.len();
+        assert_eq!(before + rest, 200_000 * streams.len());
+        taken.clear();
+        assert!(streams[0].take().await.expect("the end").is_none());
+    });
+}

@@ -27,8 +27,8 @@ pub trait Pages {
     /// Bytes in pages, and how many pages there are.
     fn size(&self) -> (usize, usize);
 
-    /// Makes sure of memory for so many more in the list of them; whether there is any.
-    fn make_place(&mut self, count: usize) -> bool;
+    /// Makes sure of memory for so many more in the list of them, if there is any; for how many there is.
+    fn make_places(&mut self, count: usize) -> usize;
 
     /// Puts a page behind all that is there. There must be a place for it.
     fn push(&mut self, ring: &mut Ring, fragment: Fragment);
@@ -59,13 +59,15 @@ pub struct Handed {
     pub length: usize,
     /// How many pages there are.
     pub count: usize,
+    /// For how many more there is memory.
+    places: usize,
 }
 
 impl Handed {
     /// None yet.
     #[inline]
     pub fn new() -> Handed {
-        Handed { pages: Box::new(Queue::default()), length: 0, count: 0 }
+        Handed { pages: Box::new(Queue::default()), length: 0, count: 0, places: 0 }
     }
 
     pub fn pages(&self) -> &dyn Pages {
@@ -74,13 +76,17 @@ impl Handed {
 
     /// Makes sure of memory for so many more in the list of them; whether there is any.
     pub fn make_place(&mut self, count: usize) -> bool {
-        self.pages.make_place(count)
+        if self.places < count {
+            self.places = self.pages.make_places(count);
+        }
+        self.places >= count
     }
 
     /// Puts a page behind all that is there. There must be a place for it.
     pub fn push(&mut self, ring: &mut Ring, fragment: Fragment) {
         self.length += fragment.len();
         self.count += 1;
+        self.places = self.places.saturating_sub(1);
         self.pages.push(ring, fragment);
     }
 
@@ -89,6 +95,7 @@ impl Handed {
         let fragment = self.pages.pop(ring)?;
         self.length -= fragment.len();
         self.count -= 1;
+        self.places += 1;
         Some(fragment)
     }
 
@@ -193,8 +200,10 @@ impl Pages for Queue {
         (self.length, self.pieces.len())
     }
 
-    fn make_place(&mut self, count: usize) -> bool {
-        self.pieces.capacity() - self.pieces.len() >= count || self.pieces.try_reserve(count).is_ok()
+    fn make_places(&mut self, count: usize) -> usize {
+        // Without memory there are as many places as before.
+        let _ = self.pieces.try_reserve(count);
+        self.pieces.capacity() - self.pieces.len()
     }
 
     fn push(&mut self, ring: &mut Ring, fragment: Fragment) {
