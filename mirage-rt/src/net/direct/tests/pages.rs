@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::*;
 use crate::packet::Fragment;
-use crate::page::{HeapPool, PAGE_SIZE, PagePool};
+use crate::page::{HeapPool, PAGE_SIZE, Page, PagePool};
 use crate::time::sleep;
 
 /// Host `number` on a port that cuts packets, with pages of its own.
@@ -225,39 +225,36 @@ fn packets_of_many_segments_are_taken_in_their_pages() {
 
 #[test]
 fn those_who_take_leave_pages_for_the_device() {
+    if !module_path!().contains("own_") || IPV6 {
+        // Once is enough: the others would only hold as much memory at the same time.
+        return;
+    }
     testing::run(125, async {
         let switch = Switch::new(125, Impairments::NONE);
         let (server, client) = (host(&switch, 1), host(&switch, 2));
+        let pool = switch.pool();
+        let others: Vec<_> = core::iter::from_fn(|| Page::take(&pool).filter(|page| page.left() >= 150)).collect();
         let mut listener = server.tcp().bind(80).await.expect("the port is free");
+        let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+        let (accepted, _) = listener.accept().await.expect("a connection");
+        drop(spawn(async move {
+            stream.write_all(&pattern(1, 400_000)).await.expect("the peer reads");
+            stream.shutdown().expect("the connection is open");
+        }));
+        // Who takes pages and keeps them gets none any more before the device has too few.
         let mut taken = Vec::new();
-        let mut streams = Vec::new();
-        // Whoever takes and keeps pages gets none any more before the device has too few.
         let error = loop {
-            let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
-            let (accepted, _) = listener.accept().await.expect("a connection");
-            drop(spawn(async move {
-                let _ = stream.write_all(&pattern(1, 200_000)).await;
-                let _ = stream.shutdown();
-            }));
-            let end = loop {
-                match accepted.take().await {
-                    Ok(Some(page)) => taken.push(page),
-                    Ok(None) => break None,
-                    Err(error) => break Some(error),
-                }
-            };
-            streams.push(accepted);
-            if let Some(error) = end {
-                break error;
+            match accepted.take().await {
+                Ok(page) => taken.push(page.expect("there is more")),
+                Err(error) => break error,
             }
         };
         assert!(matches!(error, crate::net::ReadError::NoPage), "{error}");
-        assert!(switch.pool().available() >= 60, "{}", switch.pool().available());
+        assert!(taken.len() >= 70 && pool.available() >= 60, "{} of {}", taken.len(), pool.available());
         // Nothing is lost, and bytes can be read.
-        let before: usize = taken.iter().map(Fragment::len).sum();
-        let rest = read_to_end(streams.last().expect("there is one")).await.len();
-        assert_eq!(before + rest, 200_000 * streams.len());
-        taken.clear();
-        assert!(streams[0].take().await.expect("the end").is_none());
+        let mut received: Vec<u8> = taken.drain(..).flat_map(|page| page.bytes().to_vec()).collect();
+        received.extend(read_to_end(&accepted).await);
+        assert!(received == pattern(1, 400_000));
+        drop(others);
     });
 }
