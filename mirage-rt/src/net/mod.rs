@@ -298,7 +298,7 @@ pub struct Config {
     #[cfg(feature = "ipv6")]
     pub ipv6: Option<ipv6::Ipv6Config>,
     /// Bytes that each connection can have received and not read yet: the window that is offered to peers. One that makes
-    /// full use of it gets up to 32 times as much, but never more than an eighth of what is free of `connection_memory`.
+    /// full use of it gets up to 512 times as much, but never more than an eighth of what is free of `connection_memory`.
     pub receive_buffer: usize,
     /// Bytes that each connection can have written and the peer not acknowledged yet, growing in the same way.
     pub send_buffer: usize,

@@ -29,6 +29,8 @@ const PART: usize = 8;
 pub const IDLE: u64 = 10_000_000_000;
 /// A window that was used up within this time was too small, however short the way is.
 const SOON: Duration = Duration::from_millis(10);
+/// Buffers of more bytes are for long ways only: on a short one they would be a queue, and out of the processor's caches.
+const LARGE: usize = 256 << 10;
 
 /// Memory for buffers. Those of ten thousand connections of which ten have something to do share that of ten, and none of
 /// it has to be asked for, or cleared, each time.
@@ -186,8 +188,9 @@ pub struct Sizes {
     pub most: u32,
 }
 
-/// Buffers get so many times as large as the least; and are so many times as large at first.
-const MOST: usize = 32;
+/// Buffers get so many times as large as the least, memory permitting: 4 MiB are 40 ms of a gigabit. They are so many times as large at
+/// first.
+const MOST: usize = 512;
 const FIRST: usize = 4;
 
 impl Sizes {
@@ -247,7 +250,8 @@ impl Connection {
     fn fit_receive(&mut self, now: Instant, link: &Link) {
         let trip = self.trip.smoothed().unwrap_or_default();
         let (limit, held) = (self.receive.limit(), self.receive.length());
-        let is_soon = now - self.usage.since <= SOON.max(2 * trip);
+        let soon = if limit < LARGE { SOON.max(2 * trip) } else { 2 * trip };
+        let is_soon = now - self.usage.since <= soon;
         if is_soon && held <= limit - limit / 4 {
             self.receive.set_limit(link.receive.next(limit as u32, link.part));
         } else if limit as u32 > link.part {
@@ -263,7 +267,10 @@ impl Connection {
     #[inline(never)]
     pub fn fit_send(&mut self, sizes: Sizes, part: u32) {
         let limit = self.send.limit() as u32;
-        if self.window.min(self.congestion.window()) > limit / 2 {
+        // Round trips that have become much longer are spent in a queue that is ours.
+        let is_queue = || self.trip.smoothed() > self.trip.least().map(|least| 2 * least);
+        let is_enough = limit as usize >= LARGE && is_queue();
+        if self.window.min(self.congestion.window()) > limit / 2 && !is_enough {
             self.send.set_limit(sizes.next(limit, part).max(limit));
         }
     }
