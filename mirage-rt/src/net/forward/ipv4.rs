@@ -72,7 +72,12 @@ fn is_forwarded(packet: &Ipv4<'_>) -> bool {
         let [first, ..] = address.octets();
         first != 0 && !address.is_loopback() && !address.is_link_local() && first < 224
     };
-    is_elsewhere(packet.source) && is_elsewhere(packet.destination) && !has_source_route(packet)
+    // What lies beyond the longest packet belongs to none, and its place could not be written down after another cut.
+    let end = packet.header_length + 8 * usize::from(offset(packet)) + packet.payload().len();
+    end <= usize::from(u16::MAX)
+        && is_elsewhere(packet.source)
+        && is_elsewhere(packet.destination)
+        && !has_source_route(packet)
 }
 
 fn has_source_route(packet: &Ipv4<'_>) -> bool {
@@ -98,4 +103,24 @@ fn set_hops(packet: &mut [u8], hops: u8) {
         *field = hops;
     }
     ipv4::fill_checksum(packet);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fragments_beyond_the_longest_packet_are_not_forwarded() {
+        let is_forwarded_at = |place: u16| {
+            let mut bytes = alloc::vec![0; ipv4::HEADER + 100];
+            bytes[..4].copy_from_slice(&[0x45, 0, 0, 120]);
+            bytes[6..8].copy_from_slice(&place.to_be_bytes());
+            bytes[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+            ipv4::fill_checksum(&mut bytes);
+            is_forwarded(&Ipv4::parse(&bytes).expect("it is sound"))
+        };
+        // 20 + 8 * 8176 + 100 = 65528.
+        assert!(is_forwarded_at(0) && is_forwarded_at(8176));
+        assert!(!is_forwarded_at(8177) && !is_forwarded_at(0x1fff));
+    }
 }
