@@ -218,7 +218,9 @@ pub unsafe trait Hypervisor {
 
     /// Notifies the other end of `notified` as [`event_send`](Self::event_send) does, then waits until one of `ports` is pending
     /// or the system time reaches `deadline`, whichever is first (`SCHEDOP_poll`). Xen is entered once for both. `false` when it
-    /// did not take the notification: the port was closed behind our back. Returns at once when a port is already pending or the deadline has passed; may also return
+    /// did not take the notification: the port was closed behind our back.
+    ///
+    /// Returns at once when a port is already pending or the deadline has passed; may also return
     /// early for no reason. Takes no pending bit. `None` means no deadline.
     ///
     /// # Errors
