@@ -40,7 +40,28 @@ fn with_tap<F: Future>(test: impl FnOnce(Tap) -> F) {
     let tap = Tap::open(&platform, "tap0").expect("the interface was made for this");
     let mac = tap.info().mac.map(|byte| format!("{byte:02x}")).join(":");
     ip(&format!("neigh add 10.77.0.2 lladdr {mac} dev tap0"));
-    Runtime::new(platform as Rc<dyn Platform>).run(async { timeout(LONG, test(tap)).await }).expect("it takes no time");
+    let whole = async {
+        let tap = passing(tap).await;
+        timeout(LONG, test(tap)).await
+    };
+    Runtime::new(platform as Rc<dyn Platform>).run(whole).expect("it takes no time");
+}
+
+/// Waits until the kernel's datagrams arrive: it learns of the other end some time after the device was opened, and loses
+/// what it is given before.
+async fn passing(mut tap: Tap) -> Tap {
+    let socket = UdpSocket::bind("10.77.0.1:0").expect("the kernel has this address");
+    for attempt in 0..100_u32 {
+        socket.send_to(&attempt.to_be_bytes(), SocketAddr::from((OURS, 7))).expect("the route is there");
+        let heard = timeout(LONG / 100, async {
+            // What comes late is an earlier attempt's.
+            while receive_udp(&mut tap).await.head()[42..] != attempt.to_be_bytes() {}
+        });
+        if heard.await.is_ok() {
+            return tap;
+        }
+    }
+    panic!("none of a hundred datagrams arrived")
 }
 
 async fn receive(tap: &mut Tap) -> PacketMut {
