@@ -54,12 +54,12 @@ impl Cache {
     }
 
     /// Builds a folder aside and puts it in its place when it is whole. The lock says that nobody else does.
-    pub(crate) fn publish(
+    pub(crate) fn publish<E: From<SetupError>>(
         &self,
         _lock: &CacheLock,
         name: &str,
-        build: impl FnOnce(&Path) -> Result<(), SetupError>,
-    ) -> Result<PathBuf, SetupError> {
+        build: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
         let place = self.path(name);
         if place.exists() {
             return Ok(place);

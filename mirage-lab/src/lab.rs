@@ -4,16 +4,18 @@ use crate::cache::Cache;
 use crate::domain::DomainBuilder;
 use crate::error::{CommandError, ForwardError, StartError};
 use crate::images::{self, Images};
+use crate::kept::Kept;
 use crate::link::{Answers, Link};
 use crate::monitor::Monitor;
 use crate::protocol::{DomainState, Kind, take_u32, take_u64};
-use crate::qemu::Qemu;
+use crate::qemu::{Beginning, Qemu};
 use std::env;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a command in dom0 may take unless the caller says otherwise.
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(120);
@@ -24,7 +26,7 @@ fn copy(from: &str, to: &str) -> String {
 }
 
 /// What a lab is like.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LabOptions {
     pub(crate) memory_mib: u32,
     pub(crate) dom0_memory_mib: u32,
@@ -164,23 +166,87 @@ impl Lab {
     pub fn start_with(options: &LabOptions) -> Result<Self, StartError> {
         let cache = Cache::open()?;
         let images = Images::get(&cache)?;
-        let (machine, connections) = Qemu::start(&cache, &images, options)?;
+        if *options == LabOptions::default()
+            && let Some(kept) = Kept::get(&cache, &images)?
+        {
+            match Self::resume(&cache, &images, &kept) {
+                Ok(lab) => return Ok(lab),
+                // It boots as well, and takes its time.
+                Err(error) => kept.give_up(&error),
+            }
+        }
+        Self::boot(&cache, &images, options, Beginning::Boot)?.settled()
+    }
+
+    /// Starts a machine that boots, and waits until the agent is there.
+    pub(crate) fn boot(
+        cache: &Cache,
+        images: &Images,
+        options: &LabOptions,
+        beginning: Beginning<'_>,
+    ) -> Result<Self, StartError> {
+        let (lab, ready) = Self::begin(cache, images, options, beginning)?;
+        let limit = boot_limit() * if options.count_instructions { 5 } else { 1 };
+        match ready.only(limit) {
+            Ok(_) => Ok(lab),
+            Err(_) => Err(StartError::NotReady { after: limit, log: lab.inner.machine.log().tail(4000) }),
+        }
+    }
+
+    /// Starts a machine that goes on from a kept one.
+    fn resume(cache: &Cache, images: &Images, kept: &Kept) -> Result<Self, StartError> {
+        let options = LabOptions::default();
+        let (lab, _) = Self::begin(cache, images, &options, Beginning::Resume(kept.folder()))?;
+        let resumed = lab.monitor(|monitor| monitor.resume(&Qemu::kept_devices()));
+        resumed.map_err(|source| lab.failed("going on from a kept machine", source))?;
+        lab.settled()
+    }
+
+    /// Starts a machine; its agent has not been heard of yet.
+    fn begin(
+        cache: &Cache,
+        images: &Images,
+        options: &LabOptions,
+        beginning: Beginning<'_>,
+    ) -> Result<(Self, Answers), StartError> {
+        let (machine, connections) = Qemu::start(cache, images, options, beginning)?;
         let failed = |doing, source| StartError::Qemu { doing, source, log: machine.log().tail(2000) };
         let monitor = Monitor::new(connections.monitor).map_err(|error| failed("speaking to QEMU", error))?;
         let (link, ready) = Link::new(connections.agent).map_err(|error| failed("speaking to dom0", error))?;
-        let limit = boot_limit() * if options.count_instructions { 5 } else { 1 };
-        if ready.only(limit).is_err() {
-            return Err(StartError::NotReady { after: limit, log: machine.log().tail(4000) });
-        }
         let inner = Inner {
             link,
             monitor: Mutex::new(monitor),
             domains: AtomicU32::new(1),
             channels: Mutex::new(false),
-            images,
+            images: images.clone(),
             machine,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok((Self { inner: Arc::new(inner) }, ready))
+    }
+
+    /// Gives dom0 what is this start's own: the host's folders and its time.
+    fn settled(self) -> Result<Self, StartError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let script = format!("settle {now}");
+        let settled = self.dom0_within(&script, boot_limit()).and_then(|finished| finished.checked(&script));
+        match settled {
+            Ok(_) => Ok(self),
+            Err(error) => Err(self.failed("settling dom0", io::Error::other(error.to_string()))),
+        }
+    }
+
+    pub(crate) fn failed(&self, doing: &'static str, source: io::Error) -> StartError {
+        StartError::Qemu { doing, source, log: self.inner.machine.log().tail(2000) }
+    }
+
+    /// Does something with QEMU's monitor, when others are done with it.
+    pub(crate) fn monitor<T>(&self, action: impl FnOnce(&mut Monitor) -> T) -> T {
+        action(&mut self.inner.monitor.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The folder of the machine's own files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.inner.machine.folder()
     }
 
     /// A domain to be made of a kernel image.
@@ -307,7 +373,7 @@ impl Lab {
     ///
     /// If the port is in use, is for root only, or QEMU refuses.
     pub fn forward(&self, host_port: u16, guest: Ipv4Addr, guest_port: u16) -> Result<(), ForwardError> {
-        self.inner.monitor.lock().unwrap_or_else(PoisonError::into_inner).forward(host_port, guest, guest_port)
+        self.monitor(|monitor| monitor.forward(host_port, guest, guest_port))
     }
 
     /// Ends a forward.
@@ -316,7 +382,7 @@ impl Lab {
     ///
     /// If there is none or QEMU can't be asked.
     pub fn unforward(&self, host_port: u16) -> Result<(), ForwardError> {
-        self.inner.monitor.lock().unwrap_or_else(PoisonError::into_inner).unforward(host_port)
+        self.monitor(|monitor| monitor.unforward(host_port))
     }
 
     /// Asks for a page from dom0, again and again, until it is answered with status 200, and gives the time of that.

@@ -3,7 +3,8 @@
 //! Everything runs in an emulated machine (QEMU without KVM), so that neither root nor special hardware is needed. Xen, Linux
 //! and Xen's tools are Debian's packages, fetched with the host's apt into a cache folder and never installed;
 //! `MIRAGE_LAB_CACHE` chooses the folder, the user's cache folder is the default; remove it to fetch newer packages. The
-//! first lab takes a minute, later ones about ten seconds; `MIRAGE_LAB_BOOT_SECONDS` says how long one may take (120).
+//! first lab takes a minute and keeps a machine that has booted; later ones go on from it and take a second, until the host
+//! boots again. `MIRAGE_LAB_BOOT_SECONDS` says how long a boot may take (120).
 //!
 //! ```no_run
 //! use mirage_lab::Lab;
@@ -24,6 +25,7 @@ mod console;
 mod domain;
 mod error;
 mod images;
+mod kept;
 mod lab;
 mod link;
 mod linux;

@@ -1,4 +1,4 @@
-//! QEMU's monitor (QMP), as far as port forwards need it.
+//! QEMU's monitor (QMP), as far as port forwards and machines that are kept need it.
 
 use crate::error::ForwardError;
 use crate::qemu::NETWORK;
@@ -38,6 +38,54 @@ impl Monitor {
     /// Ends a forward.
     pub(crate) fn unforward(&mut self, host_port: u16) -> Result<(), ForwardError> {
         self.human(&format!("hostfwd_remove {NETWORK} tcp:127.0.0.1:{host_port}"))
+    }
+
+    /// Stops the machine and writes all of its state but its memory, which is a file, to the file `path`.
+    pub(crate) fn keep(&mut self, path: &str) -> io::Result<()> {
+        self.migrate_without_memory()?;
+        self.execute(r#"{"execute":"stop"}"#)?;
+        self.execute(&format!(r#"{{"execute":"migrate","arguments":{{"uri":"exec:cat >{path}"}}}}"#))?;
+        self.migrated()
+    }
+
+    /// Gives a machine that was started for it the state in the file `path`, and lets it run.
+    pub(crate) fn resume(&mut self, path: &str) -> io::Result<()> {
+        self.migrate_without_memory()?;
+        self.execute(&format!(r#"{{"execute":"migrate-incoming","arguments":{{"uri":"exec:cat {path}"}}}}"#))?;
+        self.migrated()?;
+        self.execute(r#"{"execute":"cont"}"#)
+    }
+
+    fn migrate_without_memory(&mut self) -> io::Result<()> {
+        let capability = |name| format!(r#"{{"capability":"{name}","state":true}}"#);
+        let capabilities = ["x-ignore-shared", "events"].map(capability).join(",");
+        let arguments = format!(r#"{{"capabilities":[{capabilities}]}}"#);
+        self.execute(&format!(r#"{{"execute":"migrate-set-capabilities","arguments":{arguments}}}"#))
+    }
+
+    /// Waits for the event that tells how a migration ended.
+    fn migrated(&mut self) -> io::Result<()> {
+        loop {
+            let line = self.line()?;
+            if !line.contains("\"MIGRATION\"") {
+                continue;
+            }
+            if line.contains("\"completed\"") {
+                return Ok(());
+            }
+            if line.contains("\"failed\"") {
+                return Err(io::Error::other("QEMU can't move the machine's state"));
+            }
+        }
+    }
+
+    /// A command that answers nothing.
+    fn execute(&mut self, command: &str) -> io::Result<()> {
+        let answer = self.ask(command)?;
+        match answer.contains("\"error\":") {
+            true => Err(io::Error::other(text(&answer))),
+            false => Ok(()),
+        }
     }
 
     /// A command of the monitor for people, which prints nothing when it is done.

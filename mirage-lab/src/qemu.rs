@@ -5,7 +5,7 @@ use crate::error::{SetupError, StartError};
 use crate::images::Images;
 use crate::lab::LabOptions;
 use crate::packages::{QEMU, Tree};
-use crate::process::{find_on_path, require, tail, tethered};
+use crate::process::{find_on_path, output, require, tail, tethered};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -40,6 +40,24 @@ pub(crate) struct Qemu {
     keeper: Option<JoinHandle<()>>,
     folder: RunFolder,
 }
+
+/// How a machine begins, and where its memory is.
+#[derive(Clone, Copy)]
+pub(crate) enum Beginning<'a> {
+    /// It boots, with memory of its own.
+    Boot,
+    /// It boots, with its memory in the file [`MEMORY`] of its run folder: so that it can be kept.
+    BootToKeep,
+    /// It goes on from what is kept in this folder, once the monitor says so. What is there is not changed.
+    Resume(&'a Path),
+}
+
+/// A machine's memory, in a folder.
+pub(crate) const MEMORY: &str = "memory";
+/// A machine's state but its memory, in a folder.
+pub(crate) const DEVICES: &str = "devices";
+/// The folder with what a machine goes on from, in its run folder.
+const KEPT: &str = "kept";
 
 /// The two connections to a new machine.
 pub(crate) struct Connections {
@@ -78,6 +96,7 @@ impl Qemu {
         cache: &Cache,
         images: &Images,
         options: &LabOptions,
+        beginning: Beginning<'_>,
     ) -> Result<(Self, Connections), StartError> {
         require("setpriv", SETPRIV)?;
         let folder = cache.run_folder()?;
@@ -85,8 +104,11 @@ impl Qemu {
         fs::create_dir(&share).map_err(SetupError::file(&share))?;
         std::os::unix::fs::symlink(images.folder(), folder.path().join("images"))
             .map_err(SetupError::file(folder.path()))?;
+        if let Beginning::Resume(kept) = beginning {
+            std::os::unix::fs::symlink(kept, folder.path().join(KEPT)).map_err(SetupError::file(folder.path()))?;
+        }
         let mut command = program(cache)?;
-        arguments(&mut command, images, &share, options);
+        arguments(&mut command, images, &share, options, beginning);
         command.current_dir(folder.path());
 
         let agent = listen(folder.path(), "agent")?;
@@ -102,6 +124,25 @@ impl Qemu {
     pub(crate) fn available(cache: &Cache) -> Result<(), SetupError> {
         require("setpriv", SETPRIV)?;
         program(cache).map(drop)
+    }
+
+    /// All that a machine's state depends on besides its images, as text.
+    pub(crate) fn identity(cache: &Cache, images: &Images, options: &LabOptions) -> Result<String, SetupError> {
+        let mut version = program(cache)?;
+        let version = output(version.arg("--version"), || "asking QEMU for its version".into())?;
+        let mut command = Command::new(PROGRAM);
+        arguments(&mut command, images, Path::new("share"), options, Beginning::BootToKeep);
+        Ok(format!("{}{command:?}", String::from_utf8_lossy(&version)))
+    }
+
+    /// The path of the state that a machine that is to go on from a kept one is given, relative to its run folder.
+    pub(crate) fn kept_devices() -> String {
+        format!("{KEPT}/{DEVICES}")
+    }
+
+    /// The folder of the machine's own files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The folder that dom0 has at /host.
@@ -226,18 +267,32 @@ fn program(cache: &Cache) -> Result<Command, SetupError> {
 }
 
 /// The arguments, with paths that are relative to the run folder: QEMU reads commas in them.
-fn arguments(command: &mut Command, images: &Images, share: &Path, options: &LabOptions) {
+fn arguments(command: &mut Command, images: &Images, share: &Path, options: &LabOptions, beginning: Beginning<'_>) {
     let folder = |path: &Path, tag: &str, more: &str| {
         let path = path.to_string_lossy().replace(',', ",,");
         format!("local,path={path},mount_tag={tag},security_model=none{more}")
     };
     let dom0 = options.dom0_memory_mib;
+    let file = |path: &str, share: &str| {
+        let size = options.memory_mib;
+        ["-object".into(), format!("memory-backend-file,id=memory,size={size}M,mem-path={path},share={share}")]
+    };
+    let (board, memory) = match beginning {
+        Beginning::Boot => ("pc", None),
+        Beginning::BootToKeep => ("pc,memory-backend=memory", Some(file(MEMORY, "on"))),
+        // What the machine writes is its own.
+        Beginning::Resume(_) => ("pc,memory-backend=memory", Some(file(&format!("{KEPT}/{MEMORY}"), "off"))),
+    };
+    if let Beginning::Resume(_) = beginning {
+        command.args(["-incoming", "defer"]);
+    }
     command
+        .args(memory.into_iter().flatten())
         .args(match options.count_instructions {
             false => &["-accel", "tcg,thread=multi,tb-size=512"][..],
             true => &["-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=0,sleep=off"],
         })
-        .args(["-M", "pc", "-cpu", &options.processor, "-smp", "1"])
+        .args(["-M", board, "-cpu", &options.processor, "-smp", "1"])
         .args(["-m", &format!("{}M", options.memory_mib)])
         .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
         .args(["-kernel", "images/xen", "-append", &format!("{HYPERVISOR_WORDS} dom0_mem={dom0}M,max:{dom0}M")])

@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# The first program of dom0: what Xen's tools need, a bridge with the host's network, then the lab's agent.
+# The first program of dom0: what Xen's tools need, a bridge with the host's network, then the lab's agent. All of it is kept for
+# later labs: what depends on the host is settle's.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 /bin/busybox --install -s 2>/dev/null
 mount -t proc proc /proc
@@ -45,10 +46,9 @@ done
 ip addr add 10.0.2.15/24 dev xenbr0
 ip link set xenbr0 up
 ip route add default via 10.0.2.2
-# A guest that is not up yet would otherwise be asked for once a second only.
+# A guest that is not up yet would otherwise be asked for once a second only, and be given up after three times.
 echo 20 > /proc/sys/net/ipv4/neigh/xenbr0/retrans_time_ms
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 host /host
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,ro images /images
+echo 100 > /proc/sys/net/ipv4/neigh/xenbr0/mcast_solicit
 
 echo "dom0: up after $(cut -d' ' -f1 /proc/uptime) s"
 mirage-lab-agent

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 const AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent"));
 const DOMAINS: &str = include_str!("../agent/domains.c");
 const DOM0_INIT: &str = include_str!("dom0-init.sh");
+const DOM0_SETTLE: &str = include_str!("dom0-settle.sh");
 const DOMU_INIT: &str = include_str!("domu-init.sh");
 const BLOCK: &str = include_str!("block-lab.sh");
 const VIF: &str = include_str!("vif-lab.sh");
@@ -113,6 +114,7 @@ impl Images {
             AGENT,
             DOMAINS.as_bytes(),
             DOM0_INIT.as_bytes(),
+            DOM0_SETTLE.as_bytes(),
             DOMU_INIT.as_bytes(),
             VIF.as_bytes(),
             BLOCK.as_bytes(),
@@ -250,6 +252,7 @@ fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>, loads: &[Pro
     root.archive.file("usr/bin/mirage-lab-agent", 0o755, AGENT);
     root.modules("dom0", modules.ordered(&DOM0_MODULES)?);
     root.modules("netem", modules.ordered(&NETEM_MODULES)?);
+    root.archive.file("usr/bin/settle", 0o755, DOM0_SETTLE);
     root.archive.file("init", 0o755, DOM0_INIT);
     Ok(root)
 }

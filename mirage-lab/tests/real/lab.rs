@@ -4,7 +4,7 @@ use crate::guest::{self, Guest};
 use mirage_lab::{Access, CommandError, CreateError, Domain, ForwardError, Lab, Sample, StopReason};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const LIMIT: Duration = Duration::from_secs(60);
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -64,6 +64,19 @@ fn dom0_runs_scripts() -> Outcome {
     assert!(finished.ended >= finished.started);
     let error = lab.dom0_checked("false").expect_err("a status other than 0 is an error");
     assert!(error.to_string().contains("ended with 1"), "{error}");
+    Ok(())
+}
+
+/// A lab may go on from a machine that booted long ago.
+#[test]
+fn dom0_has_the_hosts_time() -> Outcome {
+    let Some(lab) = Lab::shared_or_skip() else { return Ok(()) };
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map(|time| time.as_secs());
+    let before = now()?;
+    let time: u64 = lab.dom0_checked("date +%s")?.trim().parse()?;
+    let after = now()?;
+    // Emulated time lags where the host is busy.
+    assert!(time + 30 >= before && time <= after + 1, "{time} is not from {before} to {after}");
     Ok(())
 }
 
