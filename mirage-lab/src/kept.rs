@@ -8,17 +8,14 @@ use crate::cache::{Cache, key, remove};
 use crate::error::{SetupError, StartError};
 use crate::images::Images;
 use crate::lab::{Lab, LabOptions};
+use crate::process::{output, tethered};
 use crate::qemu::{Beginning, DEVICES, MEMORY, Qemu};
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why there is no kept machine, in its folder.
 const REASON: &str = "reason";
-/// Bytes of memory that are looked at together, and left out of the file if all of them are zero.
-const CHUNK: usize = 4096;
-const ZEROS: [u8; CHUNK] = [0; CHUNK];
 
 /// A machine that was kept.
 pub(crate) struct Kept {
@@ -73,25 +70,11 @@ fn make(cache: &Cache, images: &Images, folder: &Path) -> Result<(), StartError>
     }
 }
 
-/// Copies a file and leaves holes where it has zeros.
+/// Copies a file and leaves holes where it has holes or zeros: most of the memory was never used.
 fn copy_used(from: &Path, to: &Path) -> io::Result<()> {
-    let (mut source, copy) = (File::open(from)?, File::create(to)?);
-    copy.set_len(source.metadata()?.len())?;
-    let mut block = vec![0; 256 * CHUNK];
-    let mut offset = 0;
-    loop {
-        let length = source.read(&mut block)?;
-        if length == 0 {
-            return Ok(());
-        }
-        for (place, chunk) in (offset..).step_by(CHUNK).zip(block[..length].chunks(CHUNK)) {
-            // Compared as a whole, which is quick in a debug build too.
-            if chunk != &ZEROS[..chunk.len()] {
-                copy.write_all_at(chunk, place)?;
-            }
-        }
-        offset += length as u64;
-    }
+    let mut command = tethered("cp");
+    let copied = output(command.arg("--sparse=always").arg(from).arg(to), || "copying a machine's memory".into());
+    copied.map(drop).map_err(|error| io::Error::other(error.to_string()))
 }
 
 /// Says in `folder` why there is no machine in it, and removes what there is of one.
@@ -121,28 +104,4 @@ fn remove_older(cache: &Path, of_this_boot: &str) -> Result<(), SetupError> {
 fn host_boot() -> String {
     let id = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     key([id.as_slice()])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::copy_used;
-    use std::fs;
-    use std::os::unix::fs::MetadataExt;
-
-    #[test]
-    fn zeros_are_holes_in_the_copy() -> std::io::Result<()> {
-        let folder = std::env::temp_dir().join(format!("mirage-lab-kept-{}", std::process::id()));
-        fs::create_dir(&folder)?;
-        let mut content = vec![0; 3 << 20];
-        content[(1 << 20) + 5] = 7;
-        content.extend([1, 2, 3]);
-        fs::write(folder.join("from"), &content)?;
-        copy_used(&folder.join("from"), &folder.join("to"))?;
-        let (copied, blocks) = (fs::read(folder.join("to"))?, fs::metadata(folder.join("to"))?.blocks());
-        fs::remove_dir_all(&folder)?;
-        assert!(copied == content);
-        // Of 512 bytes; a file system may take some at once.
-        assert!(blocks < 1024, "{blocks}");
-        Ok(())
-    }
 }
