@@ -20,10 +20,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How long a command in dom0 may take unless the caller says otherwise.
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
-/// The command that copies a file to or from the share: in large pieces, each of which is a message to QEMU. cp's have 4 KiB.
-fn copy(from: &str, to: &str) -> String {
-    format!("dd if={from} of={to} bs=256k 2>/dev/null || cp {from} {to}")
-}
 
 /// What a lab is like.
 #[derive(Clone, Debug, PartialEq)]
@@ -322,9 +318,19 @@ impl Lab {
         };
         std::fs::copy(file, &staged).map_err(failed(file))?;
         // Xen's tools map files in ways that are slow over the share: they get copies in dom0's memory.
-        let copied = self.dom0_checked(&copy(&format!("/host/{name}"), &quote(dom0_path)));
+        let copied = self.copy(&format!("/host/{name}"), dom0_path);
         std::fs::remove_file(&staged).map_err(failed(&staged))?;
-        copied.map(drop)
+        copied
+    }
+
+    /// Copies a file within dom0, where /host is the share.
+    fn copy(&self, from: &str, to: &str) -> Result<(), CommandError> {
+        self.request(Kind::Copy, format!("{from}\0{to}").into_bytes())?.only(COMMAND_LIMIT).map(drop)
+    }
+
+    /// The host's path of the file that dom0 has at `/host/NAME`.
+    pub(crate) fn shared_file(&self, name: &str) -> PathBuf {
+        self.inner.machine.share().join(name)
     }
 
     /// Copies a file of dom0 to the host.
@@ -335,7 +341,7 @@ impl Lab {
     pub fn get(&self, dom0_path: &str, file: &Path) -> Result<(), CommandError> {
         let name = format!("get-{}", self.number());
         let staged = self.inner.machine.share().join(&name);
-        self.dom0_checked(&copy(&quote(dom0_path), &format!("/host/{name}")))?;
+        self.copy(dom0_path, &format!("/host/{name}"))?;
         let copied = std::fs::copy(&staged, file);
         let failed = |source| CommandError::File { path: file.to_path_buf(), source };
         std::fs::remove_file(&staged).map_err(failed)?;

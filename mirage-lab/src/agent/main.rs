@@ -119,7 +119,8 @@ fn dispatch(agent: &Arc<Agent>, frame: Frame) {
         | Kind::Identify
         | Kind::Probe
         | Kind::StoreRead
-        | Kind::StoreWrite => {
+        | Kind::StoreWrite
+        | Kind::Copy => {
             let agent = agent.clone();
             thread::spawn(move || answer(&agent, kind, request, &payload));
         }
@@ -160,7 +161,25 @@ fn answer(agent: &Arc<Agent>, kind: Kind, request: u32, payload: &[u8]) {
             let done = xenstore::Xenstore::connect().and_then(|mut store| store.write(path, value.as_bytes()));
             agent.answer(request, done.map(|()| Vec::new()));
         }
+        Kind::Copy => {
+            let (from, to) = text.split_once('\0').unwrap_or((&text, ""));
+            agent.answer(request, copy(from, to).map(|()| Vec::new()));
+        }
         _ => {}
+    }
+}
+
+/// Copies a file in large pieces, each of which is a message to the host if the file is on its share.
+fn copy(from: &str, to: &str) -> io::Result<()> {
+    let named = |path: &str, error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
+    let mut source = File::open(from).map_err(|error| named(from, error))?;
+    let mut copy = File::create(to).map_err(|error| named(to, error))?;
+    let mut piece = vec![0; 256 * 1024];
+    loop {
+        match source.read(&mut piece).map_err(|error| named(from, error))? {
+            0 => return Ok(()),
+            length => copy.write_all(piece.get(..length).unwrap_or_default()).map_err(|error| named(to, error))?,
+        }
     }
 }
 

@@ -40,6 +40,8 @@ pub enum Kind {
     StoreWrite = 10,
     /// To the agent: the state of every domain and the content of the files that the payload names, one a line.
     Sample = 11,
+    /// To the agent: copy a file (payload: its path, a zero byte, the copy's).
+    Copy = 12,
 
     /// From the agent: dom0 is up (payload: its clock).
     Ready = 64,
@@ -68,7 +70,7 @@ pub enum Kind {
 impl Kind {
     /// The kind with this number.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 22] = [
+        const ALL: [Kind; 23] = [
             Kind::Run,
             Kind::Kill,
             Kind::Follow,
@@ -80,6 +82,7 @@ impl Kind {
             Kind::StoreRead,
             Kind::StoreWrite,
             Kind::Sample,
+            Kind::Copy,
             Kind::Ready,
             Kind::Output,
             Kind::ErrorOutput,

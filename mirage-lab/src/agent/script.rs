@@ -6,10 +6,14 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 const CHUNK: usize = 32 * 1024;
+/// How long the end of a script's output may take, once the script has ended, before somebody is looked for who holds it open.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// The scripts that run, by request.
 #[derive(Default)]
@@ -42,18 +46,21 @@ pub fn run(agent: &Arc<Agent>, request: u32, text: &str) {
         Err(error) => return agent.fail(request, error),
     };
     agent.scripts.groups.lock().unwrap_or_else(PoisonError::into_inner).insert(request, child.id());
-    let readers = [
-        child.stdout.take().map(|pipe| pump(agent, request, Kind::Output, pipe)),
-        child.stderr.take().map(|pipe| pump(agent, request, Kind::ErrorOutput, pipe)),
-    ];
+    let (tell, told) = mpsc::channel();
+    if let Some(pipe) = child.stdout.take() {
+        pump(agent, request, Kind::Output, pipe, tell.clone());
+    }
+    if let Some(pipe) = child.stderr.take() {
+        pump(agent, request, Kind::ErrorOutput, pipe, tell.clone());
+    }
+    drop(tell);
     let status = child.wait();
     let ended = agent.clock();
     agent.scripts.groups.lock().unwrap_or_else(PoisonError::into_inner).remove(&request);
-    // A daemon that the script left behind may hold the pipes: then the output has no end to wait for.
-    for reader in readers.into_iter().flatten() {
-        if reader.is_finished() || !left_behind(child.id()) {
-            let _ = reader.join();
-        }
+    // A daemon that the script left behind may hold the pipes: then the output has no end to wait for. Nobody sends anything:
+    // the channel ends with the last reader.
+    if told.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) && !left_behind(child.id()) {
+        let _ = told.recv();
     }
     let status = match status {
         Ok(status) => status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
@@ -74,12 +81,14 @@ fn left_behind(group: u32) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-fn pump(agent: &Arc<Agent>, request: u32, kind: Kind, mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<()> {
+/// Sends what comes out of a pipe, and drops `end` after the last of it.
+fn pump(agent: &Arc<Agent>, request: u32, kind: Kind, mut pipe: impl Read + Send + 'static, end: Sender<()>) {
     let agent = agent.clone();
     thread::spawn(move || {
         let mut chunk = vec![0; CHUNK];
         while let Ok(length @ 1..) = pipe.read(&mut chunk) {
             agent.send(kind, request, chunk.get(..length).unwrap_or_default().to_vec());
         }
-    })
+        drop(end);
+    });
 }

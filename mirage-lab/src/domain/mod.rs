@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// How long a migration may take: that of a busy domain takes minutes where the processor is slow.
 const MIGRATION_LIMIT: Duration = Duration::from_secs(600);
 
+/// The memory of a domain that is saved to dom0's memory, in KiB. Larger ones are saved to the share, which is slower.
+const SMALL_KIB: u64 = 32 * 1024;
+
 /// A running or stopped domain. It is destroyed when this is dropped.
 pub struct Domain {
     lab: Lab,
@@ -29,6 +32,8 @@ pub struct Domain {
     console_request: u32,
     stop: Mutex<Option<Answers>>,
     times: Times,
+    // The file in dom0 that it was saved to.
+    saved: Option<String>,
     alive: bool,
 }
 
@@ -42,20 +47,29 @@ impl Domain {
         let zero = Dom0Time::from_nanoseconds(0);
         let times = Times { create_started: zero, create_returned: zero };
         let stop = Mutex::new(None);
-        Ok(Self { lab, name, number: 0, files, console, console_request, stop, times, alive: false })
+        Ok(Self { lab, name, number: 0, files, console, console_request, stop, times, saved: None, alive: false })
     }
 
     fn create(&mut self, config: &str, paused: bool, attended: bool) -> Result<(), CreateError> {
-        let path = format!("/tmp/{}.cfg", self.name);
-        self.files.push(path.clone());
-        self.lab.dom0_checked(&format!("cat > {path} <<'END OF CONFIGURATION'\n{config}\nEND OF CONFIGURATION"))?;
+        // By way of the share: dom0 need not start programs to write the one and to read the other.
+        let [file, output] = ["cfg", "out"].map(|kind| self.lab.shared_file(&format!("{}.{kind}", self.name)));
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| CommandError::File { path, source }
+        };
+        std::fs::write(&file, config).map_err(failed(&file))?;
         // -e: nobody waits for its end in the background, the lab does.
         let paused = if paused { "-p" } else { "" };
         let unattended = if attended { "" } else { "-e" };
         // xl that stays keeps what it has open: nobody waits for its output.
-        let script = format!("exec xl create {unattended} -q {paused} {path} </dev/null >/tmp/{0}.out 2>&1", self.name);
+        let script =
+            format!("exec xl create {unattended} -q {paused} /host/{0}.cfg </dev/null >/host/{0}.out 2>&1", self.name);
         let mut created = self.lab.dom0(&script)?;
-        created.stderr = self.lab.dom0(&format!("cat /tmp/{0}.out; rm /tmp/{0}.out", self.name))?.stdout;
+        created.stderr = std::fs::read_to_string(&output).map_err(failed(&output))?;
+        // xl has its own copy for the domain's restarts.
+        for path in [&file, &output] {
+            std::fs::remove_file(path).map_err(failed(path))?;
+        }
         if created.status != 0 {
             let log = self.lab.dom0("tail -n 5 /var/log/xen/xen-hotplug.log 2>/dev/null")?.stdout;
             return Err(CreateError::Refused { said: format!("{}{log}", created.stderr).trim().to_owned() });
@@ -296,17 +310,27 @@ impl Domain {
     }
 
     fn save_as(&mut self, how: &str) -> Result<(), CommandError> {
-        let path = self.saved();
+        let name = &self.name;
+        let (path, script) = if self.memory_kib()? <= SMALL_KIB {
+            let path = format!("/tmp/{name}.save");
+            let script = format!("exec xl save {how} {name} {path}");
+            (path, script)
+        } else {
+            // Through a pipe: the share's file system can't take pages that are mapped from another domain. And in large
+            // pieces, each of which is a message to the host.
+            let (path, pipe) = (format!("/host/{name}.save"), format!("/tmp/{name}.pipe"));
+            let script = format!(
+                "mkfifo {pipe}; dd if={pipe} of={path} bs=256k iflag=fullblock 2>/dev/null & reader=$!; \
+                 xl save {how} {name} {pipe}; status=$?; [ $status = 0 ] || kill $reader; wait; rm {pipe}; exit $status"
+            );
+            (path, script)
+        };
         if !self.files.contains(&path) {
             self.files.push(path.clone());
         }
-        // Through a pipe: the share's file system can't take pages that are mapped from another domain.
-        let (name, pipe) = (&self.name, format!("/tmp/{}.pipe", self.name));
-        let saved = self.lab.dom0_checked(&format!(
-            "mkfifo {pipe}; cat {pipe} >{path} & reader=$!; xl save {how} {name} {pipe}; status=$?; \
-             [ $status = 0 ] || kill $reader; wait; rm {pipe}; exit $status"
-        ));
-        saved.map(drop)
+        self.lab.dom0_checked(&script)?;
+        self.saved = Some(path);
+        Ok(())
     }
 
     /// Starts to save it and fails at it, so that it goes on.
@@ -337,18 +361,16 @@ impl Domain {
         self.attend()
     }
 
-    /// On the share: dom0's memory holds no guest's memory.
-    fn saved(&self) -> String {
-        format!("/host/{}.save", self.name)
-    }
-
     /// Brings it back from the file that [`save`](Self::save) made.
     ///
     /// # Errors
     ///
-    /// If xl fails.
+    /// If it was not saved, or xl fails.
     pub fn restore(&mut self) -> Result<(), CommandError> {
-        self.lab.dom0_checked(&format!("xl restore -e {}", self.saved()))?;
+        let Some(path) = &self.saved else {
+            return Err(CommandError::Refused(format!("{} was not saved", self.name)));
+        };
+        self.lab.dom0_checked(&format!("xl restore -e {path}"))?;
         self.alive = true;
         self.attend()
     }
@@ -424,16 +446,14 @@ impl Domain {
     }
 
     fn remove(&mut self) -> Result<(), CommandError> {
-        let destroyed = match std::mem::take(&mut self.alive) {
-            true => self.xl("destroy", ""),
-            false => Ok(()),
+        let files = std::mem::take(&mut self.files);
+        let remove = if files.is_empty() { String::new() } else { format!("rm -f {}", files.join(" ")) };
+        let script = match std::mem::take(&mut self.alive) {
+            true => format!("xl destroy {}; status=$?; {remove}\nexit $status", self.name),
+            false => remove,
         };
         self.lab.tell(Kind::Unfollow, self.console_request)?;
-        let files = std::mem::take(&mut self.files);
-        if !files.is_empty() {
-            self.lab.dom0_checked(&format!("rm -f {}", files.join(" ")))?;
-        }
-        destroyed
+        self.lab.dom0_checked(&script).map(drop)
     }
 }
 
