@@ -69,9 +69,9 @@ pub fn build(arguments: &[&str]) {
 /// images as a build of each; a package of which that is not true does not belong here.
 const IMAGES: [&str; 15] = [
     "hello",
+    "static-site",
     "echo-server",
     "block",
-    "static-site",
     "consoles",
     "disk",
     "faults",
@@ -85,7 +85,7 @@ const IMAGES: [&str; 15] = [
     "store",
 ];
 /// Those of which there are images by feature, too.
-const EXAMPLES: &[&str] = IMAGES.split_at(4).0;
+const BY_FEATURE: &[&str] = IMAGES.split_at(2).0;
 
 /// Builds the release image of `package` under the target's own name and returns its path. A process builds it once; one that
 /// runs all tests builds all images with the first, so that each processor links some.
@@ -98,7 +98,7 @@ pub fn image(package: &str) -> PathBuf {
 
 /// Builds the release image of `package` by its feature, on the host's triple, and returns its path; when, as [`image`].
 pub fn image_by_feature(package: &str) -> PathBuf {
-    let images = if runs_all_tests() && EXAMPLES.contains(&package) { EXAMPLES } else { &[package] };
+    let images = if runs_all_tests() && BY_FEATURE.contains(&package) { BY_FEATURE } else { &[package] };
     let features: Vec<String> = images.iter().map(|image| format!("{image}/xen")).collect();
     let features = features.join(",");
     let packages = images.iter().flat_map(|image| ["-p", image]);

@@ -223,16 +223,6 @@ fn requests_under_way_survive_reconnections_of_the_network() {
     assert!(console.matches("vif 0: connected again").count() >= 3, "{console}");
 }
 
-#[test]
-fn a_network_interface_is_detached_and_attached_while_the_site_runs() {
-    let Some(lab) = Lab::shared_or_skip() else { return };
-    let address = Ipv4Addr::new(10, 0, 2, 46);
-    let domain = site(lab, 8, address);
-    domain.network_detach("0").expect("the frontend lets go");
-    domain.network_attach("bridge=xenbr0,mac=00:16:3e:00:00:46").expect("dom0 makes another backend");
-    lab.first_answer(SocketAddrV4::new(address, 8080), "/", LONG).expect("the site answers again");
-}
-
 /// What the `frames` guest has said of what a connection took and sent, and of what the device had to do.
 struct Moved {
     first: String,
