@@ -33,6 +33,8 @@ pub fn target() -> PathBuf {
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root()).env("CARGO_TARGET_DIR", target());
+    // Nobody changes the sources between two builds of a test run.
+    command.env("CARGO_INCREMENTAL", "0");
     // What the outer cargo tells its tests is not what a shell would have.
     for (name, _) in std::env::vars_os() {
         let Some(text) = name.to_str() else { continue };
@@ -84,13 +86,17 @@ const IMAGES: [&str; 15] = [
     "plugged",
     "store",
 ];
+/// Those that ask for more of mirage-rt, which one build makes for both.
+const NETWORKS: &[&str] = &["conformance", "router"];
 /// Those of which there are images by feature, too.
 const BY_FEATURE: &[&str] = IMAGES.split_at(2).0;
 
 /// Builds the release image of `package` under the target's own name and returns its path. A process builds it once; one that
 /// runs all tests builds all images with the first, so that each processor links some.
 pub fn image(package: &str) -> PathBuf {
-    let images = if runs_all_tests() && IMAGES.contains(&package) { &IMAGES } else { &[package][..] };
+    let together = [&IMAGES, NETWORKS].into_iter().find(|images| images.contains(&package));
+    let alone = [package];
+    let images = together.filter(|_| runs_all_tests()).unwrap_or(&alone);
     let packages = images.iter().flat_map(|image| ["-p", image]);
     once(&["--release", "--target", XEN].into_iter().chain(packages).collect::<Vec<_>>());
     target().join(XEN).join("release").join(package)

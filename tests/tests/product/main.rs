@@ -2,7 +2,7 @@
 //! it, so that two boots of the lab are enough for all tests, and the processors have something to do until the last of them.
 //!
 //! A test that needs its machine for itself takes it by `Lab::alone_or_skip`. The others run beside each other, so each uses
-//! addresses of its own: 10.0.2.40 to 59 are those of `domains`, 60 to 69 of `soak`, 70 to 79 of `lifecycle`, 80 and 81 of
+//! addresses of its own: 10.0.2.40 to 59 are those of `domains`, 60 to 69 of `soak`, 70 to 79 of `lifecycle`, 80 to 82 of
 //! `networks`, 120 to 129 of `block_example`, 130 to 139 of `hotplug`.
 
 mod block_example;
