@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Why the packages or the images that the lab is made of could not be had.
@@ -194,6 +194,13 @@ pub enum CommandError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl CommandError {
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::File { path, source }
+    }
 }
 
 impl fmt::Display for CommandError {

@@ -31,8 +31,7 @@ impl Kept {
     pub(crate) fn get(cache: &Cache, images: &Images) -> Result<Option<Self>, StartError> {
         let identity = Qemu::identity(cache, images, &LabOptions::default())?;
         let of_this_boot = format!("booted-{}-", host_boot());
-        let name =
-            format!("{of_this_boot}{}", key([images.folder().as_os_str().as_encoded_bytes(), identity.as_bytes()]));
+        let name = format!("{of_this_boot}{}", key([identity.as_bytes()]));
         let folder = cache.path(&name);
         if !folder.exists() {
             let lock = cache.lock()?;

@@ -312,14 +312,10 @@ impl Lab {
     pub fn put(&self, file: &Path, dom0_path: &str) -> Result<(), CommandError> {
         let name = format!("put-{}", self.number());
         let staged = self.inner.machine.share().join(&name);
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| CommandError::File { path, source }
-        };
-        std::fs::copy(file, &staged).map_err(failed(file))?;
+        std::fs::copy(file, &staged).map_err(CommandError::file(file))?;
         // Xen's tools map files in ways that are slow over the share: they get copies in dom0's memory.
         let copied = self.copy(&format!("/host/{name}"), dom0_path);
-        std::fs::remove_file(&staged).map_err(failed(&staged))?;
+        std::fs::remove_file(&staged).map_err(CommandError::file(&staged))?;
         copied
     }
 
@@ -343,9 +339,8 @@ impl Lab {
         let staged = self.inner.machine.share().join(&name);
         self.copy(dom0_path, &format!("/host/{name}"))?;
         let copied = std::fs::copy(&staged, file);
-        let failed = |source| CommandError::File { path: file.to_path_buf(), source };
-        std::fs::remove_file(&staged).map_err(failed)?;
-        copied.map(drop).map_err(failed)
+        std::fs::remove_file(&staged).map_err(CommandError::file(&staged))?;
+        copied.map(drop).map_err(CommandError::file(file))
     }
 
     /// A path of the host for a file that goes with the lab.

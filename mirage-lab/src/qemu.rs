@@ -126,7 +126,7 @@ impl Qemu {
         program(cache).map(drop)
     }
 
-    /// All that a machine's state depends on besides its images, as text.
+    /// All that a machine's state depends on, its images' folder among it, as text.
     pub(crate) fn identity(cache: &Cache, images: &Images, options: &LabOptions) -> Result<String, SetupError> {
         let mut version = program(cache)?;
         let version = output(version.arg("--version"), || "asking QEMU for its version".into())?;

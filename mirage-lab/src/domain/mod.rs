@@ -53,11 +53,7 @@ impl Domain {
     fn create(&mut self, config: &str, paused: bool, attended: bool) -> Result<(), CreateError> {
         // By way of the share: dom0 need not start programs to write the one and to read the other.
         let [file, output] = ["cfg", "out"].map(|kind| self.lab.shared_file(&format!("{}.{kind}", self.name)));
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| CommandError::File { path, source }
-        };
-        std::fs::write(&file, config).map_err(failed(&file))?;
+        std::fs::write(&file, config).map_err(CommandError::file(&file))?;
         // -e: nobody waits for its end in the background, the lab does.
         let paused = if paused { "-p" } else { "" };
         let unattended = if attended { "" } else { "-e" };
@@ -65,10 +61,10 @@ impl Domain {
         let script =
             format!("exec xl create {unattended} -q {paused} /host/{0}.cfg </dev/null >/host/{0}.out 2>&1", self.name);
         let mut created = self.lab.dom0(&script)?;
-        created.stderr = std::fs::read_to_string(&output).map_err(failed(&output))?;
+        created.stderr = std::fs::read_to_string(&output).map_err(CommandError::file(&output))?;
         // xl has its own copy for the domain's restarts.
         for path in [&file, &output] {
-            std::fs::remove_file(path).map_err(failed(path))?;
+            std::fs::remove_file(path).map_err(CommandError::file(path))?;
         }
         if created.status != 0 {
             let log = self.lab.dom0("tail -n 5 /var/log/xen/xen-hotplug.log 2>/dev/null")?.stdout;
