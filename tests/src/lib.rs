@@ -1,7 +1,7 @@
 //! What the tests of the whole product share: running cargo as a newcomer would, and finding what it built.
 //!
-//! The programs are built by cargo itself, into a target folder of the tests' own, so that a test never waits for the
-//! build that started it and never sees an older program than the sources.
+//! The programs are built by cargo itself, so that a test never sees an older program than the sources, and in the target folder
+//! of the tests, which has much of what they are made of: cargo lets go of it before it starts a test.
 
 #![forbid(unsafe_code)]
 
@@ -21,20 +21,17 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The folder that these tests build into.
+/// The folder that these tests were built into, and build into.
 pub fn target() -> PathBuf {
     // The running test stands in TARGET/debug/deps.
     let program = std::env::current_exe().expect("a test knows its own path");
-    let outer = program.ancestors().nth(3).expect("cargo puts tests three folders below its target folder");
-    outer.join("whole-product")
+    program.ancestors().nth(3).expect("cargo puts tests three folders below its target folder").to_path_buf()
 }
 
 /// `cargo` in the repository's root with `arguments`, as a newcomer's shell would start it.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root()).env("CARGO_TARGET_DIR", target());
-    // Nobody changes the sources between two builds of a test run.
-    command.env("CARGO_INCREMENTAL", "0");
     // What the outer cargo tells its tests is not what a shell would have.
     for (name, _) in std::env::vars_os() {
         let Some(text) = name.to_str() else { continue };
@@ -67,15 +64,15 @@ pub fn build(arguments: &[&str]) {
     assert!(!errors.contains("warning"), "cargo build {arguments:?} warns:\n{errors}");
 }
 
-/// The packages that tests have images of. They ask for the same features of what they share, so one build of all makes the same
+/// The examples that tests have images of. They ask for the same features of what they share, so one build of all makes the same
 /// images as a build of each; a package of which that is not true does not belong here.
-const IMAGES: [&str; 15] = [
-    "hello",
-    "static-site",
-    "echo-server",
-    "block",
+const EXAMPLES: &[&str] = &["hello", "static-site", "echo-server", "block"];
+/// The guests that only tests have images of.
+const GUESTS: &[&str] = &[
+    "conformance",
     "consoles",
     "disk",
+    "families",
     "faults",
     "first-console",
     "frames",
@@ -84,22 +81,29 @@ const IMAGES: [&str; 15] = [
     "life",
     "machine",
     "plugged",
+    "router",
     "store",
 ];
-/// Those that ask for more of mirage-rt, which one build makes for both.
-const NETWORKS: &[&str] = &["conformance", "router"];
 /// Those of which there are images by feature, too.
-const BY_FEATURE: &[&str] = IMAGES.split_at(2).0;
+const BY_FEATURE: &[&str] = EXAMPLES.split_at(2).0;
 
 /// Builds the release image of `package` under the target's own name and returns its path. A process builds it once; one that
 /// runs all tests builds all images with the first, so that each processor links some.
 pub fn image(package: &str) -> PathBuf {
-    let together = [&IMAGES, NETWORKS].into_iter().find(|images| images.contains(&package));
-    let alone = [package];
-    let images = together.filter(|_| runs_all_tests()).unwrap_or(&alone);
+    by_target(package, EXAMPLES, "release")
+}
+
+/// Builds the image of a guest of these tests in the profile `guest`, which takes a third of the time that a release takes, and
+/// returns its path; when, as [`image`].
+pub fn guest(package: &str) -> PathBuf {
+    by_target(package, GUESTS, "guest")
+}
+
+fn by_target(package: &str, together: &[&str], profile: &str) -> PathBuf {
+    let images = if runs_all_tests() && together.contains(&package) { together } else { &[package] };
     let packages = images.iter().flat_map(|image| ["-p", image]);
-    once(&["--release", "--target", XEN].into_iter().chain(packages).collect::<Vec<_>>());
-    target().join(XEN).join("release").join(package)
+    once(&["--profile", profile, "--target", XEN].into_iter().chain(packages).collect::<Vec<_>>());
+    target().join(XEN).join(profile).join(package)
 }
 
 /// Builds the release image of `package` by its feature, on the host's triple, and returns its path; when, as [`image`].

@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 /// How long a step may take: as long as a guest may be away.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long the service may take to close its side.
-const GRACE: Duration = Duration::from_secs(20);
+/// How long the service may take to close its side, when what was under way has come back. A guest that was away may have to wait
+/// for Linux to send that once more: up to as long again as it was away.
+const GRACE: Duration = PATIENCE;
 
 #[derive(Default)]
 struct Counters {

@@ -31,9 +31,9 @@ pub type Outcome = Result<String, Box<dyn Error>>;
 pub struct Length {
     /// Times that a device is detached and attached again.
     pub hotplugs: u32,
-    /// Times that a domain is saved and restored.
+    /// Times that one of two domains is saved and restored.
     pub saves: u32,
-    /// Local migrations.
+    /// Local migrations of one of two domains.
     pub migrations: u32,
     /// Times that Linux's backend loses its device and gets it back.
     pub backends: u32,
@@ -57,13 +57,13 @@ impl Length {
         neighbours: 1,
         domains: 2,
         mixed: Duration::from_secs(4),
-        pause: Duration::from_millis(100),
+        pause: Duration::from_millis(300),
     };
     /// For the benchmark.
     pub const LONG: Length = Length {
         hotplugs: 20,
-        saves: 20,
-        migrations: 10,
+        saves: 40,
+        migrations: 20,
         backends: 10,
         neighbours: 5,
         domains: 100,

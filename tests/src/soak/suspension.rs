@@ -14,17 +14,17 @@ pub fn migrations(soak: &Soak<'_>) -> Outcome {
     suspended(soak, soak.length.migrations, Domain::migrate)
 }
 
+/// The two take turns, the one with the disk first.
 fn suspended(soak: &Soak<'_>, times: u32, suspend: impl Fn(&mut Domain) -> Result<(), CommandError>) -> Outcome {
-    let (mut echo, mut block) = (soak.echo(64, 16)?, soak.block(65)?);
+    let (mut block, mut echo) = (soak.block(65)?, soak.echo(64, 16)?);
     let (traffic, writes) = (soak.traffic(&echo), soak.disk_traffic(&block, Service::Block));
     traffic.goes_on(20, LONG)?;
     writes.goes_on(4, LONG)?;
-    for round in 1..=times {
-        for server in [&mut echo, &mut block] {
-            let suspended = suspend(&mut server.domain);
-            let told = server.domain.console();
-            suspended.map_err(|error| format!("round {round}: {error}\n{}", told.text()))?;
-        }
+    for round in 0..times {
+        let server = if round % 2 == 0 { &mut block } else { &mut echo };
+        let suspended = suspend(&mut server.domain);
+        let told = server.domain.console();
+        suspended.map_err(|error| format!("round {round}: {error}\n{}", told.text()))?;
         let problem = |error| {
             format!("round {round}: {error}\n{}{}", echo.domain.console().text(), block.domain.console().text())
         };

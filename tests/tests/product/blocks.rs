@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mirage_lab::{Access, Domain, DomainBuilder, Lab};
-use mirage_tests::image;
+use mirage_tests::guest;
 
 #[path = "../../guests/disk/src/pattern.rs"]
 #[allow(dead_code)]
@@ -14,8 +14,8 @@ const LONG: Duration = Duration::from_secs(120);
 const MIB: u64 = 1 << 20;
 
 /// A domain of the guest that works on a disk, without the disk.
-fn guest(lab: &Lab, words: &str) -> DomainBuilder {
-    lab.domain(image("disk")).memory(64).cmdline(words)
+fn worker(lab: &Lab, words: &str) -> DomainBuilder {
+    lab.domain(guest("disk")).memory(64).cmdline(words)
 }
 
 /// A file of the host that is removed when this is dropped.
@@ -55,7 +55,7 @@ fn what_the_guest_writes_is_on_the_disk_and_comes_back() {
     let disk = Temporary::new("verify", 16 * MIB);
     for words in ["", "--lend --ring-order 2", "--segments 11 --ring-order 4"] {
         let words = format!("--work verify {words}");
-        let domain = guest(lab, &words).disk("xvda", disk.path(), Access::ReadWrite).start().expect("it starts");
+        let domain = worker(lab, &words).disk("xvda", disk.path(), Access::ReadWrite).start().expect("it starts");
         let said = done(&domain);
         for expected in ["verified 4096 pages", "flushed", "discarded: Ok(()), zeros true", "erased: Err(Unsupported)"]
         {
@@ -80,7 +80,7 @@ fn a_disk_that_is_read_only_is_not_written() {
     let Some(lab) = Lab::shared_or_skip() else { return };
     let disk = Temporary::new("read-only", MIB);
     std::fs::write(disk.path(), vec![0x5A; MIB as usize]).expect("the temporary folder can be written");
-    let domain = guest(lab, "--work info").disk("xvda", disk.path(), Access::ReadOnly).start().expect("it starts");
+    let domain = worker(lab, "--work info").disk("xvda", disk.path(), Access::ReadOnly).start().expect("it starts");
     let said = done(&domain);
     assert!(said.contains("read_only: true"), "{said}");
     assert!(said.contains("first bytes Some([90, 90, 90, 90, 90, 90, 90, 90]), Ok(())"), "{said}");
@@ -120,7 +120,7 @@ impl Drop for Loop<'_> {
 fn sectors_may_be_of_4096_bytes() {
     let Some(lab) = Lab::shared_or_skip() else { return };
     let disk = Loop::new(lab, 8, 4096);
-    let domain = guest(lab, "--work verify").config_line(&disk.line()).start().expect("it starts");
+    let domain = worker(lab, "--work verify").config_line(&disk.line()).start().expect("it starts");
     let said = done(&domain);
     assert!(said.contains("sector_size: 4096, sectors: 2048,"), "{said}");
     assert!(said.contains("verified 2048 pages") && said.contains("errors: 0,"), "{said}");
@@ -131,7 +131,7 @@ fn sectors_may_be_of_4096_bytes() {
 fn a_disk_grows_while_it_is_used() {
     let Some(lab) = Lab::shared_or_skip() else { return };
     let disk = Temporary::new("growing", 4 * MIB);
-    let domain = guest(lab, "--work follow").disk("xvda", disk.path(), Access::ReadWrite).start().expect("it starts");
+    let domain = worker(lab, "--work follow").disk("xvda", disk.path(), Access::ReadWrite).start().expect("it starts");
     let mut console = domain.console();
     console.wait_for("changed: 8192 sectors, detached false, connection 1", LONG).expect("it is connected");
     let grow = format!(
@@ -148,7 +148,7 @@ fn a_disk_grows_while_it_is_used() {
 fn a_disk_is_detached_and_another_one_attached_while_it_is_used() {
     let Some(lab) = Lab::shared_or_skip() else { return };
     let (first, second) = (Temporary::new("first", MIB), Temporary::new("second", 2 * MIB));
-    let domain = guest(lab, "--work follow").disk("xvda", first.path(), Access::ReadWrite).start();
+    let domain = worker(lab, "--work follow").disk("xvda", first.path(), Access::ReadWrite).start();
     let domain = domain.expect("it starts");
     let mut console = domain.console();
     console.wait_for("changed: 2048 sectors, detached false, connection 1", LONG).expect("it is connected");

@@ -6,14 +6,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mirage_lab::{Lab, StopReason};
-use mirage_tests::{build, image, target};
+use mirage_tests::{build, guest, target};
 
 const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_first_console_is_read_and_nothing_waits_for_who_reads_it() {
     let Some(lab) = Lab::alone_or_skip() else { return };
-    let domain = lab.domain(image("first-console")).memory(8).start().expect("the domain starts");
+    let domain = lab.domain(guest("first-console")).memory(8).start().expect("the domain starts");
     let mut console = domain.console();
     console.wait_for("ready", LONG).expect("the program runs");
     domain.type_text("Moin\r").expect("the console has a terminal");
@@ -64,7 +64,7 @@ fn a_channel_of_qemu_is_a_further_console() {
     lab.provide_channels().expect("Debian has QEMU for Xen");
     let channel = "channel=[\"connection=pty,name=control\"]";
     let domain =
-        lab.domain(image("consoles")).memory(8).config_line(channel).paused().start().expect("the domain starts");
+        lab.domain(guest("consoles")).memory(8).config_line(channel).paused().start().expect("the domain starts");
     lab.dom0_checked(&format!("domain={}; {CHANNEL}", domain.number())).expect("xenstored takes it");
     domain.unpause().expect("the domain goes on");
     domain.console().wait_for("ready", LONG).expect("the console connects");
@@ -84,7 +84,7 @@ fn a_channel_of_qemu_is_a_further_console() {
 #[test]
 fn a_program_without_its_channel_says_what_is_missing() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let domain = lab.domain(image("consoles")).memory(8).start().expect("the domain starts");
+    let domain = lab.domain(guest("consoles")).memory(8).start().expect("the domain starts");
     let report = domain.exit(LONG).expect("it ends");
     assert_eq!(report.code, Some(1), "{}", report.console);
     assert!(report.console.contains("name=control") && report.console.contains("channel"), "{}", report.console);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mirage_lab::{Domain, DomainBuilder, Lab, StopReason};
-use mirage_tests::image;
+use mirage_tests::guest;
 use xmas_elf::ElfFile;
 use xmas_elf::sections::SectionData;
 
@@ -12,7 +12,7 @@ const LONG: Duration = Duration::from_secs(60);
 const VERY_LONG: Duration = Duration::from_secs(3600);
 
 fn waiting(lab: &Lab) -> DomainBuilder {
-    lab.domain(image("faults")).memory(8).cmdline("--how wait")
+    lab.domain(guest("faults")).memory(8).cmdline("--how wait")
 }
 
 fn start(builder: DomainBuilder) -> Domain {
@@ -23,7 +23,7 @@ fn start(builder: DomainBuilder) -> Domain {
 
 /// The build id in the image's note.
 fn build_id() -> Vec<u8> {
-    let bytes = std::fs::read(image("faults")).expect("the image is there");
+    let bytes = std::fs::read(guest("faults")).expect("the image is there");
     let elf = ElfFile::new(&bytes).expect("it is an ELF file");
     let section = elf.find_section_by_name(".note.gnu.build-id").expect("it has a build id");
     match section.get_data(&elf).expect("it is a note") {

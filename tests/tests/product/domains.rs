@@ -2,16 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mirage_lab::{Domain, ExitReport, Lab, StopReason};
-use mirage_tests::{image, image_by_feature, root};
+use mirage_tests::{guest, image, image_by_feature, root};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Runs `package` to its end in a domain without devices.
-fn ends(lab: &Lab, package: &str, memory: u32, words: &str) -> ExitReport {
-    let domain = lab.domain(image(package)).memory(memory).cmdline(words).start().expect("the domain starts");
+/// Runs `image` to its end in a domain without devices.
+fn ends(lab: &Lab, image: PathBuf, memory: u32, words: &str) -> ExitReport {
+    let domain = lab.domain(image).memory(memory).cmdline(words).start().expect("the domain starts");
     domain.exit(LONG).expect("the domain ends")
 }
 
@@ -45,7 +46,7 @@ fn free_port() -> u16 {
 #[test]
 fn hello_prints_its_greeting_and_powers_off_with_exit_code_0() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let report = ends(lab, "hello", 32, "--greeting 'Moin moin'");
+    let report = ends(lab, image("hello"), 32, "--greeting 'Moin moin'");
     assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(0)), "{}", report.console);
     assert!(report.console.contains("Moin moin"), "{}", report.console);
     assert!(report.console.contains("mirage: exit 0"), "{}", report.console);
@@ -63,7 +64,7 @@ fn an_image_built_by_feature_boots_too() {
 #[test]
 fn wrong_words_on_the_kernel_command_line_end_with_64() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let report = ends(lab, "hello", 32, "--greting x");
+    let report = ends(lab, image("hello"), 32, "--greting x");
     assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(64)), "{}", report.console);
     assert!(report.console.contains("unknown key --greting, did you mean --greeting?"), "{}", report.console);
 }
@@ -71,7 +72,7 @@ fn wrong_words_on_the_kernel_command_line_end_with_64() {
 #[test]
 fn help_is_printed_by_an_image_too() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let report = ends(lab, "hello", 32, "--help");
+    let report = ends(lab, image("hello"), 32, "--help");
     assert_eq!(report.code, Some(0), "{}", report.console);
     assert!(report.console.contains("--greeting TEXT"), "{}", report.console);
 }
@@ -79,9 +80,9 @@ fn help_is_printed_by_an_image_too() {
 #[test]
 fn hello_runs_in_4_mib_and_says_when_memory_is_too_small() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let report = ends(lab, "hello", 4, "");
+    let report = ends(lab, image("hello"), 4, "");
     assert_eq!(report.code, Some(0), "{}", report.console);
-    let report = ends(lab, "hello", 2, "");
+    let report = ends(lab, image("hello"), 2, "");
     assert_ne!(report.status(), 0, "{}", report.console);
     assert!(report.console.contains("memory="), "{}", report.console);
 }
@@ -89,7 +90,7 @@ fn hello_runs_in_4_mib_and_says_when_memory_is_too_small() {
 #[test]
 fn a_network_without_a_vif_is_one_message_and_exit_code_1() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let report = ends(lab, "static-site", 16, "--ipv4 10.0.2.40/24");
+    let report = ends(lab, image("static-site"), 16, "--ipv4 10.0.2.40/24");
     assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(1)), "{}", report.console);
     assert!(report.console.contains("vif") && report.console.contains("service"), "{}", report.console);
 }
@@ -157,7 +158,7 @@ fn the_site_serves_32_connections_in_8_mib() {
 #[test]
 fn xl_reboot_asks_for_a_reboot() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let domain = lab.domain(image("faults")).cmdline("--how wait").start().expect("the domain starts");
+    let domain = lab.domain(guest("faults")).cmdline("--how wait").start().expect("the domain starts");
     domain.console().wait_for("waiting", LONG).expect("it runs");
     domain.reboot().expect("xl reboot");
     let report = domain.exit(LONG).expect("the domain ends");
@@ -185,7 +186,7 @@ fn panics_and_faults_are_reported_and_crash() {
     let Some(lab) = Lab::shared_or_skip() else { return };
     let cases = [("panic", "asked to panic"), ("stack", "stack"), ("memory", "memory")];
     for (how, word) in cases {
-        let report = ends(lab, "faults", 8, &format!("--how {how}"));
+        let report = ends(lab, guest("faults"), 8, &format!("--how {how}"));
         assert_eq!((report.reason, report.status()), (StopReason::Crash, 101), "{how}: {}", report.console);
         for part in [word, "rip", "rsp", "build id"] {
             assert!(report.console.contains(part), "{how}: no \"{part}\" in\n{}", report.console);
@@ -252,7 +253,7 @@ impl Moved {
 #[test]
 fn netfront_and_linux_agree_on_checksums_and_segments() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let domain = lab.domain(image("frames")).memory(16).vif().cmdline("--ipv4 10.0.2.47/24").start();
+    let domain = lab.domain(guest("frames")).memory(16).vif().cmdline("--ipv4 10.0.2.47/24").start();
     let domain = domain.expect("the domain starts");
     let mut console = domain.console();
     console.wait_for("serving frames", LONG).expect("the device connects");
@@ -313,7 +314,7 @@ fn only_frames_for_joined_groups_arrive() {
     // Linux filters what comes from other domains, but not what dom0 itself sends.
     let [(domain, mut console), (speaker, _)] = [48, 49].map(|last| {
         let words = format!("--ipv4 10.0.2.{last}/24");
-        let domain = lab.domain(image("frames")).memory(16).vif().cmdline(&words).start().expect("the domain starts");
+        let domain = lab.domain(guest("frames")).memory(16).vif().cmdline(&words).start().expect("the domain starts");
         let mut console = domain.console();
         console.wait_for("serving frames", LONG).expect("the device connects");
         (domain, console)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mirage_lab::{Access, Console, Domain, Lab, StopReason};
-use mirage_tests::image;
+use mirage_tests::guest;
 
 const LONG: Duration = Duration::from_secs(90);
 
@@ -27,7 +27,7 @@ impl Drop for Disk {
 }
 
 fn start(lab: &Lab, words: &str) -> (Domain, Console) {
-    let domain = lab.domain(image("plugged")).memory(16).cmdline(words).start().expect("the domain starts");
+    let domain = lab.domain(guest("plugged")).memory(16).cmdline(words).start().expect("the domain starts");
     let mut console = domain.console();
     console.wait_for("waiting for devices", LONG).expect("it comes up");
     (domain, console)

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use mirage_lab::{Console, Lab, StopReason};
-use mirage_tests::{image, root};
+use mirage_tests::{guest, image, root};
 
 const LONG: Duration = Duration::from_secs(120);
 
@@ -131,7 +131,7 @@ fn wall_clock(lab: &Lab) -> Duration {
 #[test]
 fn clocks_stand_still_or_are_corrected_and_no_two_copies_are_alike() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let mut domain = lab.domain(image("life")).memory(8).start().expect("the domain starts");
+    let mut domain = lab.domain(guest("life")).memory(8).start().expect("the domain starts");
     let mut console = domain.console();
     let first = Tick::next(&mut console);
     // A copy is saved and this one goes on; later two more go on from the same file.
@@ -177,8 +177,8 @@ fn clocks_stand_still_or_are_corrected_and_no_two_copies_are_alike() {
 #[test]
 fn a_stuck_domain_ends_by_its_watchdog_and_one_that_works_does_not() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let mut working = lab.domain(image("life")).memory(8).start().expect("the domain starts");
-    let stuck = lab.domain(image("life")).memory(8).cmdline("--how stuck").start().expect("the domain starts");
+    let mut working = lab.domain(guest("life")).memory(8).start().expect("the domain starts");
+    let stuck = lab.domain(guest("life")).memory(8).cmdline("--how stuck").start().expect("the domain starts");
     let report = stuck.exit(LONG).expect("the domain ends");
     assert_eq!(report.reason, StopReason::Watchdog, "{}", report.console);
     assert!(report.console.contains("stuck"), "{}", report.console);
@@ -204,7 +204,7 @@ fn keys_for_the_system_are_obeyed() {
         ("o", "mirage: exit 0", Some(StopReason::Poweroff)),
         ("c", "asks for a crash", Some(StopReason::Crash)),
     ] {
-        let domain = lab.domain(image("faults")).cmdline("--how wait").start().expect("the domain starts");
+        let domain = lab.domain(guest("faults")).cmdline("--how wait").start().expect("the domain starts");
         let mut console = domain.console();
         console.wait_for("waiting", LONG).expect("it runs");
         lab.dom0_checked(&format!("xl sysrq {} {key}", domain.name())).expect("xl sysrq");
@@ -218,7 +218,7 @@ fn keys_for_the_system_are_obeyed() {
 #[test]
 fn the_toolstack_knows_what_can_be_asked_for() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let domain = lab.domain(image("faults")).cmdline("--how wait").start().expect("the domain starts");
+    let domain = lab.domain(guest("faults")).cmdline("--how wait").start().expect("the domain starts");
     domain.console().wait_for("waiting", LONG).expect("it runs");
     for feature in ["poweroff", "reboot", "suspend"] {
         assert_eq!(domain.store_read(&format!("control/feature-{feature}")).expect("it is there"), "1", "{feature}");
@@ -228,7 +228,7 @@ fn the_toolstack_knows_what_can_be_asked_for() {
 #[test]
 fn xenstored_agrees_with_every_request() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let domain = lab.domain(image("store")).memory(8).start().expect("the domain starts");
+    let domain = lab.domain(guest("store")).memory(8).start().expect("the domain starts");
     let mut console = domain.console();
     console.wait_for("waiting", LONG).expect("it runs");
     // More than a message of 4 KiB holds. A guest may not make so large a node.

@@ -1,7 +1,7 @@
 //! A bridge of a test's own in dom0: no part of the lab's network, so that it can have servers of its own.
 
 use mirage_lab::{Domain, Lab};
-use mirage_tests::image;
+use mirage_tests::guest;
 
 /// The bridge. It is gone when this is dropped.
 pub struct Link<'a> {
@@ -24,7 +24,7 @@ impl<'a> Link<'a> {
     /// A domain of `package` at this link, whose Ethernet address ends with `last`.
     pub fn domain(&self, package: &str, last: u8, words: &str) -> Domain {
         let interface = format!("bridge={},mac=00:16:3e:77:00:{last:02x}", self.name);
-        let domain = self.lab.domain(image(package)).memory(24).vif_with(&interface).cmdline(words).start();
+        let domain = self.lab.domain(guest(package)).memory(24).vif_with(&interface).cmdline(words).start();
         domain.expect("the domain starts")
     }
 }

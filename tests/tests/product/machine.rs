@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use mirage_lab::{Domain, DomainBuilder, ExitReport, Lab, LabOptions, StopReason};
-use mirage_tests::image;
+use mirage_tests::guest;
 
 const LONG: Duration = Duration::from_secs(120);
 
 /// A domain of the guest `machine` that looks at one thing.
 fn looking_at(lab: &Lab, what: &str) -> DomainBuilder {
-    lab.domain(image("machine")).memory(32).cmdline(&format!("--look {what}"))
+    lab.domain(guest("machine")).memory(32).cmdline(&format!("--look {what}"))
 }
 
 /// Its end, which must be a good one.
@@ -128,7 +128,7 @@ fn time_that_others_had_is_counted() {
 #[test]
 fn a_page_of_another_domain_is_copied_and_mapped() {
     let Some(lab) = Lab::shared_or_skip() else { return };
-    let image = image("grants");
+    let image = guest("grants");
     let borrower = lab.domain(&image).memory(16).start().expect("the domain starts");
     let words = format!("--lend-to {}", borrower.number());
     let lender = lab.domain(&image).memory(16).cmdline(&words).start().expect("the domain starts");

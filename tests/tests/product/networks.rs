@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use mirage_lab::{Lab, Service};
-use mirage_tests::image;
+use mirage_tests::{guest, image};
 
 const LONG: Duration = Duration::from_secs(120);
 
@@ -12,7 +12,7 @@ const LONG: Duration = Duration::from_secs(120);
 fn two_networks_of_a_domain_keep_their_promises() {
     let Some(lab) = Lab::shared_or_skip() else { return };
     let words = "--near-ipv4 10.0.2.80/24 --far-ipv4 10.0.2.81/24";
-    let domain = lab.domain(image("conformance")).memory(32).vif().vif().cmdline(words).start();
+    let domain = lab.domain(guest("conformance")).memory(32).vif().vif().cmdline(words).start();
     let domain = domain.expect("the domain starts");
     let console = domain.console();
     let report = domain.exit(LONG).unwrap_or_else(|error| panic!("{error}\n{}", console.text()));
@@ -29,7 +29,7 @@ fn a_router_forwards_filters_and_shows_what_passes() {
     let Some(lab) = Lab::shared_or_skip() else { return };
     lab.dom0_checked(BEHIND).expect("dom0 has a bridge more");
     let words = "--lan-ipv4 192.168.9.1/24 --wan-ipv4 10.0.2.82/24 --wan-capture 5555";
-    let router = lab.domain(image("router")).memory(16).vif_with("bridge=behind").vif().cmdline(words).start();
+    let router = lab.domain(guest("router")).memory(16).vif_with("bridge=behind").vif().cmdline(words).start();
     let router = router.expect("the domain starts");
     router.console().wait_for("forwarding", LONG).expect("it comes up");
     let server = lab.domain(image("echo-server")).memory(16).vif_with("bridge=behind");

@@ -80,7 +80,9 @@ fn the_generated_manifest_is_the_plain_one() {
 /// Runs `cargo` in the new project and returns what it printed, both streams.
 fn cargo_in(project: &Path, arguments: &[&str]) -> (String, bool) {
     let mut command = cargo(arguments);
-    command.current_dir(project).env("CARGO_TARGET_DIR", target().with_file_name("template"));
+    command.current_dir(project).env("CARGO_TARGET_DIR", target().join("template"));
+    // Nobody builds it a second time after a change.
+    command.env("CARGO_INCREMENTAL", "0");
     let output = command.output().expect("cargo starts");
     let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     (printed, output.status.success())
