@@ -11,7 +11,8 @@ pub mod soak;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
+use std::thread;
 
 /// The name of the target that images are built for.
 pub const XEN: &str = "x86_64-unknown-xen";
@@ -87,8 +88,8 @@ const GUESTS: &[&str] = &[
 /// Those of which there are images by feature, too.
 const BY_FEATURE: &[&str] = EXAMPLES.split_at(2).0;
 
-/// Builds the release image of `package` under the target's own name and returns its path. A process builds it once; one that
-/// runs all tests builds all images with the first, so that each processor links some.
+/// Builds the release image of `package` under the target's own name and returns its path. A process builds it once. One that
+/// runs all tests begins to build all images with the first: beside each other, because one alone leaves processors idle.
 pub fn image(package: &str) -> PathBuf {
     by_target(package, EXAMPLES, "release")
 }
@@ -99,21 +100,45 @@ pub fn guest(package: &str) -> PathBuf {
     by_target(package, GUESTS, "guest")
 }
 
-fn by_target(package: &str, together: &[&str], profile: &str) -> PathBuf {
-    let images = if runs_all_tests() && together.contains(&package) { together } else { &[package] };
+fn by_target(package: &str, all: &[&str], profile: &str) -> PathBuf {
+    begin_all();
+    let images = if runs_all_tests() && all.contains(&package) { all } else { &[package] };
+    build_by_target(images, profile);
+    target().join(XEN).join(profile).join(package)
+}
+
+fn build_by_target(images: &[&str], profile: &str) {
     let packages = images.iter().flat_map(|image| ["-p", image]);
     once(&["--profile", profile, "--target", XEN].into_iter().chain(packages).collect::<Vec<_>>());
-    target().join(XEN).join(profile).join(package)
 }
 
 /// Builds the release image of `package` by its feature, on the host's triple, and returns its path; when, as [`image`].
 pub fn image_by_feature(package: &str) -> PathBuf {
-    let images = if runs_all_tests() && BY_FEATURE.contains(&package) { BY_FEATURE } else { &[package] };
+    begin_all();
+    let alone = [package];
+    build_by_feature(if runs_all_tests() && BY_FEATURE.contains(&package) { BY_FEATURE } else { &alone });
+    target().join("release").join(package)
+}
+
+fn build_by_feature(images: &[&str]) {
     let features: Vec<String> = images.iter().map(|image| format!("{image}/xen")).collect();
     let features = features.join(",");
     let packages = images.iter().flat_map(|image| ["-p", image]);
     once(&["--release", "--features", &features].into_iter().chain(packages).collect::<Vec<_>>());
-    target().join("release").join(package)
+}
+
+/// Begins to build all images if all tests are to run. A test that needs some waits for them, and has the error if there is one.
+fn begin_all() {
+    static BEGUN: Once = Once::new();
+    if runs_all_tests() {
+        BEGUN.call_once(|| {
+            thread::spawn(|| build_by_target(GUESTS, "guest"));
+            thread::spawn(|| {
+                build_by_target(EXAMPLES, "release");
+                build_by_feature(BY_FEATURE);
+            });
+        });
+    }
 }
 
 /// Whether this is a program of tests that was not asked for some of them.

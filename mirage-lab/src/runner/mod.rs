@@ -67,8 +67,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A lab with room for disks of so many MiB: dom0's files may have half of its memory.
+/// MiB of disks for which any lab has room, besides dom0's own files.
+const DISKS_MIB: u64 = 128;
+
+/// A lab with room for disks of so many MiB: dom0's files may have half of its memory. One that is as most are is there at once.
 fn options(disks_mib: u64) -> LabOptions {
+    if disks_mib <= DISKS_MIB {
+        return LabOptions::new();
+    }
     let more = u32::try_from(2 * disks_mib).unwrap_or(u32::MAX);
     LabOptions::new().memory(MACHINE_MIB.saturating_add(more)).dom0_memory(DOM0_MIB.saturating_add(more))
 }
