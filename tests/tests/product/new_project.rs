@@ -1,4 +1,4 @@
-//! What a new project starts from: the template, copied as the README says.
+//! A new project: the template, copied as the README says.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -24,7 +24,7 @@ fn neither_do_changed_inputs() {
     }
 }
 
-/// Writes the corpus anew from what was made by hand: `cargo test -p mirage-fuzz --test corpus -- --ignored`.
+/// Writes the corpus anew from what was made by hand: `cargo test -p mirage-fuzz -- --ignored`.
 #[test]
 #[ignore = "writes the corpus"]
 fn write_the_corpus() {
