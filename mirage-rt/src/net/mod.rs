@@ -67,7 +67,7 @@ pub use icmp::PingError;
 pub use io::SocketError;
 pub use tcp::{DEFAULT_BACKLOG, Tcp, TcpListener, TcpStream};
 pub use tcp_info::{TcpInfo, TcpState};
-pub use tcp_options::{KeepAlive, OptionError, TcpOption};
+pub use tcp_options::{CongestionControl, KeepAlive, OptionError, TcpOption};
 pub use udp::{Udp, UdpSocket};
 pub use udp_options::{JoinError, UdpOption};
 

@@ -14,7 +14,7 @@ use super::error::{AcceptError, BindError, ConnectError, ReadError, WriteError};
 use super::host::{HostListener, HostStream};
 use super::names::NamedConnectError;
 use super::tcp_info::TcpInfo;
-use super::tcp_options::{KeepAlive, OptionError, TcpOption};
+use super::tcp_options::{CongestionControl, KeepAlive, OptionError, TcpOption};
 use super::{Network, Stack};
 use crate::time::Duration;
 
@@ -410,6 +410,16 @@ impl TcpStream {
     /// See [`OptionError`]. On the host's sockets only zero and `None` are supported: for others, dropping would wait.
     pub fn set_linger(&self, most: Option<Duration>) -> Result<(), OptionError> {
         self.set(TcpOption::Linger(most))
+    }
+
+    /// How much is sent at a time when the network loses packets; [`CongestionControl::Cubic`] until then, on the host's sockets
+    /// what the host does. What is under way, and the losses that are being made good, stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`]. smoltcp's machine can't; a host may lack one of them.
+    pub fn set_congestion_control(&self, algorithm: CongestionControl) -> Result<(), OptionError> {
+        self.set(TcpOption::CongestionControl(algorithm))
     }
 
     /// Makes a choice for this connection, at any time.

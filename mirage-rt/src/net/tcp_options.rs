@@ -16,6 +16,17 @@ pub struct KeepAlive {
     pub probes: u32,
 }
 
+/// How the number of bytes under way grows when losses have told how large it may be, and what a loss makes of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CongestionControl {
+    /// By the time since the last loss, 0.7 of it after one (RFC 9438): for long and fast ways, and what most peers do.
+    #[default]
+    Cubic,
+    /// A segment for each round trip, half of it after a loss (RFC 5681, RFC 6582).
+    NewReno,
+}
+
 /// One choice; [`TcpStream`](super::TcpStream) has a method for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -28,6 +39,8 @@ pub enum TcpOption {
     UserTimeout(Option<Duration>),
     /// What becomes of unsent bytes when the last handle is dropped ([`set_linger`](super::TcpStream::set_linger)).
     Linger(Option<Duration>),
+    /// How much is sent at a time ([`set_congestion_control`](super::TcpStream::set_congestion_control)).
+    CongestionControl(CongestionControl),
 }
 
 /// A connection was not set up as wanted; it goes on as it was.
@@ -66,7 +79,7 @@ impl TcpOption {
     pub(super) fn check(self) -> Result<TcpOption, OptionError> {
         let is_time = |time: Duration| time >= LEAST && time <= MOST;
         let is_good = match self {
-            TcpOption::NoDelay(_) => true,
+            TcpOption::NoDelay(_) | TcpOption::CongestionControl(_) => true,
             TcpOption::KeepAlive(None) | TcpOption::UserTimeout(None) | TcpOption::Linger(None) => true,
             TcpOption::KeepAlive(Some(keep)) => is_time(keep.idle) && is_time(keep.interval) && keep.probes > 0,
             TcpOption::UserTimeout(Some(time)) => is_time(time),
@@ -92,6 +105,7 @@ mod tests {
             TcpOption::UserTimeout(Some(MOST)),
             TcpOption::Linger(Some(Duration::ZERO)),
             TcpOption::NoDelay(false),
+            TcpOption::CongestionControl(CongestionControl::NewReno),
         ] {
             assert_eq!(good.check().expect("it is in range"), good);
         }

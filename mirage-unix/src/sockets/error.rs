@@ -120,7 +120,8 @@ pub(super) fn write(errno: Errno, shut_down: bool) -> WriteError {
 
 pub(super) fn option(errno: Errno) -> OptionError {
     match errno {
-        Errno::OPNOTSUPP | Errno::NOPROTOOPT => OptionError::Unsupported,
+        // A congestion control that the host does not have, or not for everybody.
+        Errno::OPNOTSUPP | Errno::NOPROTOOPT | Errno::NOENT | Errno::PERM => OptionError::Unsupported,
         // Linux has limits of its own for probes and their times.
         Errno::INVAL => OptionError::OutOfRange,
         errno => OptionError::Host(other(errno)),

@@ -7,13 +7,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use mirage_rt::net::host::{Accepted, HostListener, HostStream};
-use mirage_rt::net::{AcceptError, ConnectError, OptionError, ReadError, TcpOption, TcpStream, WriteError};
+use mirage_rt::net::{
+    AcceptError, CongestionControl, ConnectError, OptionError, ReadError, TcpOption, TcpStream, WriteError,
+};
 use mirage_rt::page::Page;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::sockopt::{
-    set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_tcp_keepcnt, set_tcp_keepidle,
-    set_tcp_keepintvl, set_tcp_nodelay, set_tcp_user_timeout, socket_error,
+    set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_tcp_congestion, set_tcp_keepcnt,
+    set_tcp_keepidle, set_tcp_keepintvl, set_tcp_nodelay, set_tcp_user_timeout, socket_error,
 };
 use rustix::net::{
     RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind, connect, getpeername, listen, recv,
@@ -233,6 +235,8 @@ fn set_option(socket: BorrowedFd<'_>, option: TcpOption) -> Result<(), Errno> {
             set_tcp_user_timeout(socket, u32::try_from(milliseconds).unwrap_or(u32::MAX))
         }
         TcpOption::Linger(most @ (None | Some(Duration::ZERO))) => set_socket_linger(socket, most),
+        TcpOption::CongestionControl(CongestionControl::Cubic) => set_tcp_congestion(socket, "cubic"),
+        TcpOption::CongestionControl(CongestionControl::NewReno) => set_tcp_congestion(socket, "reno"),
         // Closing would wait for that long, and all tasks with it.
         _ => Err(Errno::OPNOTSUPP),
     }

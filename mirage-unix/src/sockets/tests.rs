@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use mirage_rt::net::{BindError, ConnectError, KeepAlive, OptionError, ReadError, WriteError};
+use mirage_rt::net::{BindError, CongestionControl, ConnectError, KeepAlive, OptionError, ReadError, WriteError};
 use mirage_rt::{spawn, timeout};
 use std::time::Duration;
 
@@ -80,6 +80,7 @@ fn the_user_chooses_what_linux_can_do() {
         client.set_keep_alive(None).expect("and stops");
         client.set_user_timeout(Some(second)).expect("Linux has a user timeout");
         client.set_user_timeout(None).expect("and a default");
+        client.set_congestion_control(CongestionControl::NewReno).expect("every Linux has it");
         // More than Linux takes, and what would make dropping wait.
         assert!(matches!(
             client.set_keep_alive(Some(KeepAlive { probes: 1000, ..keep })),

@@ -42,11 +42,12 @@ pub fn machine(address: IpAddr, prefix: u8, paths: Paths, buffers: Buffers, secr
 
 #[cfg(any(test, not(feature = "smoltcp-tcp")))]
 fn own(paths: Paths, buffers: Buffers, secret: [u64; 2]) -> super::own::OwnTcp {
-    use super::own::{Algorithm, OwnTcp};
+    use super::own::OwnTcp;
+    use crate::net::CongestionControl;
     use crate::net::direct::hash::Keyed;
 
     // Timestamps must not tell where sequence numbers come from.
     let secret = Keyed::new(secret);
     let key = Keyed::new([secret.signed(b"timestamps"), secret.signed(b"timestamps, the other half")]);
-    OwnTcp::new(paths, buffers, Algorithm::Cubic, key)
+    OwnTcp::new(paths, buffers, CongestionControl::default(), key)
 }

@@ -516,8 +516,11 @@ impl TcpMachine for SmolSets {
                 connection.set_timeout(now);
             }
             TcpOption::KeepAlive(None) => {}
-            // smoltcp asks silent peers without end, and has one time for silence and for lost segments.
-            TcpOption::KeepAlive(Some(_)) | TcpOption::Linger(_) => return Err(OptionError::Unsupported),
+            // smoltcp asks silent peers without end, and has one time for silence and for lost segments; its congestion control is
+            // none without std.
+            TcpOption::KeepAlive(Some(_)) | TcpOption::Linger(_) | TcpOption::CongestionControl(_) => {
+                return Err(OptionError::Unsupported);
+            }
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use super::cubic::Cubic;
 use super::repair::Repair;
 use super::start::{self, Start};
+use crate::net::CongestionControl;
 use crate::net::direct::tcp::segment::Seq;
 use crate::time::{Duration, Instant};
 
@@ -14,23 +15,13 @@ use super::sequence::before;
 /// More than any window of the peer (RFC 7323, 2.3).
 const MOST: u32 = 1 << 30;
 
-/// How the window grows when losses have told how large it may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    #[cfg_attr(not(test), expect(dead_code, reason = "for tests, which compare the two"))]
-    /// A segment for each round trip; half of it after a loss (RFC 5681, RFC 6582).
-    NewReno,
-    /// By the time since the last loss; 0.7 of it after one (RFC 9438).
-    Cubic,
-}
-
 /// The congestion window.
 #[derive(Clone, Debug)]
 pub struct Congestion {
     window: u32,
     threshold: u32,
     mss: u16,
-    algorithm: Algorithm,
+    algorithm: CongestionControl,
     /// What it needs to know once the window has grown or a loss was found.
     more: Option<Box<More>>,
     /// The losses of one window of data are one event: until this position is acknowledged, no other counts (RFC 6582, 3.2).
@@ -78,9 +69,18 @@ enum Growth {
     Cubic(Cubic),
 }
 
+impl Growth {
+    fn by(algorithm: CongestionControl) -> Growth {
+        match algorithm {
+            CongestionControl::NewReno => Growth::NewReno(0),
+            CongestionControl::Cubic => Growth::Cubic(Cubic::default()),
+        }
+    }
+}
+
 impl Congestion {
     /// The window of a connection that sends segments of `mss` bytes: ten of them (RFC 6928, 2).
-    pub fn new(algorithm: Algorithm, mss: u16) -> Congestion {
+    pub fn new(algorithm: CongestionControl, mss: u16) -> Congestion {
         let mss = mss.max(1);
         let window = initial(mss.into());
         Congestion { window, threshold: MOST, mss, algorithm, more: None, recover: None, timed_out: false }
@@ -88,13 +88,18 @@ impl Congestion {
 
     #[inline(never)]
     fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_with(|| {
-            let growth = match self.algorithm {
-                Algorithm::NewReno => Growth::NewReno(0),
-                Algorithm::Cubic => Growth::Cubic(Cubic::default()),
-            };
-            Box::new(More { growth, repair: None, start: None })
-        })
+        let algorithm = self.algorithm;
+        self.more.get_or_insert_with(|| Box::new(More { growth: Growth::by(algorithm), repair: None, start: None }))
+    }
+
+    /// Goes on by another algorithm, from the window that there is.
+    pub fn choose(&mut self, algorithm: CongestionControl) {
+        if algorithm != self.algorithm {
+            self.algorithm = algorithm;
+            if let Some(more) = &mut self.more {
+                more.growth = Growth::by(algorithm);
+            }
+        }
     }
 
     /// The loss that is being made good.
@@ -318,7 +323,7 @@ mod tests {
     }
 
     /// A window after slow start has ended with a loss of 100 segments.
-    fn after_loss(algorithm: Algorithm) -> Congestion {
+    fn after_loss(algorithm: CongestionControl) -> Congestion {
         let mut congestion = Congestion::new(algorithm, 1000);
         congestion.hear(Instant::ZERO, Seq(0), 90_000, true, 10 * MS);
         assert_eq!(congestion.window(), 100_000);
@@ -329,9 +334,9 @@ mod tests {
     #[test]
     fn it_starts_with_ten_segments_and_doubles() {
         for (mss, expected) in [(1000u16, 10_000), (1460, 14_600), (536, 5360), (9000, 18_000)] {
-            assert_eq!(Congestion::new(Algorithm::NewReno, mss).window(), expected);
+            assert_eq!(Congestion::new(CongestionControl::NewReno, mss).window(), expected);
         }
-        let mut congestion = Congestion::new(Algorithm::NewReno, 1000);
+        let mut congestion = Congestion::new(CongestionControl::NewReno, 1000);
         congestion.hear(Instant::ZERO, Seq(0), 10_000, true, 10 * MS);
         assert_eq!(congestion.window(), 20_000);
         congestion.hear(Instant::ZERO, Seq(0), 10_000, false, 10 * MS);
@@ -340,7 +345,7 @@ mod tests {
 
     #[test]
     fn the_losses_of_a_window_are_one() {
-        let mut congestion = after_loss(Algorithm::NewReno);
+        let mut congestion = after_loss(CongestionControl::NewReno);
         assert_eq!(congestion.window(), 50_000);
         assert!(!congestion.lose(Seq(50_000), Seq(150_000), 100_000));
         congestion.hear(Instant::ZERO, Seq(50_000), 50_000, true, 10 * MS);
@@ -356,8 +361,24 @@ mod tests {
     }
 
     #[test]
+    fn another_algorithm_goes_on_from_the_window_that_there_is() {
+        let mut congestion = after_loss(CongestionControl::Cubic);
+        congestion.choose(CongestionControl::NewReno);
+        congestion.hear(Instant::ZERO, Seq(100_000), 100_000, true, 10 * MS);
+        let before = congestion.window();
+        assert!((70_000..72_000).contains(&before), "{before}");
+        congestion.hear(Instant::ZERO, Seq(100_000).add(before), before, true, 10 * MS);
+        assert_eq!(congestion.window() - before, 1000, "a segment for a window");
+        assert!(congestion.lose(Seq(200_000), Seq(300_000), 100_000));
+        assert_eq!(congestion.window(), 50_000);
+        congestion.choose(CongestionControl::Cubic);
+        assert!(congestion.lose(Seq(300_000), Seq(400_000), 100_000));
+        assert_eq!(congestion.window(), 70_000);
+    }
+
+    #[test]
     fn a_recovery_sends_a_share_of_what_arrives() {
-        let mut congestion = Congestion::new(Algorithm::NewReno, 1000);
+        let mut congestion = Congestion::new(CongestionControl::NewReno, 1000);
         congestion.hear(Instant::ZERO, Seq(0), 90_000, true, 10 * MS);
         assert!(congestion.lose_for_now(Instant::ZERO, Seq(0), Seq(100_000), 100_000));
         let (mut pipe, mut sent) = (96_000, 0);
@@ -384,7 +405,7 @@ mod tests {
 
     #[test]
     fn what_was_no_loss_is_undone() {
-        for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
+        for algorithm in [CongestionControl::NewReno, CongestionControl::Cubic] {
             let mut congestion = Congestion::new(algorithm, 1000);
             congestion.hear(Instant::ZERO, Seq(0), 90_000, true, 10 * MS);
             congestion.lose_for_now(Instant::ZERO, Seq(0), Seq(100_000), 100_000);
@@ -398,7 +419,7 @@ mod tests {
 
     #[test]
     fn after_a_timeout_it_starts_again() {
-        let mut congestion = Congestion::new(Algorithm::NewReno, 1000);
+        let mut congestion = Congestion::new(CongestionControl::NewReno, 1000);
         congestion.time_out(Instant::ZERO, Seq(0), Seq(10_000), 10_000);
         assert_eq!((congestion.window(), congestion.is_slow_start()), (1000, true));
         congestion.time_out(Instant::ZERO, Seq(0), Seq(10_000), 1000);
@@ -408,7 +429,7 @@ mod tests {
 
     #[test]
     fn cubic_comes_back_to_where_it_was_and_goes_on() {
-        let mut congestion = after_loss(Algorithm::Cubic);
+        let mut congestion = after_loss(CongestionControl::Cubic);
         assert_eq!(congestion.window(), 70_000);
         congestion.hear(Instant::ZERO, Seq(100_000), 100_000, true, 100 * MS);
         let mut windows = alloc::vec::Vec::new();
@@ -432,7 +453,7 @@ mod tests {
 
     #[test]
     fn no_window_is_larger_than_the_protocol_allows() {
-        for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
+        for algorithm in [CongestionControl::NewReno, CongestionControl::Cubic] {
             let mut congestion = Congestion::new(algorithm, 65_495);
             for step in 0..100_000u32 {
                 let now = Instant::from_nanos(u64::from(step) * 100_000_000);

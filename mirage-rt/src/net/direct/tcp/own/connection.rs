@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::net::IpAddr;
 
-use super::congestion::{Algorithm, Congestion};
+use super::congestion::Congestion;
 use super::ecn::Ecn;
 use super::flight::Flight;
 use super::memory::{Hunger, Memory, Purpose, Sizes, Use};
@@ -18,7 +18,7 @@ use super::timers::Timer;
 use crate::net::direct::tcp::machine::{Expected, Handshake, Readiness, State};
 use crate::net::direct::tcp::segment::{FourTuple, Segment, Seq, SynOptions};
 use crate::net::direct::tcp::timestamps::{self, Stamps};
-use crate::net::{TcpInfo, TcpState};
+use crate::net::{CongestionControl, TcpInfo, TcpState};
 use crate::time::Instant;
 
 /// What all connections of an interface have in common.
@@ -32,7 +32,7 @@ pub struct Link {
     pub shift: u8,
     /// The window that a SYN offers.
     pub window: u16,
-    pub algorithm: Algorithm,
+    pub algorithm: CongestionControl,
     /// Bytes of buffers, and how many one may hold at most now.
     pub receive: Sizes,
     pub send: Sizes,

@@ -26,6 +26,7 @@ impl Connection {
             TcpOption::KeepAlive(wanted) => {
                 self.rare().asking = wanted.map(|wanted| Asking { wanted, since: now, asked: 0, at: now });
             }
+            TcpOption::CongestionControl(algorithm) => self.congestion.choose(algorithm),
             TcpOption::Linger(_) => return Err(OptionError::Unsupported),
         }
         Ok(())

@@ -76,7 +76,6 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ops::Range;
 
 use arrival::Arrival;
-pub use congestion::Algorithm;
 use connection::{Clock, Connection, Link};
 use memory::{Hunger, Memory, Sizes};
 use options::Options;
@@ -91,7 +90,7 @@ use crate::net::direct::header;
 use crate::net::direct::ip::{IpOut, Paths};
 use crate::net::direct::ipv4;
 use crate::net::direct::limit::Limit;
-use crate::net::{OptionError, TcpInfo, TcpOption, TcpState};
+use crate::net::{CongestionControl, OptionError, TcpInfo, TcpOption, TcpState};
 use crate::packet::Fragment;
 use crate::time::{Duration, Instant};
 
@@ -133,7 +132,7 @@ enum Offer {
 
 impl OwnTcp {
     /// A machine without connections. `key` must be random.
-    pub fn new(paths: Paths, buffers: Buffers, algorithm: Algorithm, key: Keyed) -> OwnTcp {
+    pub fn new(paths: Paths, buffers: Buffers, algorithm: CongestionControl, key: Keyed) -> OwnTcp {
         let (receive, send) = (Sizes::new(buffers.receive), Sizes::new(buffers.send));
         // The shift is for the connection's whole life, in which its buffer may become as large as any.
         let shift = shift(receive.most as usize);

@@ -20,7 +20,7 @@ struct Server {
 impl Server {
     fn new() -> Server {
         let buffers = Buffers { receive: 8000, send: 100_000, budget: 1 << 24 };
-        let machine = OwnTcp::new(Paths::of(1500, 0), buffers, Algorithm::NewReno, KEY);
+        let machine = OwnTcp::new(Paths::of(1500, 0), buffers, CongestionControl::NewReno, KEY);
         let clock = machine.clock(&tuple());
         let mut tcp = Tcp::new(machine, Paths::of(1500, 0), KEY, [5, 6]);
         tcp.bind(ListenAddr { address: None, port: 80 }, 1000).expect("the port is free");

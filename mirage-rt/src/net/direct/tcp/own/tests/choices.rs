@@ -21,6 +21,19 @@ fn nagle_holds_small_segments_back_when_it_is_on() {
 }
 
 #[test]
+fn a_loss_takes_what_the_chosen_algorithm_takes() {
+    for (algorithm, most) in [(CongestionControl::Cubic, 7000), (CongestionControl::NewReno, 5000)] {
+        let mut script = Script::with_sack();
+        choose(&mut script, TcpOption::CongestionControl(algorithm));
+        script.writes(10_000);
+        // Ten segments are under way, and nothing is heard of them.
+        script.until(5000);
+        let info = script.machine.info(script.now, ID);
+        assert_eq!(info.slow_start_threshold, Some(most), "{algorithm:?}");
+    }
+}
+
+#[test]
 fn silent_peers_are_asked_as_often_as_wanted() {
     let mut script = Script::with_sack();
     script.until(500);

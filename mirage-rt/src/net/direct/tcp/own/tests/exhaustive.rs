@@ -46,7 +46,7 @@ struct Side {
 impl Side {
     fn new(tuple: FourTuple, isn: Seq) -> Side {
         let buffers = Buffers { receive: 2000, send: 2000, budget: 1 << 16 };
-        let mut machine = OwnTcp::new(Paths::of(1500, 0), buffers, Algorithm::NewReno, KEY);
+        let mut machine = OwnTcp::new(Paths::of(1500, 0), buffers, CongestionControl::NewReno, KEY);
         machine.connect(Instant::ZERO, ID, &tuple, isn).expect("there is memory");
         let out = Kept::new(4000);
         Side {

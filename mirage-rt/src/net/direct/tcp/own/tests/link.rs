@@ -249,7 +249,7 @@ fn buffers(receive: usize, send: usize) -> Buffers {
     Buffers { receive, send, budget: 1 << 26 }
 }
 
-fn own(buffers: Buffers, most: usize, algorithm: Algorithm) -> Box<dyn TcpMachine> {
+fn own(buffers: Buffers, most: usize, algorithm: CongestionControl) -> Box<dyn TcpMachine> {
     Box::new(OwnTcp::new(Paths::of(1500, most), buffers, algorithm, KEY))
 }
 
@@ -305,7 +305,7 @@ fn accepted(machines: [Box<dyn TcpMachine>; 2], lengths: [usize; 2], trouble: Tr
     pair
 }
 
-const BOTH: [Algorithm; 2] = [Algorithm::NewReno, Algorithm::Cubic];
+const BOTH: [CongestionControl; 2] = [CongestionControl::NewReno, CongestionControl::Cubic];
 
 #[test]
 fn a_clean_link_carries_all_both_ways_and_both_close() {
@@ -328,7 +328,7 @@ fn a_clean_link_carries_all_both_ways_and_both_close() {
 fn pages_pass_both_ways_on_a_link_that_loses() {
     let trouble = Trouble { loss: 10, duplication: 10, delay: 2 * MS, jitter: MS };
     for (seed, trouble) in [(1, NONE), (2, trouble), (3, trouble)] {
-        let machines = [0, 1].map(|_| own(buffers(8192, 8192), 65_521, Algorithm::Cubic));
+        let machines = [0, 1].map(|_| own(buffers(8192, 8192), 65_521, CongestionControl::Cubic));
         let mut pair = crossed(machines, [300_000, 300_000], trouble, seed);
         for side in &mut pair.sides {
             side.mixture = Some(Random(seed));
@@ -342,14 +342,15 @@ fn pages_pass_both_ways_on_a_link_that_loses() {
 
 #[test]
 fn nothing_to_say_is_closed_at_once() {
-    let machines = [0, 1].map(|_| own(buffers(8192, 8192), 0, Algorithm::Cubic));
+    let machines = [0, 1].map(|_| own(buffers(8192, 8192), 0, CongestionControl::Cubic));
     let mut pair = crossed(machines, [0, 0], NONE, 1);
     assert!(pair.run(Duration::from_millis(20)), "it is {:?}", pair.now);
 }
 
 #[test]
 fn a_slow_reader_closes_the_window_and_opens_it_again() {
-    let machines = [0, 1].map(|_| own(Buffers { receive: 4000, send: 8000, budget: 1 << 16 }, 0, Algorithm::Cubic));
+    let machines =
+        [0, 1].map(|_| own(Buffers { receive: 4000, send: 8000, budget: 1 << 16 }, 0, CongestionControl::Cubic));
     let mut pair = crossed(machines, [200_000, 0], NONE, 1);
     pair.sides[1].appetite = 300;
     assert!(pair.run(Duration::from_secs(30)), "it is {:?}", pair.now);
@@ -368,7 +369,7 @@ fn it_speaks_with_smoltcps_machine() {
                 buffers.budget = 1 << 24;
                 Box::new(SmolSets::new(tuple().remote().ip(), 24, Paths::of(1500, 0), buffers))
             };
-            let own = || own(buffers(8192, 8192), 0, Algorithm::Cubic);
+            let own = || own(buffers(8192, 8192), 0, CongestionControl::Cubic);
             let mut pair = accepted([own(), smol()], [60_000, 50_000], trouble, seed);
             assert!(pair.run(Duration::from_secs(300)), "seed {seed}: it is {:?}", pair.now);
             pair.check();
@@ -404,7 +405,7 @@ fn conversation(
     let machines = [0, 1].map(|_| {
         // So little that nobody has said all at once.
         let buffers = Buffers { receive: 8192, send: 4096, budget: 40_000 };
-        let mut machine = OwnTcp::new(Paths::of(1500, 0), buffers, Algorithm::Cubic, KEY);
+        let mut machine = OwnTcp::new(Paths::of(1500, 0), buffers, CongestionControl::Cubic, KEY);
         machine.links.iter_mut().for_each(|link| link.prediction = prediction);
         Box::new(machine) as Box<dyn TcpMachine>
     });
@@ -455,7 +456,7 @@ proptest! {
     ) {
         let trouble =
             Trouble { loss, duplication, delay: Duration::from_millis(delay), jitter: Duration::from_millis(jitter) };
-        let algorithm = if cubic { Algorithm::Cubic } else { Algorithm::NewReno };
+        let algorithm = if cubic { CongestionControl::Cubic } else { CongestionControl::NewReno };
         let machines = sizes.map(|(receive, send)| own(Buffers { receive, send, budget }, most, algorithm));
         let open = if is_crossed { crossed } else { accepted };
         let mut pair = open(machines, lengths, trouble, seed);

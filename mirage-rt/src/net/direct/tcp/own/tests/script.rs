@@ -31,7 +31,7 @@ impl Script {
 
     /// A machine with such buffers.
     pub fn with(buffers: Buffers) -> Script {
-        let machine = OwnTcp::new(Paths::of(1500, 0), buffers, Algorithm::NewReno, KEY);
+        let machine = OwnTcp::new(Paths::of(1500, 0), buffers, CongestionControl::NewReno, KEY);
         Script {
             machine,
             out: Kept::new(4000),
