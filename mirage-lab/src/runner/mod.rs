@@ -67,10 +67,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// MiB of disks for which any lab has room, besides dom0's own files.
+/// MiB of disks for which a lab with the default options has room, besides dom0's own files.
 const DISKS_MIB: u64 = 128;
 
-/// A lab with room for disks of so many MiB: dom0's files may have half of its memory. One that is as most are is there at once.
+/// A lab with room for disks of so many MiB: dom0's files may have half of its memory. Only one with the default options goes on
+/// from a machine that has booted.
 fn options(disks_mib: u64) -> LabOptions {
     if disks_mib <= DISKS_MIB {
         return LabOptions::new();

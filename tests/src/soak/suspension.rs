@@ -20,8 +20,8 @@ fn suspended(soak: &Soak<'_>, times: u32, suspend: impl Fn(&mut Domain) -> Resul
     let (traffic, writes) = (soak.traffic(&echo), soak.disk_traffic(&block, Service::Block));
     traffic.goes_on(20, LONG)?;
     writes.goes_on(4, LONG)?;
-    for round in 0..times {
-        let server = if round % 2 == 0 { &mut block } else { &mut echo };
+    for round in 1..=times {
+        let server = if round % 2 == 1 { &mut block } else { &mut echo };
         let suspended = suspend(&mut server.domain);
         let told = server.domain.console();
         suspended.map_err(|error| format!("round {round}: {error}\n{}", told.text()))?;
