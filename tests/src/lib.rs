@@ -127,8 +127,9 @@ fn build_by_feature(images: &[&str]) {
     once(&["--release", "--features", &features].into_iter().chain(packages).collect::<Vec<_>>());
 }
 
-/// Begins to build all images if all tests are to run. A test that needs some waits for them, and has the error if there is one.
-fn begin_all() {
+/// Begins to build all images if all tests are to run, and waits for none. A test that needs some waits for them, and has the error
+/// if there is one.
+pub fn begin_all() {
     static BEGUN: Once = Once::new();
     if runs_all_tests() {
         BEGUN.call_once(|| {

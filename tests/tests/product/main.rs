@@ -3,7 +3,7 @@
 //!
 //! A test that needs its machine for itself takes it by `Lab::alone_or_skip`. The others run beside each other, so each uses
 //! addresses of its own: 10.0.2.40 to 59 are those of `domains`, 60 to 69 of `soak`, 70 to 79 of `lifecycle`, 80 to 82 of
-//! `networks`, 120 to 129 of `block_example`, 130 to 139 of `hotplug`.
+//! `networks`, 91 that of `lab`, 120 to 129 of `block_example`, 130 to 139 of `hotplug`.
 
 mod block_example;
 mod blocks;
@@ -15,6 +15,7 @@ mod features;
 mod hotplug;
 mod image;
 mod ipv6;
+mod lab;
 mod lifecycle;
 mod link;
 mod machine;

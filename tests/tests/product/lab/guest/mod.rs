@@ -23,7 +23,7 @@ impl Guest {
     /// Compiles it.
     pub fn build() -> io::Result<Self> {
         let guest = Self { folder: folder()? };
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/guest");
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/product/lab/guest");
         let output = Command::new("cc")
             .args(["-O2", "-Wall", "-Werror", "-ffreestanding", "-fno-pic", "-fno-pie", "-no-pie", "-mno-red-zone"])
             .args([

@@ -1,10 +1,11 @@
 //! The runner as a process: what it prints, how it ends, and that nothing of it stays.
 
-use crate::guest::Guest;
+use super::guest::Guest;
 use mirage_lab::Lab;
+use mirage_tests::{build, target};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,8 +13,14 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(60);
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
+/// The runner's program.
+fn program() -> PathBuf {
+    build(&["-p", "mirage-lab"]);
+    target().join("debug/mirage-lab")
+}
+
 fn runner(image: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mirage-lab"));
+    let mut command = Command::new(program());
     command.arg(image).args(words);
     command
 }
@@ -126,10 +133,10 @@ fn what_can_not_be_run_is_said_before_anything_is_started() -> Outcome {
     let output = run(Path::new("/does/not/exist"), &[])?;
     assert_eq!(output.status.code(), Some(102));
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("mirage-lab: /does/not/exist: "));
-    let own = run(Path::new(env!("CARGO_BIN_EXE_mirage-lab")), &[])?;
+    let own = run(&program(), &[])?;
     assert_eq!(own.status.code(), Some(102));
     assert!(String::from_utf8_lossy(&own.stderr).contains("not a bootable image"));
-    let nothing = Command::new(env!("CARGO_BIN_EXE_mirage-lab")).output()?;
+    let nothing = Command::new(program()).output()?;
     assert_eq!(nothing.status.code(), Some(102));
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! The lab itself.
+//! Machines of the lab, and what can be done with them.
 
-use crate::guest::{self, Guest};
+use super::guest::{self, Guest};
 use mirage_lab::{Access, CommandError, CreateError, Domain, ForwardError, Lab, Sample, StopReason};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::process::Command;
