@@ -270,6 +270,9 @@ impl Page<'_> {
             "Segments that came in; those put together count once.",
             |network| network.tcp.segments,
         )?;
+        self.counter("mirage_tcp_receive_train_segments_total", "Those that followed one like them.", |network| {
+            network.tcp.followed
+        })?;
         self.counter("mirage_tcp_receive_bytes_total", "Bytes of data in segments that came in.", |network| {
             network.tcp.bytes
         })?;

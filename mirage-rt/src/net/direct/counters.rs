@@ -133,6 +133,8 @@ pub const TCP_ENDS: [&str; 7] =
 pub struct TcpCounters {
     /// Segments that came in.
     pub segments: u64,
+    /// Those of them that followed another one of their connection.
+    pub followed: u64,
     /// Bytes of data in them.
     pub bytes: u64,
     /// Times that a connection was run.

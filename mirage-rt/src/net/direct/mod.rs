@@ -53,6 +53,8 @@ mod stack;
 mod tcp;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, not(feature = "smoltcp-tcp")))]
+mod train;
 #[cfg(feature = "forward")]
 pub(super) mod transit;
 mod udp;

@@ -19,6 +19,8 @@ use super::tcp::Tcp;
 use super::tcp::choice::{Machine, machine};
 use super::tcp::machine::Buffers;
 use super::tcp::segment::Segment;
+#[cfg(any(test, not(feature = "smoltcp-tcp")))]
+use super::train::Train;
 use super::udp::Udp;
 #[cfg(any(test, not(feature = "smoltcp-tcp")))]
 use super::usual::Usual;
@@ -59,6 +61,9 @@ pub struct Stack {
     /// Where what is for others goes.
     #[cfg(feature = "forward")]
     pub(super) transit: Option<crate::net::forward::Transit>,
+    /// What the frame that came last says of the next one.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    pub(super) train: Option<Train>,
     unreachable: Limit,
     /// For packets in several pieces.
     pub(super) scratch: Vec<u8>,
@@ -99,6 +104,8 @@ impl Stack {
             transit: None,
             ip,
             paths,
+            #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+            train: None,
             unreachable: Limit::per_second(100),
             scratch: Vec::new(),
             receive_in_pages: None,
@@ -207,9 +214,23 @@ impl Stack {
     /// A frame in one piece. An echo request is left to be answered with the frame itself.
     pub(super) fn receive_bytes(&mut self, now: Instant, frame: &[u8], checksum: Checksum) -> Option<Echo> {
         #[cfg(any(test, not(feature = "smoltcp-tcp")))]
-        if self.receive_usual(now, frame, checksum) {
-            return None;
+        {
+            if self.follow(now, frame, checksum) {
+                return None;
+            }
+            if self.receive_usual(now, frame, checksum) {
+                self.may_begin(frame);
+                return None;
+            }
         }
+        let echo = self.receive_unusual(now, frame, checksum);
+        #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+        self.may_begin(frame);
+        echo
+    }
+
+    /// A frame that goes the long way.
+    fn receive_unusual(&mut self, now: Instant, frame: &[u8], checksum: Checksum) -> Option<Echo> {
         let to_us = |to: &Mac| *to == self.ip.mac() || *to == BROADCAST || ethernet::is_ip_group(*to);
         let ours = |to: &Mac, from: &Mac| to_us(to) && ethernet::is_unicast(*from);
         let header = ethernet::parse(frame).filter(|(to, from, _)| ours(to, from));
@@ -418,6 +439,11 @@ impl Stack {
 
     /// Does what is due and makes the frames that the device has room for; whether more could be done at once.
     pub fn run(&mut self, now: Instant) -> bool {
+        // Until the next frame comes, anything may happen to the connection.
+        #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+        {
+            self.train = None;
+        }
         self.ip.set_now(now);
         self.ip.run();
         #[cfg(feature = "datagrams")]

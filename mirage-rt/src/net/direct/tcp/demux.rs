@@ -11,7 +11,12 @@ use super::timestamps::{self, Timestamp};
 use super::{End, Holder, LINGER, LINGER_MOST, Tcp};
 use crate::net::direct::header;
 use crate::net::direct::ip::{Blocked, IpOut};
+#[cfg(any(test, not(feature = "smoltcp-tcp")))]
+use crate::net::direct::train::Following;
 use crate::time::Instant;
+
+/// Bytes of data from which a segment may be the first of a train.
+const TRAIN_LEAST: u32 = 256;
 
 impl<M: TcpMachine> Tcp<M> {
     /// A segment came in: `packet` is the IP packet, `segment` its header; checksums are right.
@@ -56,7 +61,36 @@ impl<M: TcpMachine> Tcp<M> {
         let Some(news) = self.machine.predict(now, id, packet, segment) else { return false };
         self.counters.segments += 1;
         self.counters.bytes += u64::from(segment.length);
+        self.note_bulk(id, segment);
         self.tell(index, news);
+        true
+    }
+
+    /// What was expected may be the first segment of a train.
+    #[inline(always)]
+    fn note_bulk(&mut self, id: ConnId, segment: &Segment) {
+        self.bulk = (segment.length >= TRAIN_LEAST).then_some(id);
+    }
+
+    /// The connection that has just got bulk data which it had expected.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    #[inline(always)]
+    pub fn take_bulk(&mut self) -> Option<ConnId> {
+        self.bulk.take()
+    }
+
+    /// A segment that follows the last one; `false`, and nothing has happened, when it is not what its connection expects.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    #[inline(always)]
+    pub fn follow(&mut self, now: Instant, id: ConnId, following: &Following<'_>) -> bool {
+        let Some(run) = self.machine.follow(now, id, following) else { return false };
+        self.counters.segments += 1;
+        self.counters.followed += 1;
+        self.counters.bytes += following.data.len() as u64;
+        // Who reads was woken by the first, and a time that was set is still right.
+        if run {
+            self.mark(id.index);
+        }
         true
     }
 
@@ -93,6 +127,7 @@ impl<M: TcpMachine> Tcp<M> {
         if self.slots[index as usize].holder == Holder::Application
             && let Some(news) = self.machine.predict(now, id, packet, segment)
         {
+            self.note_bulk(id, segment);
             return self.tell(index, news);
         }
         if self.machine.state(id) != State::Connecting && !self.is_acceptable(now, id, segment, out) {

@@ -13,6 +13,7 @@ use super::segment::{FourTuple, Segment, Seq};
 use super::smol::SmolSets;
 use super::timestamps::Stamps;
 use crate::net::direct::ip::{IpOut, Paths};
+use crate::net::direct::train::Following;
 use crate::net::{OptionError, TcpInfo, TcpOption};
 use crate::packet::Fragment;
 use crate::time::{Duration, Instant};
@@ -105,6 +106,10 @@ impl TcpMachine for Either {
 
     fn predict(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment) -> Option<News> {
         self.get_mut().predict(now, id, packet, segment)
+    }
+
+    fn follow(&mut self, now: Instant, id: ConnId, following: &Following<'_>) -> Option<bool> {
+        self.get_mut().follow(now, id, following)
     }
 
     fn on_too_big(&mut self, now: Instant, id: ConnId, seq: Seq, mtu: usize) -> bool {

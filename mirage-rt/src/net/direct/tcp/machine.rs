@@ -12,6 +12,8 @@ use super::choice::EXTENDED;
 use super::segment::{FourTuple, Segment, Seq, SynOptions};
 use super::timestamps::{Stamps, Timestamp};
 use crate::net::direct::ip::{Blocked, IpOut, Paths};
+#[cfg(any(test, not(feature = "smoltcp-tcp")))]
+use crate::net::direct::train::Following;
 use crate::net::{OptionError, TcpInfo, TcpOption};
 use crate::packet::Fragment;
 use crate::time::{Duration, Instant};
@@ -177,6 +179,15 @@ pub trait TcpMachine {
     /// expected: it needs no check and ends nothing. `None` when it is otherwise; then nothing has changed.
     fn predict(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment) -> Option<News> {
         let _ = (now, id, packet, segment);
+        None
+    }
+
+    /// A segment that follows one which [`predict`](TcpMachine::predict) has taken in, at the same time and with nothing in
+    /// between, and is like that one but for its position, its timestamp and its data. Whether [`run`](TcpMachine::run) has something
+    /// to do at once; `None` when it is not what was expected, and then nothing has changed.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    fn follow(&mut self, now: Instant, id: ConnId, following: &Following<'_>) -> Option<bool> {
+        let _ = (now, id, following);
         None
     }
 

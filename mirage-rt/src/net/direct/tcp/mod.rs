@@ -144,6 +144,8 @@ pub struct Tcp<M> {
     resets: Limit,
     challenges: Limit,
     down: bool,
+    /// The connection whose segment of bulk data was just taken in: others may follow it.
+    bulk: Option<ConnId>,
     counters: TcpCounters,
 }
 
@@ -170,6 +172,7 @@ impl<M: TcpMachine> Tcp<M> {
             resets: Limit::per_second(200),
             challenges: Limit::per_second(100),
             down: false,
+            bulk: None,
             counters: TcpCounters::default(),
         }
     }

@@ -74,6 +74,31 @@ fn a_plain_host_gets_what_a_cutting_one_sends() {
     });
 }
 
+/// What the device has cut comes in trains, which our own machine knows; every byte of it.
+#[test]
+fn bulk_data_comes_in_trains() {
+    testing::run(112, async {
+        let switch = Switch::new(112, Impairments::NONE);
+        let [server, client] = [host(&switch, 1), cutting(&switch, 2, true)];
+        let mut listener = server.tcp().bind(80).await.expect("the port is free");
+        let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+        let bytes = pattern(4, 500_000);
+        let sent = bytes.clone();
+        let writing = spawn(async move { stream.write_all(&sent).await.map(|()| stream) });
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let (mut received, mut buffer) = (Vec::new(), vec![0; 10_000]);
+        while received.len() < bytes.len() {
+            let length = stream.read(&mut buffer).await.expect("the connection lives");
+            received.extend_from_slice(&buffer[..length]);
+        }
+        assert!(received == bytes);
+        writing.await.expect("the task ends").expect("the peer reads");
+        let counted = server.snapshot().expect("it has a stack of its own").tcp;
+        let own = module_path!().contains("own_");
+        assert!((counted.followed * 2 > counted.segments) == own, "{counted:?}");
+    });
+}
+
 #[test]
 fn what_is_lost_of_a_long_packet_is_sent_again() {
     for seed in 112..118 {

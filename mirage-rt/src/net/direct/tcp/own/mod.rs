@@ -89,6 +89,7 @@ use crate::net::direct::header;
 use crate::net::direct::ip::{IpOut, Paths};
 use crate::net::direct::ipv4;
 use crate::net::direct::limit::Limit;
+use crate::net::direct::train::Following;
 use crate::net::{CongestionControl, OptionError, TcpInfo, TcpOption, TcpState};
 use crate::packet::Fragment;
 use crate::time::{Duration, Instant};
@@ -287,6 +288,19 @@ impl TcpMachine for OwnTcp {
             self.offer = Offer::Accepted(Wanted { id, bytes });
         }
         news
+    }
+
+    #[inline(always)]
+    fn follow(&mut self, now: Instant, id: ConnId, following: &Following<'_>) -> Option<bool> {
+        let connection = find(&mut self.connections, id)?;
+        let data = following.data;
+        let wanted = self.offer.place(data).filter(|(_, pages)| connection.may_keep(data.len(), *pages, &self.memory));
+        let link = &self.links[family(connection.remote())];
+        let run = connection.follow(now, following, wanted.is_some(), link, &mut self.memory)?;
+        if let Some((bytes, _)) = wanted {
+            self.offer = Offer::Accepted(Wanted { id, bytes });
+        }
+        Some(run)
     }
 
     fn wants_pages(&self) -> bool {

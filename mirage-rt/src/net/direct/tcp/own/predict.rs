@@ -5,7 +5,7 @@
 
 use super::connection::{Connection, Link};
 use super::emit::Header;
-use super::memory::Hunger;
+use super::memory::{Hunger, Memory, Purpose};
 use super::moment::Moment;
 use super::sequence::{Range, before, distance};
 use super::timers::NEVER;
@@ -16,6 +16,7 @@ use crate::net::direct::tcp::emit::{self, Fields};
 use crate::net::direct::tcp::machine::{News, OutOfMemory, Progress};
 use crate::net::direct::tcp::segment::Segment;
 use crate::net::direct::tcp::timestamps::Timestamp;
+use crate::net::direct::train::Following;
 use crate::time::Instant;
 
 /// The first bytes of the options of a segment that has a timestamp and nothing else, as all have it (RFC 7323, appendix A).
@@ -102,6 +103,45 @@ impl Connection {
             // An earlier deadline that is still set does no harm.
             deadline: self.next_deadline(),
         })
+    }
+
+    /// Takes in a segment that follows one which was predicted, as far as it is what was expected: whether there is something to do at
+    /// once. The data's page comes next if it `keeps` it. That nothing is amiss was found out for the first.
+    #[inline]
+    pub fn follow(
+        &mut self,
+        now: Instant,
+        following: &Following<'_>,
+        keeps: bool,
+        link: &Link,
+        memory: &mut Memory,
+    ) -> Option<bool> {
+        let data = following.data;
+        let (length, limit) = (data.len() as u32, self.receive.limit());
+        let is_older = |value: u32| (value.wrapping_sub(self.clock.recent) as i32) < 0;
+        if following.seq != self.expected
+            || length > distance(self.expected, self.edge)
+            || following.stamp.is_some_and(is_older)
+        {
+            return None;
+        }
+        if !keeps {
+            let kept = self.kept_length();
+            let at = self.receive.length() - kept;
+            self.receive.supply(at + data.len(), memory, Purpose::Receive);
+            self.receive.put(at, data).ok()?;
+            self.receive.advance(data.len(), kept);
+        }
+        if let Some(value) = following.stamp
+            && !before(self.owed.told, following.seq)
+        {
+            self.clock.hear(now, value);
+        }
+        self.expected = self.expected.add(length);
+        self.note_use(now, link);
+        self.owed.segment = self.owed.segment.max(length.min(link.mss.into()) as u16);
+        self.owe(now);
+        Some(self.owed.now || self.receive.limit() != limit)
     }
 
     /// The timestamp of a header that has what was agreed on; no more, and no less.

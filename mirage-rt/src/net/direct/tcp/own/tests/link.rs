@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::net::direct::tcp::half_open::{Offer, send_syn};
 use crate::net::direct::tcp::smol::SmolSets;
+use crate::net::direct::train::Train;
 use crate::packet::Fragment;
 use crate::page::Page;
 
@@ -50,8 +51,10 @@ struct Side {
     appetite: usize,
     shut: bool,
     deadline: Option<Instant>,
-    /// Segments that were expected.
+    /// Segments that were expected, and those of them that followed another one.
     predicted: usize,
+    followed: usize,
+    train: Option<Train>,
     /// It hands over pages as well as bytes, as this has it.
     mixture: Option<Random>,
     /// Pages that were taken.
@@ -71,6 +74,8 @@ impl Side {
             shut: false,
             deadline: Some(Instant::ZERO),
             predicted: 0,
+            followed: 0,
+            train: None,
             mixture: None,
             taken: 0,
         }
@@ -129,19 +134,26 @@ impl Side {
     fn hear(&mut self, now: Instant, packet: &[u8]) {
         // As the device, the stack and the demultiplexer do it.
         let segment = parse(&self.tuple.reversed(), packet);
-        let frame = PacketMut::copy_of(&self.out.pool, packet).expect("there are pages");
+        let framed = [&[0; 12][..], if packet[0] >> 4 == 4 { &[0x08, 0x00] } else { &[0x86, 0xdd] }, packet].concat();
+        let frame = PacketMut::copy_of(&self.out.pool, &framed).expect("there are pages");
         let start = frame.head().as_ptr().addr();
         if self.machine.wants_pages() {
             self.machine.offer_pages(start..start + frame.head().len(), 1);
         }
-        let whole = if frame.fragments().is_empty() { frame.head() } else { packet };
-        let is_predicted = self.machine.predict(now, ID, whole, &segment).is_some();
+        let whole = if frame.fragments().is_empty() { frame.head() } else { &framed };
+        let following = self.train.as_ref().and_then(|train| train.read(whole, true));
+        let follows = following.is_some_and(|following| self.machine.follow(now, ID, &following).is_some());
+        let is_predicted = follows || self.machine.predict(now, ID, &whole[14..], &segment).is_some();
+        if !follows {
+            self.train = Train::begin(ID, whole).filter(|_| is_predicted && segment.length > 0);
+        }
         if let Some(wanted) = self.machine.end_offer() {
             let (mut bytes, _) = frame.into_parts();
             bytes.truncate(wanted.bytes.end);
             bytes.pull_front(wanted.bytes.start);
             self.machine.keep_page(wanted.id, bytes);
         }
+        self.followed += usize::from(follows);
         if is_predicted {
             self.predicted += 1;
             return;
@@ -150,6 +162,7 @@ impl Side {
     }
 
     fn act(&mut self, now: Instant) {
+        self.train = None;
         loop {
             let written = self.write_some();
             self.written += written;
@@ -182,7 +195,7 @@ struct Pair {
     under_way: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
     packets: u64,
     /// What was sent, when and by which side.
-    log: Vec<(Instant, usize, Vec<u8>)>,
+    log: Vec<Sent>,
     now: Instant,
 }
 
@@ -394,14 +407,18 @@ fn losses_cost_little_time() {
     }
 }
 
-/// A conversation in which both sides write and read bit by bit; what was sent, and how many segments were predicted.
+/// What a side has sent at a time.
+type Sent = (Instant, usize, Vec<u8>);
+
+/// A conversation in which both sides write and read bit by bit; what was sent, and how many segments were predicted and followed
+/// others.
 fn conversation(
     prediction: bool,
     open: Open,
     lengths: [usize; 2],
     trouble: Trouble,
     seed: u64,
-) -> (Vec<(Instant, usize, Vec<u8>)>, usize) {
+) -> (Vec<Sent>, [usize; 2]) {
     let machines = [0, 1].map(|_| {
         // So little that nobody has said all at once.
         let buffers = Buffers { receive: 8192, send: 4096, budget: 40_000 };
@@ -416,7 +433,7 @@ fn conversation(
     assert!(pair.run(Duration::from_secs(1000)), "it is {:?}", pair.now);
     pair.check();
     let predicted = pair.sides.iter().map(|side| side.predicted).sum();
-    (pair.log, predicted)
+    (pair.log, [predicted, pair.sides.iter().map(|side| side.followed).sum()])
 }
 
 type Open = fn([Box<dyn TcpMachine>; 2], [usize; 2], Trouble, u64) -> Pair;
@@ -427,13 +444,16 @@ fn prediction_changes_nothing_but_the_work() {
     for open in [crossed as Open, accepted] {
         for (trouble, seed) in [(NONE, 1), (trouble, 2), (trouble, 3), (trouble, 4)] {
             for lengths in [[100, 80_000], [60_000, 60_000]] {
-                let (with, predicted) = conversation(true, open, lengths, trouble, seed);
-                let (without, none) = conversation(false, open, lengths, trouble, seed);
+                let (with, [predicted, followed]) = conversation(true, open, lengths, trouble, seed);
+                let (without, [none, _]) = conversation(false, open, lengths, trouble, seed);
                 let first = with.iter().zip(&without).position(|(one, other)| one != other);
                 assert!(with == without, "seed {seed}: the {first:?}th packet is another one");
                 // One that has said all is about to leave, and nothing is predicted for it.
                 let least = if lengths[0] == lengths[1] { 20 } else { 0 };
                 assert!(none == 0 && predicted >= least, "{predicted} of {} were predicted", with.len());
+                // Those that follow come at the same time.
+                let least = if trouble.jitter == Duration::ZERO { least } else { 0 };
+                assert!(followed >= least, "{followed} of {} followed others", with.len());
             }
         }
     }
