@@ -8,6 +8,7 @@
 pub mod images;
 pub mod soak;
 
+use mirage_lab::Lab;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -127,9 +128,19 @@ fn build_by_feature(images: &[&str]) {
     once(&["--release", "--features", &features].into_iter().chain(packages).collect::<Vec<_>>());
 }
 
-/// Begins to build all images if all tests are to run, and waits for none. A test that needs some waits for them, and has the error
-/// if there is one.
-pub fn begin_all() {
+/// A shared machine for one of the first tests: images are built while it is fetched and boots. `None`, as
+/// [`Lab::shared_or_skip`] has it.
+///
+/// # Panics
+///
+/// As that does.
+pub fn first_machine() -> Option<&'static Lab> {
+    begin_all();
+    Lab::shared_or_skip()
+}
+
+/// Begins to build all images if all tests are to run. A test that needs some waits for them, and has the error if there is one.
+fn begin_all() {
     static BEGUN: Once = Once::new();
     if runs_all_tests() {
         BEGUN.call_once(|| {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mirage_lab::{Access, Domain, Lab, StopReason};
-use mirage_tests::{begin_all, image};
+use mirage_tests::{first_machine, image};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -26,12 +26,6 @@ impl Drop for Disk {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
-}
-
-/// The machine. These tests are the first: images are built while it is fetched and boots.
-fn lab() -> Option<&'static Lab> {
-    begin_all();
-    Lab::shared_or_skip()
 }
 
 /// A running example with a connection to it.
@@ -80,7 +74,7 @@ impl Running {
 
 #[test]
 fn what_was_written_is_there_after_a_restart() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = first_machine() else { return };
     let disk = Disk::new("restart", 16);
     let mut first = Running::start(lab, 120, &disk, Access::ReadWrite);
     let info = first.say("info");
@@ -103,7 +97,7 @@ fn what_was_written_is_there_after_a_restart() {
 
 #[test]
 fn what_was_answered_survives_xl_destroy() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = first_machine() else { return };
     let disk = Disk::new("destroy", 8);
     let mut first = Running::start(lab, 122, &disk, Access::ReadWrite);
     for number in 0..20 {
@@ -122,7 +116,7 @@ fn what_was_answered_survives_xl_destroy() {
 
 #[test]
 fn a_read_only_disk_says_so() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = first_machine() else { return };
     let disk = Disk::new("read-only", 8);
     let mut running = Running::start(lab, 124, &disk, Access::ReadOnly);
     let info = running.say("info");
@@ -133,7 +127,7 @@ fn a_read_only_disk_says_so() {
 
 #[test]
 fn a_domain_without_the_disk_is_one_message_and_exit_code_1() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = first_machine() else { return };
     let domain = lab.domain(image("block")).memory(16).vif().cmdline("--ipv4 10.0.2.125/24").start();
     let report = domain.expect("the domain starts").exit(LONG).expect("the domain ends");
     assert_eq!((report.reason, report.code), (StopReason::Poweroff, Some(1)), "{}", report.console);
@@ -141,7 +135,7 @@ fn a_domain_without_the_disk_is_one_message_and_exit_code_1() {
 }
 #[test]
 fn a_disk_is_detached_and_attached_while_it_is_used() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = first_machine() else { return };
     let disk = Disk::new("detach", 8);
     let mut running = Running::start(lab, 126, &disk, Access::ReadWrite);
     assert_eq!(running.say("append before"), "ok 0");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mirage_lab::Lab;
+use mirage_tests::first_machine;
 
 use crate::link::Link;
 
@@ -10,7 +10,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn dnsmasq_gives_an_address_and_answers_for_names() {
-    let Some(lab) = Lab::shared_or_skip() else { return };
+    let Some(lab) = first_machine() else { return };
     let link = Link::new(lab, "dhcp0", "10.9.0.1/24");
     // The greeting comes from a port of dom0, found by its name.
     lab.dom0_checked(
@@ -31,7 +31,7 @@ fn dnsmasq_gives_an_address_and_answers_for_names() {
 
 #[test]
 fn leases_of_udhcpd_are_renewed_end_and_come_back() {
-    let Some(lab) = Lab::shared_or_skip() else { return };
+    let Some(lab) = first_machine() else { return };
     let link = Link::new(lab, "dhcp1", "10.9.1.1/24");
     let start = "udhcpd -f /run/dhcp1.conf > /run/dhcp1.log 2>&1 & echo $! > /run/dhcp1.pid";
     lab.dom0_checked(&format!(
