@@ -235,6 +235,8 @@ pub enum CreateError {
     Command(CommandError),
     /// `xl create` refused.
     Refused {
+        /// Its status: 128 and a signal's number if that has ended it.
+        status: i32,
         /// What it said, and the end of the hotplug scripts' log.
         said: String,
     },
@@ -254,7 +256,7 @@ impl fmt::Display for CreateError {
                 write!(f, "{line:?} can't be in xl's configuration: it has a line break or another control character")
             }
             Self::Command(error) => error.fmt(f),
-            Self::Refused { said } => write!(f, "xl create: {said}"),
+            Self::Refused { status, said } => write!(f, "xl create ended with {status}: {said}"),
         }
     }
 }

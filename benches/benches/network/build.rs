@@ -10,6 +10,11 @@ pub fn stack(own: bool) -> PathBuf {
     release("mirage-bench-stack", name, features)
 }
 
+/// Our stack in memory with IPv6, which images have only if they ask for it.
+pub fn stack_with_ipv6() -> PathBuf {
+    release("mirage-bench-stack", "own-tcp-ipv6", &["--features", "ipv6"])
+}
+
 /// A plain smoltcp interface.
 pub fn smoltcp() -> PathBuf {
     // Images have it small; as what we are compared with it is to be fast.

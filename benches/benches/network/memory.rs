@@ -13,6 +13,7 @@ const CACHE: usize = 1 << 20;
 /// The programs that are counted.
 struct Programs {
     own: PathBuf,
+    own_ipv6: PathBuf,
     smol: PathBuf,
     plain: PathBuf,
 }
@@ -23,7 +24,12 @@ pub fn all(bench: &Bench) -> Result<Vec<Figure>> {
         println!("SKIPPED: the part `memory` counts with callgrind, and there is none: install valgrind");
         return Ok(Vec::new());
     }
-    let programs = Programs { own: build::stack(true), smol: build::stack(false), plain: build::smoltcp() };
+    let programs = Programs {
+        own: build::stack(true),
+        own_ipv6: build::stack_with_ipv6(),
+        smol: build::stack(false),
+        plain: build::smoltcp(),
+    };
     let mut figures = echo(bench, &programs)?;
     figures.extend(bulk(bench, &programs)?);
     figures.extend(idle(&programs)?);
@@ -82,10 +88,19 @@ fn bulk(bench: &Bench, programs: &Programs) -> Result<Vec<Figure>> {
     row("send, acknowledged by two", ["send", "1", "2", rounds, "offload", "0"], true)?;
     row("send, cut by the device (TSO)", ["send", "1", "44", rounds, "offload", "65535"], false)?;
     let give = row("the same, pages given", ["give", "1", "44", rounds, "offload", "65535"], false)?;
+    let row_ipv6 = |name: &str, words: [&str; 6]| -> Result<f64> {
+        let own = count(&programs.own_ipv6, &[&words[..], &["ipv6"]].concat(), None)?.instructions;
+        println!("  {name:34} {own:12.0} {:>12} {:>12}", "-", "-");
+        Ok(own)
+    };
+    let look_ipv6 = row_ipv6("receive over IPv6, 16 at a time", ["receive", "1", "16", rounds, "offload", "0"])?;
+    let give_ipv6 = row_ipv6("send over IPv6 (TSO), pages given", ["give", "1", "44", rounds, "offload", "65535"])?;
     Ok(vec![
         // Small frames are copied for less than it takes to hand their pages on.
         Figure::at_most("receive-instructions", Some(look.min(take)), 700.0),
         Figure::at_most("send-tso-instructions", Some(give), 250.0),
+        Figure::at_most("receive-instructions-ipv6", Some(look_ipv6), 700.0),
+        Figure::at_most("send-tso-instructions-ipv6", Some(give_ipv6), 250.0),
     ])
 }
 

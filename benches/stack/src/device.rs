@@ -68,6 +68,8 @@ impl Device {
         let mut info = NetworkInfo::new(SERVER_MAC, MTU as u16);
         info.checksum_ipv4 = setting.offload;
         info.gso_ipv4 = setting.cut as u32;
+        info.checksum_ipv6 = setting.offload;
+        info.gso_ipv6 = setting.cut as u32;
         Device { queues, info }
     }
 }

@@ -53,6 +53,10 @@ impl Stack {
             // So that 10,000 connections are within the budget.
             config.connection_memory = setting.connections * 8 * config.receive_buffer;
         }
+        #[cfg(feature = "ipv6")]
+        if setting.family == mirage_bench_wire::Family::Ipv6 {
+            config.ipv6 = ipv6();
+        }
         let device = Device::new(queues.clone(), &setting);
         let application = setting.application;
         let connections = Rc::new(Connections::default());
@@ -87,6 +91,15 @@ impl Stack {
         stack.work();
         stack
     }
+}
+
+/// The server's address, which nobody else claims.
+#[cfg(feature = "ipv6")]
+fn ipv6() -> Option<mirage_rt::net::ipv6::Ipv6Config> {
+    let address = mirage_rt::keys::Cidr6::new(mirage_bench_wire::SERVER_IPV6, 64).ok()?;
+    let mut config = mirage_rt::net::ipv6::Ipv6Config::fixed(address, None);
+    config.duplicate_probes = 0;
+    Some(config)
 }
 
 impl Server for Stack {

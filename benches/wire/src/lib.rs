@@ -10,11 +10,11 @@ mod client;
 mod frame;
 mod loads;
 
-pub use client::{Client, arp};
-pub use frame::{Received, Segment};
+pub use client::Client;
+pub use frame::{Received, Segment, question};
 pub use loads::{begin, counted, program};
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The server's Ethernet address.
 pub const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -24,12 +24,36 @@ pub const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 /// The client's.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+/// The same over IPv6, in a network with a prefix of 64 bits.
+pub const SERVER_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1);
+/// The client's.
+pub const CLIENT_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 2);
 /// The server's port.
 pub const PORT: u16 = 7;
 /// Bytes of a packet on this wire.
 pub const MTU: usize = 1500;
-/// Bytes of data in a full segment.
+/// Bytes of data in a full segment over IPv4.
 pub const SEGMENT: usize = MTU - 40;
+
+/// Over which protocol TCP goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    #[default]
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// Bytes of data in a full segment.
+    pub fn segment(self) -> usize {
+        match self {
+            Family::Ipv4 => SEGMENT,
+            Family::Ipv6 => SEGMENT - 20,
+        }
+    }
+}
 
 /// What is counted: a stack and an application on it, with a device in memory.
 pub trait Server {
@@ -72,6 +96,8 @@ pub struct Setting {
     pub application: Application,
     /// Connections that it is to have.
     pub connections: usize,
+    /// Over which protocol its connections go.
+    pub family: Family,
     /// The device computes and checks checksums.
     pub offload: bool,
     /// Bytes of the longest packet that the device cuts into segments; 0 when it cuts none.

@@ -1,8 +1,8 @@
 //! The loads. Each prints how many operations were counted.
 
-use crate::client::{Client, arp};
-use crate::frame::Received;
-use crate::{Application, SEGMENT, Server, Setting};
+use crate::client::Client;
+use crate::frame::{Received, question};
+use crate::{Application, Family, SEGMENT, Server, Setting};
 
 /// Bytes of a request and its answer.
 const REQUEST: usize = 64;
@@ -25,7 +25,7 @@ pub fn begin() {
     std::hint::black_box(());
 }
 
-/// The program that is counted: `LOAD CONNECTIONS BATCH ROUNDS offload|sums CUT`.
+/// The program that is counted: `LOAD CONNECTIONS BATCH ROUNDS offload|sums CUT [ipv6]`.
 ///
 /// LOAD is `echo` or `loop` (10 connections of all are active, so many of them at a time; with and without a task for each),
 /// `receive` or `send` (one connection), or `take` or `give`, which are the same in pages. With `idle` and `kept` the program
@@ -37,9 +37,10 @@ pub fn begin() {
 /// When the words are not as said above, or the server does not do what it should.
 pub fn program<S: Server>(make: impl FnOnce(Setting) -> S) {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [load, connections, batch, rounds, sums, cut] = words.as_slice() else {
-        panic!("say: LOAD CONNECTIONS BATCH ROUNDS offload|sums CUT");
+    let [load, connections, batch, rounds, sums, cut, rest @ ..] = words.as_slice() else {
+        panic!("say: LOAD CONNECTIONS BATCH ROUNDS offload|sums CUT [ipv6]");
     };
+    let family = if rest.iter().any(|word| word == "ipv6") { Family::Ipv6 } else { Family::Ipv4 };
     let number = |word: &String| word.parse::<usize>().expect("a number");
     let (connections, batch, rounds) = (number(connections), number(batch), number(rounds));
     let application = match load.as_str() {
@@ -53,9 +54,9 @@ pub fn program<S: Server>(make: impl FnOnce(Setting) -> S) {
         "kept" => Application::Keep,
         other => panic!("there is no load {other}"),
     };
-    let setting = Setting { application, connections, offload: sums == "offload", cut: number(cut) };
+    let setting = Setting { application, connections, family, offload: sums == "offload", cut: number(cut) };
     let mut server = make(setting);
-    server.deliver(&arp());
+    server.deliver(&question(family));
     counted(&mut server);
     if load == "idle" || load == "kept" {
         idle(&mut server, &setting);
@@ -65,25 +66,25 @@ pub fn program<S: Server>(make: impl FnOnce(Setting) -> S) {
     let operations = match application {
         Application::Keep => unreachable!("it was handled above"),
         Application::Echo | Application::Loop => echo(&mut server, &setting, batch, rounds),
-        Application::Sink | Application::Taker => receive(&mut server, batch, rounds),
+        Application::Sink | Application::Taker => receive(&mut server, &setting, batch, rounds),
         Application::Source | Application::Giver => send(&mut server, &setting, batch, rounds),
     };
     println!("operations {operations}");
 }
 
 /// Opens all connections.
-pub(crate) fn open(server: &mut impl Server, connections: usize) -> Vec<Client> {
-    (0..connections)
+pub(crate) fn open(server: &mut impl Server, setting: &Setting) -> Vec<Client> {
+    (0..setting.connections)
         .map(|number| {
             server.pass(PAUSE);
-            Client::open(server, FIRST_PORT + number as u16)
+            Client::open(server, setting.family, FIRST_PORT + number as u16)
         })
         .collect()
 }
 
 /// Ten connections, evenly spread over all, send requests and get them back, `batch` at a time.
 fn echo(server: &mut impl Server, setting: &Setting, batch: usize, rounds: usize) -> usize {
-    let clients = open(server, setting.connections).into_iter().enumerate();
+    let clients = open(server, setting).into_iter().enumerate();
     let mut clients: Vec<Client> = clients.filter(|(number, _)| setting.is_active(*number)).map(|(_, it)| it).collect();
     let request = [0x5a; REQUEST];
     let mut operations = 0;
@@ -119,7 +120,7 @@ fn echo(server: &mut impl Server, setting: &Setting, batch: usize, rounds: usize
 
 /// All connections wait for ten seconds, after an echo on each if that is what the server does.
 fn idle(server: &mut impl Server, setting: &Setting) {
-    let mut clients = open(server, setting.connections);
+    let mut clients = open(server, setting);
     if setting.application == Application::Echo {
         for client in &mut clients {
             client.send(server, &[0x5a; REQUEST]);
@@ -139,10 +140,10 @@ fn idle(server: &mut impl Server, setting: &Setting) {
     }
 }
 
-/// The server gets full segments, `batch` at a time.
-fn receive(server: &mut impl Server, batch: usize, rounds: usize) -> usize {
-    let mut client = open(server, 1)[0];
-    let data = [0x5a; SEGMENT];
+/// The server gets full segments, `batch` at a time. How many times it got as much as such a segment has over IPv4.
+fn receive(server: &mut impl Server, setting: &Setting, batch: usize, rounds: usize) -> usize {
+    let mut client = open(server, setting)[0];
+    let data = &[0x5a; SEGMENT][..setting.family.segment()];
     for round in 0..WARM + rounds {
         if round == WARM {
             begin();
@@ -150,7 +151,7 @@ fn receive(server: &mut impl Server, batch: usize, rounds: usize) -> usize {
         server.pass(PAUSE);
         // The window is small at first, and opens with what is acknowledged.
         let batch = if round < WARM / 2 { 1 } else { batch };
-        (0..batch).for_each(|_| client.send(server, &data));
+        (0..batch).for_each(|_| client.send(server, data));
         counted(server);
         let mut acknowledged = None;
         server.sent(&mut |frame| acknowledged = Received::parse(frame, false).map(|segment| segment.ack));
@@ -158,13 +159,13 @@ fn receive(server: &mut impl Server, batch: usize, rounds: usize) -> usize {
             assert!(client.next.wrapping_sub(acknowledged) < 2 * SEGMENT as u32, "all but one segment is acknowledged");
         }
     }
-    batch * rounds
+    batch * rounds * data.len() / SEGMENT
 }
 
-/// The server sends as much as the client's window allows; the client acknowledges every `batch` segments. How many full
-/// segments that were.
+/// The server sends as much as the client's window allows; the client acknowledges every `batch` segments. How many times it
+/// sent as much as a full segment has over IPv4.
 fn send(server: &mut impl Server, setting: &Setting, batch: usize, rounds: usize) -> usize {
-    let mut client = open(server, 1)[0];
+    let mut client = open(server, setting)[0];
     let mut bytes = 0;
     for round in 0..WARM + rounds {
         if round == WARM {
@@ -180,7 +181,7 @@ fn send(server: &mut impl Server, setting: &Setting, batch: usize, rounds: usize
             client.take(&segment);
             bytes += segment.data.len();
             since += segment.data.len();
-            if since >= batch * SEGMENT {
+            if since >= batch * setting.family.segment() {
                 since = 0;
                 answers.push(client.segment(&[]).frame());
             }

@@ -68,7 +68,8 @@ impl Domain {
         }
         if created.status != 0 {
             let log = self.lab.dom0("tail -n 5 /var/log/xen/xen-hotplug.log 2>/dev/null")?.stdout;
-            return Err(CreateError::Refused { said: format!("{}{log}", created.stderr).trim().to_owned() });
+            let said = format!("{}{log}", created.stderr).trim().to_owned();
+            return Err(CreateError::Refused { status: created.status, said });
         }
         self.alive = true;
         self.times = Times { create_started: created.started, create_returned: created.ended };

@@ -235,7 +235,7 @@ fn what_can_not_be_made_is_refused() -> Outcome {
     let missing = lab.domain("/does/not/exist").start();
     assert!(missing.is_err_and(|error| error.to_string().contains("/does/not/exist")));
     let no_image = lab.domain(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).start();
-    assert!(matches!(no_image, Err(CreateError::Refused { said }) if !said.is_empty()));
+    assert!(matches!(no_image, Err(CreateError::Refused { said, .. }) if !said.is_empty()));
     Ok(())
 }
 

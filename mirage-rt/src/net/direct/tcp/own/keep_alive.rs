@@ -1,7 +1,7 @@
 //! Peers that say nothing: asked whether they are there, and given up (RFC 9293, 3.8.4).
 
 use super::connection::Connection;
-use crate::net::{KeepAlive, OptionError, TcpOption};
+use crate::net::KeepAlive;
 use crate::time::Instant;
 
 /// What is known of a peer that is asked.
@@ -16,22 +16,6 @@ pub struct Asking {
 }
 
 impl Connection {
-    /// What the application chooses.
-    #[cold]
-    #[inline(never)]
-    pub fn set(&mut self, now: Instant, option: TcpOption) -> Result<(), OptionError> {
-        match option {
-            TcpOption::NoDelay(nodelay) => self.nagle = !nodelay,
-            TcpOption::UserTimeout(most) => self.rare().user_timeout = most,
-            TcpOption::KeepAlive(wanted) => {
-                self.rare().asking = wanted.map(|wanted| Asking { wanted, since: now, asked: 0, at: now });
-            }
-            TcpOption::CongestionControl(algorithm) => self.congestion.choose(algorithm),
-            TcpOption::Linger(_) => return Err(OptionError::Unsupported),
-        }
-        Ok(())
-    }
-
     /// When the peer is to be asked, or given up. While it owes something else, other timers watch it.
     pub fn ask_at(&self) -> Option<Instant> {
         let asking = self.rare.as_deref()?.asking.as_ref()?;
@@ -65,6 +49,11 @@ impl Connection {
 }
 
 impl Asking {
+    /// It begins to be asked at `now`.
+    pub fn new(wanted: KeepAlive, now: Instant) -> Asking {
+        Asking { wanted, since: now, asked: 0, at: now }
+    }
+
     fn is_unanswered(&self, heard: Instant) -> bool {
         self.asked > 0 && heard < self.at
     }

@@ -17,6 +17,7 @@
 //! | [timestamps](super::timestamps) | clocks, for both machines; options in SYN cookies | RFC 7323; RFC 6191 |
 //! | [rtt], [timers] | the timeout, probes, giving up | RFC 6298; RFC 8985, 7; RFC 9293, 3.8.6.1; RFC 5482 |
 //! | [keep_alive] | peers that say nothing | RFC 9293, 3.8.4 |
+//! | [chosen] | what the application chooses | RFC 9293, 3.9.1 |
 //! | [give], [take], [pages] | pages that the application hands over | |
 //! | [rare], [moment] | what few connections have; instants that need not be there | |
 //! | [path] | how long packets may be on their way | RFC 1191; RFC 5927, 7; RFC 4821 |
@@ -39,6 +40,7 @@
 
 mod acknowledge;
 mod arrival;
+mod chosen;
 mod congestion;
 mod connection;
 mod cubic;
