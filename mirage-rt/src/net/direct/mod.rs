@@ -27,24 +27,9 @@ mod ip;
 pub(super) mod ipv4;
 #[cfg(feature = "ipv6")]
 mod ipv6;
-/// The stack's tests over IPv6.
-#[cfg(all(test, feature = "ipv6"))]
-#[path = "tests/over_ipv6.rs"]
-#[allow(clippy::duplicate_mod, reason = "the same tests for both machines and families")]
-mod ipv6_tests;
 mod limit;
 mod link;
 mod neighbours;
-/// The stack's tests over IPv6, with our own TCP machine.
-#[cfg(all(test, feature = "ipv6"))]
-#[path = "tests/over_ipv6.rs"]
-#[allow(clippy::duplicate_mod, reason = "the same tests for both machines and families")]
-mod own_ipv6_tests;
-/// The stack's tests once more, with our own TCP machine.
-#[cfg(test)]
-#[path = "tests/mod.rs"]
-#[allow(clippy::duplicate_mod, reason = "the same tests for both machines")]
-mod own_tests;
 mod pages;
 #[cfg(feature = "datagrams")]
 mod quotes;

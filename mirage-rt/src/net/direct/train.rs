@@ -125,7 +125,7 @@ impl Train {
     #[inline(always)]
     pub fn read<'a>(&self, frame: &'a [u8], is_checked: bool) -> Option<Following<'a>> {
         #[cfg(feature = "ipv6")]
-        if self.layout.tcp == IPV6.tcp {
+        if self.layout.tcp == IPV6_TCP {
             return self.read_at::<{ IPV6_TCP }>(frame, is_checked);
         }
         self.read_at::<{ IPV4_TCP }>(frame, is_checked)
@@ -190,12 +190,12 @@ impl Stack {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::direct::checksum;
     use crate::net::direct::hash::Keyed;
     use crate::net::direct::tcp::segment::Segment;
     use alloc::vec::Vec;
     use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
     use proptest::prelude::*;
-    use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket};
 
     const ID: ConnId = ConnId { index: 3, generation: 4 };
     const V4: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V4(Ipv4Addr::new(192, 168, 7, 2))];
@@ -204,55 +204,32 @@ mod tests {
         IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)),
     ];
 
-    /// A frame with a segment that acknowledges, as smoltcp writes it.
+    /// A frame with a segment that acknowledges.
     fn frame([source, destination]: [IpAddr; 2], seq: u32, stamp: Option<u32>, name: u16, data: &[u8]) -> Vec<u8> {
-        let header = TCP_HEADER + if stamp.is_some() { STAMP } else { 0 };
-        let (ip, kind) = if source.is_ipv4() { (ipv4::HEADER, [0x08, 0x00]) } else { (40, [0x86, 0xdd]) };
-        let mut frame = [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &kind].concat();
-        frame.resize(IP + ip + header, 0);
-        frame.extend_from_slice(data);
-        let (head, tcp) = frame[IP..].split_at_mut(ip);
-        let length = tcp.len();
-        let mut segment = TcpPacket::new_unchecked(&mut tcp[..]);
-        segment.set_src_port(40_000);
-        segment.set_dst_port(80);
-        segment.set_seq_number(smoltcp::wire::TcpSeqNumber(seq as i32));
-        segment.set_ack_number(smoltcp::wire::TcpSeqNumber(77));
-        segment.set_header_len(header as u8);
-        segment.set_ack(true);
-        segment.set_psh(name.is_multiple_of(3));
-        segment.set_window_len(500);
-        if let Some(stamp) = stamp {
-            let options = [&[1, 1, 8, 10][..], &stamp.to_be_bytes(), &[9; 4]].concat();
-            segment.options_mut().copy_from_slice(&options);
+        let push = if name.is_multiple_of(3) { PSH } else { 0 };
+        let words = if stamp.is_some() { 8 } else { 5 };
+        let mut tcp = [&[0x9c, 0x40, 0, 80][..], &seq.to_be_bytes(), &[0, 0, 0, 77]].concat();
+        tcp.extend([words << 4, 16 | push, 1, 0xf4, 0, 0, 0, 0]);
+        stamp.inspect(|stamp| tcp.extend([&[1, 1, 8, 10][..], &stamp.to_be_bytes(), &[9; 4]].concat()));
+        tcp.extend_from_slice(data);
+        let length = (tcp.len() as u16).to_be_bytes();
+        let addresses = match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => [source.octets(), destination.octets()].concat(),
+            (IpAddr::V6(source), IpAddr::V6(destination)) => [source.octets(), destination.octets()].concat(),
+            _ => panic!("both are of one family"),
+        };
+        let sum = !checksum::data(&[&addresses[..], &[0, 6], &length, &tcp].concat());
+        tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+        let ethernet = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        if source.is_ipv6() {
+            let ip = [&[0x86, 0xdd, 0x60, 0, 0, 0][..], &length, &[6, 64], &addresses].concat();
+            return [&ethernet[..], &ip, &tcp].concat();
         }
-        segment.fill_checksum(&source.into(), &destination.into());
-        match (source, destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let mut packet = Ipv4Packet::new_unchecked(head);
-                packet.set_version(4);
-                packet.set_header_len(20);
-                packet.set_total_len((ip + length) as u16);
-                packet.set_ident(name);
-                packet.set_dont_frag(true);
-                packet.set_hop_limit(64);
-                packet.set_next_header(IpProtocol::Tcp);
-                packet.set_src_addr(source);
-                packet.set_dst_addr(destination);
-                packet.fill_checksum();
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let mut packet = Ipv6Packet::new_unchecked(head);
-                packet.set_version(6);
-                packet.set_payload_len(length as u16);
-                packet.set_next_header(IpProtocol::Tcp);
-                packet.set_hop_limit(64);
-                packet.set_src_addr(source);
-                packet.set_dst_addr(destination);
-            }
-            _ => unreachable!("both are of one family"),
-        }
-        frame
+        let total = (ipv4::HEADER as u16 + tcp.len() as u16).to_be_bytes();
+        let mut ip = [&[0x45, 0][..], &total, &name.to_be_bytes(), &[0x40, 0, 64, 6, 0, 0], &addresses].concat();
+        let sum = !checksum::data(&ip);
+        ip[10..12].copy_from_slice(&sum.to_be_bytes());
+        [&ethernet[..], &[0x08, 0x00], &ip, &tcp].concat()
     }
 
     proptest! {
@@ -302,7 +279,7 @@ mod tests {
         let checked = |at: usize, value: u8| {
             let mut frame = first.clone();
             frame[at] = value;
-            let sum = !super::super::checksum::data(&[&frame[14..24], &[0, 0], &frame[26..34]].concat());
+            let sum = !checksum::data(&[&frame[14..24], &[0, 0], &frame[26..34]].concat());
             frame[24..26].copy_from_slice(&sum.to_be_bytes());
             train.read(&frame, true).is_some()
         };

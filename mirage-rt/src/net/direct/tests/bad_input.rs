@@ -89,7 +89,6 @@ async fn misbehave(raw: &mut Raw, step: &Step, ours: u32, theirs: u32) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    #[test]
     fn strangers_do_no_harm(steps in prop::collection::vec(step(), 1..120), seed in any::<u64>()) {
         testing::run(seed, async {
             let switch = Switch::new(seed, Impairments::NONE);
@@ -108,4 +107,8 @@ proptest! {
             exchange(after, pattern(2, 3000)).await;
         });
     }
+}
+
+machines! {
+    strangers_do_no_harm,
 }

@@ -46,7 +46,6 @@ async fn transfer(switch: &Switch, hosts: [Network; 2], length: usize) -> usize 
     long.get()
 }
 
-#[test]
 fn long_packets_are_cut_and_put_together() {
     // Whether the first and the second host take long packets.
     for uncut in [[false, false], [true, false], [true, true]] {
@@ -65,7 +64,6 @@ fn long_packets_are_cut_and_put_together() {
     }
 }
 
-#[test]
 fn a_plain_host_gets_what_a_cutting_one_sends() {
     testing::run(111, async {
         let switch = Switch::new(111, Impairments::NONE);
@@ -75,7 +73,6 @@ fn a_plain_host_gets_what_a_cutting_one_sends() {
 }
 
 /// What the device has cut comes in trains, which our own machine knows; every byte of it.
-#[test]
 fn bulk_data_comes_in_trains() {
     testing::run(112, async {
         let switch = Switch::new(112, Impairments::NONE);
@@ -94,12 +91,11 @@ fn bulk_data_comes_in_trains() {
         assert!(received == bytes);
         writing.await.expect("the task ends").expect("the peer reads");
         let counted = server.snapshot().expect("it has a stack of its own").tcp;
-        let own = module_path!().contains("own_");
+        let own = is_own();
         assert!((counted.followed * 2 > counted.segments) == own, "{counted:?}");
     });
 }
 
-#[test]
 fn what_is_lost_of_a_long_packet_is_sent_again() {
     for seed in 112..118 {
         testing::run(seed, async move {
@@ -112,4 +108,11 @@ fn what_is_lost_of_a_long_packet_is_sent_again() {
             assert!(took < Duration::from_secs(120), "seed {seed}: {took:?}");
         });
     }
+}
+
+worlds! {
+    long_packets_are_cut_and_put_together,
+    a_plain_host_gets_what_a_cutting_one_sends,
+    bulk_data_comes_in_trains,
+    what_is_lost_of_a_long_packet_is_sent_again,
 }

@@ -28,7 +28,6 @@ fn two_hosts(seed: u64) -> (Switch, Network, Network) {
     (switch, server, client)
 }
 
-#[test]
 fn one_side_can_be_closed_while_the_other_goes_on() {
     testing::run(31, async {
         let (_switch, server, client) = two_hosts(31);
@@ -52,7 +51,6 @@ fn one_side_can_be_closed_while_the_other_goes_on() {
     });
 }
 
-#[test]
 fn an_abort_is_a_reset_for_the_peer() {
     testing::run(32, async {
         let (_switch, server, client) = two_hosts(32);
@@ -65,7 +63,6 @@ fn an_abort_is_a_reset_for_the_peer() {
     });
 }
 
-#[test]
 fn a_stream_dropped_with_bytes_unread_is_reset_and_without_is_closed() {
     testing::run(33, async {
         let (_switch, server, client) = two_hosts(33);
@@ -86,7 +83,6 @@ fn a_stream_dropped_with_bytes_unread_is_reset_and_without_is_closed() {
     });
 }
 
-#[test]
 fn what_came_before_a_reset_can_be_read() {
     testing::run(42, async {
         let (_switch, server, client) = two_hosts(42);
@@ -102,7 +98,6 @@ fn what_came_before_a_reset_can_be_read() {
     });
 }
 
-#[test]
 fn a_full_receiver_stops_the_sender_and_starts_it_again() {
     testing::run(34, async {
         let (_switch, server, client) = two_hosts(34);
@@ -121,7 +116,6 @@ fn a_full_receiver_stops_the_sender_and_starts_it_again() {
     });
 }
 
-#[test]
 fn a_closed_stream_whose_peer_never_reads_is_given_up() {
     testing::run(41, async {
         let switch = Switch::new(41, Impairments::NONE);
@@ -141,7 +135,6 @@ fn a_closed_stream_whose_peer_never_reads_is_given_up() {
     });
 }
 
-#[test]
 fn a_peer_that_vanishes_is_noticed() {
     testing::run(35, async {
         let (switch, server, client) = two_hosts(35);
@@ -158,13 +151,13 @@ fn a_peer_that_vanishes_is_noticed() {
     });
 }
 
-#[test]
 fn nobody_to_connect_to() {
     testing::run(36, async {
         let (switch, server, client) = two_hosts(36);
         let refused = client.tcp().connect(at(1, 81)).await;
         assert!(matches!(refused, Err(ConnectError::Refused(peer)) if peer == at(1, 81)), "{refused:?}");
-        let far: SocketAddr = if IPV6 { "[2001:db8:1::1]:80" } else { "192.0.2.1:80" }.parse().expect("an address");
+        let far: SocketAddr =
+            if is_ipv6() { "[2001:db8:1::1]:80" } else { "192.0.2.1:80" }.parse().expect("an address");
         assert!(matches!(client.tcp().connect(far).await, Err(ConnectError::Unreachable(_))));
         assert!(matches!(client.tcp().connect(nobody()).await, Err(ConnectError::Unreachable(_))));
         assert!(matches!(client.tcp().connect(at(2, 80)).await, Err(ConnectError::Unreachable(_))));
@@ -179,7 +172,6 @@ fn nobody_to_connect_to() {
     });
 }
 
-#[test]
 fn a_full_backlog_makes_clients_wait_and_loses_none() {
     testing::run(37, async {
         let (_switch, server, client) = two_hosts(37);
@@ -204,7 +196,6 @@ fn a_full_backlog_makes_clients_wait_and_loses_none() {
     });
 }
 
-#[test]
 fn a_dropped_listener_resets_what_waits_and_frees_its_port() {
     testing::run(38, async {
         let (_switch, server, client) = two_hosts(38);
@@ -220,7 +211,6 @@ fn a_dropped_listener_resets_what_waits_and_frees_its_port() {
     });
 }
 
-#[test]
 fn a_port_in_time_wait_can_be_used_again_by_its_peer() {
     testing::run(39, async {
         let switch = Switch::new(39, Impairments::NONE);
@@ -255,7 +245,6 @@ fn a_port_in_time_wait_can_be_used_again_by_its_peer() {
     });
 }
 
-#[test]
 fn both_sides_close_at_once() {
     testing::run(43, async {
         let switch = Switch::new(43, Impairments::NONE);
@@ -283,7 +272,6 @@ fn poll_once<F: Future>(future: core::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-#[test]
 fn dropped_futures_lose_nothing() {
     testing::run(40, async {
         let (_switch, server, network) = two_hosts(40);
@@ -312,4 +300,20 @@ fn dropped_futures_lose_nothing() {
             assert!(poll_once(connecting).is_pending());
         }
     });
+}
+
+worlds! {
+    one_side_can_be_closed_while_the_other_goes_on,
+    an_abort_is_a_reset_for_the_peer,
+    a_stream_dropped_with_bytes_unread_is_reset_and_without_is_closed,
+    what_came_before_a_reset_can_be_read,
+    a_full_receiver_stops_the_sender_and_starts_it_again,
+    a_closed_stream_whose_peer_never_reads_is_given_up,
+    a_peer_that_vanishes_is_noticed,
+    nobody_to_connect_to,
+    a_full_backlog_makes_clients_wait_and_loses_none,
+    a_dropped_listener_resets_what_waits_and_frees_its_port,
+    a_port_in_time_wait_can_be_used_again_by_its_peer,
+    both_sides_close_at_once,
+    dropped_futures_lose_nothing,
 }

@@ -1,7 +1,10 @@
 //! What the tests have in common: hosts on a switch, an echo.
 
+extern crate std;
+
 pub use alloc::vec;
 pub use alloc::vec::Vec;
+use core::cell::Cell;
 pub use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use crate::keys::Cidr;
@@ -9,36 +12,28 @@ pub use crate::net::switch::{Impairments, Switch};
 pub use crate::net::{Config, Network, TcpStream};
 pub use crate::runtime::{JoinHandle, spawn};
 
-pub mod testing {
-    use core::future::Future;
+use crate::net::direct::tcp::either;
+pub use crate::testing;
 
-    use crate::net::direct::tcp::either;
-
-    /// As [`crate::testing::run`], with the machine that these tests are for.
-    pub fn run<F: Future>(seed: u64, future: F) -> F::Output {
-        either::choose_own(module_path!().contains("own_"));
-        crate::testing::run(seed, future)
-    }
+std::thread_local! {
+    static OVER_IPV6: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether these tests are over IPv6.
-pub const IPV6: bool = is_in(module_path!(), "ipv6_tests");
+/// Runs a test with our own machine or smoltcp's, over IPv6 or IPv4.
+pub fn in_world(own: bool, ipv6: bool, test: fn()) {
+    either::choose_own(own);
+    OVER_IPV6.set(ipv6);
+    test();
+}
 
-/// Whether `path` has a part that ends with `name`.
-const fn is_in(path: &str, name: &str) -> bool {
-    let (path, name) = (path.as_bytes(), name.as_bytes());
-    let mut at = 0;
-    while at + name.len() <= path.len() {
-        let mut length = 0;
-        while length < name.len() && path[at + length] == name[length] {
-            length += 1;
-        }
-        if length == name.len() {
-            return true;
-        }
-        at += 1;
-    }
-    false
+/// Whether this test is with our own machine.
+pub fn is_own() -> bool {
+    either::is_own_chosen()
+}
+
+/// Whether this test is over IPv6.
+pub fn is_ipv6() -> bool {
+    OVER_IPV6.get()
 }
 
 /// The IPv4 address of host `number`.
@@ -48,7 +43,7 @@ pub fn ip(number: u8) -> Ipv4Addr {
 
 /// A port of host `number`.
 pub fn at(number: u8, port: u16) -> SocketAddr {
-    match IPV6 {
+    match is_ipv6() {
         true => SocketAddr::from((ip6(number), port)),
         false => SocketAddr::from((ip(number), port)),
     }
@@ -56,14 +51,16 @@ pub fn at(number: u8, port: u16) -> SocketAddr {
 
 /// An address that is no host's.
 pub fn nobody() -> SocketAddr {
-    match IPV6 {
+    match is_ipv6() {
         true => SocketAddr::from((Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 80)),
         false => at(255, 80),
     }
 }
 
 /// The most bytes of a datagram.
-pub const MOST_DATAGRAM: usize = if IPV6 { 1452 } else { 1472 };
+pub fn most_datagram() -> usize {
+    if is_ipv6() { 1452 } else { 1472 }
+}
 
 /// The IPv6 address of host `number`.
 pub fn ip6(number: u8) -> Ipv6Addr {
@@ -72,12 +69,12 @@ pub fn ip6(number: u8) -> Ipv6Addr {
 
 /// The IPv4 address with which host `number` starts.
 pub fn cidr(number: u8) -> Cidr {
-    if IPV6 { crate::net::direct::NO_ADDRESS } else { Cidr::of(ip(number), 24) }
+    if is_ipv6() { crate::net::direct::NO_ADDRESS } else { Cidr::of(ip(number), 24) }
 }
 
 pub fn config(number: u8) -> Config {
     #[cfg(feature = "ipv6")]
-    if IPV6 {
+    if is_ipv6() {
         let network = crate::keys::Cidr6::new(ip6(number), 64).expect("a prefix");
         let mut ipv6 = crate::net::ipv6::Ipv6Config::fixed(network, None);
         // Nobody waits for it to be known that no other host has the address.
@@ -150,7 +147,6 @@ pub async fn read_to_end(stream: &TcpStream) -> Vec<u8> {
     }
 }
 
-#[test]
 fn fifty_connections_echo() {
     testing::run(1, async {
         let switch = Switch::new(1, Impairments::NONE);
@@ -169,4 +165,8 @@ fn fifty_connections_echo() {
             task.await.expect("the task ends");
         }
     });
+}
+
+worlds! {
+    fifty_connections_echo,
 }

@@ -32,7 +32,6 @@ fn watch(switch: &Switch, address: Ipv4Addr) -> Rc<Cell<usize>> {
     seen
 }
 
-#[test]
 fn an_address_that_is_gone_ends_its_connections_and_nothing_else() {
     testing::run(120, async {
         let switch = Switch::new(120, Impairments::NONE);
@@ -88,7 +87,6 @@ fn an_address_that_is_gone_ends_its_connections_and_nothing_else() {
     });
 }
 
-#[test]
 fn without_an_address_nothing_is_answered_and_everybody_can_be_asked() {
     testing::run(121, async {
         let switch = Switch::new(121, Impairments::NONE);
@@ -126,7 +124,6 @@ fn without_an_address_nothing_is_answered_and_everybody_can_be_asked() {
     });
 }
 
-#[test]
 fn routes_lead_to_their_routers_and_the_longest_prefix_wins() {
     testing::run(122, async {
         let switch = Switch::new(122, Impairments::NONE);
@@ -159,7 +156,6 @@ fn routes_lead_to_their_routers_and_the_longest_prefix_wins() {
     });
 }
 
-#[test]
 fn an_open_connection_goes_on_with_another_mtu_and_another_gateway() {
     testing::run(123, async {
         let switch = Switch::new(123, Impairments::NONE);
@@ -194,4 +190,11 @@ fn an_open_connection_goes_on_with_another_mtu_and_another_gateway() {
         let received = timeout(Duration::from_secs(1), socket.receive_from(&mut [0; 8])).await;
         assert!(!matches!(received, Ok(Err(ReceiveError::Down))));
     });
+}
+
+machines! {
+    an_address_that_is_gone_ends_its_connections_and_nothing_else,
+    without_an_address_nothing_is_answered_and_everybody_can_be_asked,
+    routes_lead_to_their_routers_and_the_longest_prefix_wins,
+    an_open_connection_goes_on_with_another_mtu_and_another_gateway,
 }

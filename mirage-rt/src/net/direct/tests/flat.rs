@@ -39,21 +39,19 @@ fn work(others: usize) -> (u64, u64) {
     })
 }
 
-#[test]
 fn a_thousand_idle_connections_cost_nothing() {
     let (few, many) = (work(0), work(1000));
     assert_eq!(few, many);
     assert!(few.1 <= 3 * few.0, "{} runs for {} segments", few.1, few.0);
 }
 
-#[test]
 fn a_connection_beyond_the_budget_is_refused_and_others_go_on() {
     testing::run(22, async {
         let switch = Switch::new(22, Impairments::NONE);
         let (_direct, server) = stack(&switch);
         let _echoing = echo_server(&server, 80).await;
         // Room for two connections. What counts with smoltcp's machine is their buffers of 8 KiB each way.
-        let memory = if crate::net::direct::tcp::either::is_own_chosen() { 7000 } else { 2 * 17 * 1024 + 1000 };
+        let memory = if is_own() { 7000 } else { 2 * 17 * 1024 + 1000 };
         let client = host_with(&switch, Config { connection_memory: memory, ..config(2) });
         let first = client.tcp().connect(at(1, 80)).await.expect("there is memory");
         let second = client.tcp().connect(at(1, 80)).await.expect("there is memory");
@@ -69,9 +67,8 @@ fn a_connection_beyond_the_budget_is_refused_and_others_go_on() {
 }
 
 /// Our own machine: a thousand connections fit the default budget, and one of them has its speed.
-#[test]
 fn one_of_a_thousand_connections_gets_what_it_needs_and_gives_it_back() {
-    if !crate::net::direct::tcp::either::is_own_chosen() {
+    if !is_own() {
         return;
     }
     testing::run(23, async {
@@ -115,4 +112,10 @@ async fn exchange_once(client: &TcpStream, server: &TcpStream) {
     assert_eq!(server.read(&mut buffer).await.expect("it comes"), 64);
     server.write_all(&buffer[..64]).await.expect("there is room");
     assert_eq!(client.read(&mut buffer).await.expect("it comes"), 64);
+}
+
+worlds! {
+    a_thousand_idle_connections_cost_nothing,
+    a_connection_beyond_the_budget_is_refused_and_others_go_on,
+    one_of_a_thousand_connections_gets_what_it_needs_and_gives_it_back,
 }

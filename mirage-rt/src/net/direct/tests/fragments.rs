@@ -13,7 +13,9 @@ use crate::time::{Duration, sleep, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Bytes of the header that says over IPv6 where a fragment belongs.
-const EXTENSION: usize = if IPV6 { 8 } else { 0 };
+fn extension() -> usize {
+    if is_ipv6() { 8 } else { 0 }
+}
 
 async fn received(socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
     let mut buffer = vec![0; 70_000];
@@ -46,7 +48,7 @@ fn cut(packet: &[u8], size: usize, number: u16) -> Vec<Vec<u8>> {
 fn fragment(packet: &[u8], piece: &[u8], place: usize, more: bool, number: u16) -> Vec<u8> {
     let head = header::length_in(packet);
     let mut cut = packet[..head].to_vec();
-    if IPV6 {
+    if is_ipv6() {
         cut.extend_from_slice(&[cut[6], 0, (place >> 8) as u8, place as u8 | u8::from(more), 0, 0]);
         cut.extend_from_slice(&number.to_be_bytes());
         cut[6] = 44;
@@ -60,7 +62,6 @@ fn fragment(packet: &[u8], piece: &[u8], place: usize, more: bool, number: u16) 
     cut
 }
 
-#[test]
 fn datagrams_of_any_length_come_as_they_were() {
     for impairments in [Impairments::NONE, Impairments::NONE.with_duplication(0.3).with_reordering(0.3, SECOND / 1000)]
     {
@@ -74,7 +75,7 @@ fn datagrams_of_any_length_come_as_they_were() {
             from.send_to(b"x", at(2, 9)).await.expect("there is a way");
             assert!(received(&to).await.is_some());
             while received(&to).await.is_some() {}
-            for length in [MOST_DATAGRAM, MOST_DATAGRAM + 1, 2 * MOST_DATAGRAM + 17, 9000, 65_507] {
+            for length in [most_datagram(), most_datagram() + 1, 2 * most_datagram() + 17, 9000, 65_507] {
                 from.send_to(&pattern(length, length), at(2, 9)).await.expect("there is a way");
                 let (bytes, peer) = received(&to).await.expect("it comes");
                 assert!(bytes == pattern(length, length), "{} of {length} bytes, or others", bytes.len());
@@ -87,7 +88,6 @@ fn datagrams_of_any_length_come_as_they_were() {
     }
 }
 
-#[test]
 fn fragments_are_those_of_the_standard_and_their_numbers_random() {
     testing::run(131, async {
         let switch = Switch::new(131, Impairments::NONE);
@@ -101,17 +101,17 @@ fn fragments_are_those_of_the_standard_and_their_numbers_random() {
             let packets = peer.packets().await;
             let head = header::length(at(1, 0).ip());
             let sizes: Vec<_> = packets.iter().map(Vec::len).collect();
-            let most = (1500 - head - EXTENSION) & !7;
-            let expected = [most, most, 3008 - 2 * most].map(|size| head + EXTENSION + size);
+            let most = (1500 - head - extension()) & !7;
+            let expected = [most, most, 3008 - 2 * most].map(|size| head + extension() + size);
             assert_eq!(sizes, expected);
             for (index, packet) in packets.iter().enumerate() {
-                let place = if IPV6 { [packet[42], packet[43]] } else { [packet[6], packet[7]] };
-                let (place, more) = match (u16::from_be_bytes(place), IPV6) {
+                let place = if is_ipv6() { [packet[42], packet[43]] } else { [packet[6], packet[7]] };
+                let (place, more) = match (u16::from_be_bytes(place), is_ipv6()) {
                     (place, true) => (usize::from(place & !7), place & 1 == 1),
                     (place, false) => (8 * usize::from(place & 0x1fff), place & 0x2000 != 0),
                 };
                 assert_eq!((place, more), (index * most, index < 2));
-                numbers.push(if IPV6 { packet[44..48].to_vec() } else { packet[4..6].to_vec() });
+                numbers.push(if is_ipv6() { packet[44..48].to_vec() } else { packet[4..6].to_vec() });
             }
         }
         // Each datagram has one of its own.
@@ -128,7 +128,6 @@ fn fragments_are_those_of_the_standard_and_their_numbers_random() {
     });
 }
 
-#[test]
 fn fragments_that_contradict_each_other_bring_nothing() {
     testing::run(132, async {
         let switch = Switch::new(132, Impairments::NONE);
@@ -171,7 +170,6 @@ fn fragments_that_contradict_each_other_bring_nothing() {
     });
 }
 
-#[test]
 fn who_sent_the_first_fragment_is_told_that_others_did_not_come() {
     testing::run(133, async {
         let switch = Switch::new(133, Impairments::NONE);
@@ -189,12 +187,11 @@ fn who_sent_the_first_fragment_is_told_that_others_did_not_come() {
         let packets = peer.packets().await;
         let [told] = packets.as_slice() else { panic!("one packet, not {packets:?}") };
         let message = header::payload(told);
-        assert_eq!(message[..2], if IPV6 { [3, 1] } else { [11, 1] });
+        assert_eq!(message[..2], if is_ipv6() { [3, 1] } else { [11, 1] });
         assert!(parts[0].starts_with(&message[8..]) && message.len() >= 8 + 28, "{message:?}");
     });
 }
 
-#[test]
 fn a_flood_of_fragments_has_a_bound() {
     testing::run(134, async {
         let switch = Switch::new(134, Impairments::NONE);
@@ -227,7 +224,6 @@ fn a_flood_of_fragments_has_a_bound() {
     });
 }
 
-#[test]
 fn a_long_ping_is_answered_if_the_answer_fits() {
     testing::run(135, async {
         let switch = Switch::new(135, Impairments::NONE);
@@ -235,28 +231,27 @@ fn a_long_ping_is_answered_if_the_answer_fits() {
         let mut peer = Raw::new(&switch, 2);
         sleep(SECOND).await;
         let mut packet = vec![0; header::length(at(1, 0).ip()) + 1000];
-        let protocol = if IPV6 { IpProtocol::Icmpv6 } else { IpProtocol::Icmp };
+        let protocol = if is_ipv6() { IpProtocol::Icmpv6 } else { IpProtocol::Icmp };
         let body = header::emit(&mut packet, at(2, 0).ip(), at(1, 0).ip(), protocol).expect("of one family");
-        body[0] = if IPV6 { 128 } else { 8 };
+        body[0] = if is_ipv6() { 128 } else { 8 };
         let sum = !smoltcp::wire::checksum::data(body);
         body[2..4].copy_from_slice(&sum.to_be_bytes());
         #[cfg(feature = "ipv6")]
-        if IPV6 {
+        if is_ipv6() {
             header::fill_icmp(&mut packet);
         }
         cut(&packet, 400, 1).iter().for_each(|part| peer.send_ip(part));
         let packets = peer.packets().await;
         let [answer] = packets.as_slice() else { panic!("one packet, not {packets:?}") };
-        assert_eq!((header::payload(answer)[0], answer.len()), (if IPV6 { 129 } else { 0 }, packet.len()));
-        assert!(matches!(at(1, 0).ip(), IpAddr::V4(_)) != IPV6);
+        assert_eq!((header::payload(answer)[0], answer.len()), (if is_ipv6() { 129 } else { 0 }, packet.len()));
+        assert!(matches!(at(1, 0).ip(), IpAddr::V4(_)) != is_ipv6());
     });
 }
 
-#[test]
 #[cfg(feature = "ipv6")]
 fn neighbour_discovery_is_never_in_fragments() {
     use crate::net::ipv6::{ndp, packet};
-    if !IPV6 {
+    if !is_ipv6() {
         return;
     }
     testing::run(136, async {
@@ -280,4 +275,14 @@ fn neighbour_discovery_is_never_in_fragments() {
         peer.packets().await;
         assert_eq!(switch.frames() - before, 4, "that is how it is asked");
     });
+}
+
+worlds! {
+    datagrams_of_any_length_come_as_they_were,
+    fragments_are_those_of_the_standard_and_their_numbers_random,
+    fragments_that_contradict_each_other_bring_nothing,
+    who_sent_the_first_fragment_is_told_that_others_did_not_come,
+    a_flood_of_fragments_has_a_bound,
+    a_long_ping_is_answered_if_the_answer_fits,
+    #[cfg(feature = "ipv6")] neighbour_discovery_is_never_in_fragments,
 }

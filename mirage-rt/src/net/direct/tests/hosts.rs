@@ -10,7 +10,6 @@ use crate::net::{BindError, ReceiveError, SendError};
 use crate::runtime::now;
 use crate::time::{sleep, timeout};
 
-#[test]
 fn twenty_hosts_are_served_at_once() {
     testing::run(91, async {
         let switch = Switch::new(91, Impairments::NONE);
@@ -33,7 +32,6 @@ fn twenty_hosts_are_served_at_once() {
     });
 }
 
-#[test]
 fn the_server_asks_for_twenty_hosts_at_once() {
     testing::run(92, async {
         let switch = Switch::new(92, Impairments::NONE);
@@ -49,7 +47,6 @@ fn the_server_asks_for_twenty_hosts_at_once() {
     });
 }
 
-#[test]
 fn datagrams_come_back_from_an_echo() {
     testing::run(94, async {
         let switch = Switch::new(94, Impairments::NONE);
@@ -66,7 +63,7 @@ fn datagrams_come_back_from_an_echo() {
         let socket = client.udp().bind(0).await.expect("a port is free");
         assert!(socket.local_addr().port() >= 49152);
         let mut buffer = [0; 2000];
-        for length in [0, 1, 100, MOST_DATAGRAM] {
+        for length in [0, 1, 100, most_datagram()] {
             let bytes = pattern(length, length);
             socket.send_to(&bytes, at(1, 7)).await.expect("there is room");
             let (received, peer) = socket.receive_from(&mut buffer).await.expect("an answer");
@@ -74,7 +71,7 @@ fn datagrams_come_back_from_an_echo() {
             assert!(buffer[..length] == bytes);
         }
         // With this feature they leave in fragments.
-        let longest = if cfg!(feature = "datagrams") { 65_507 } else { MOST_DATAGRAM };
+        let longest = if cfg!(feature = "datagrams") { 65_507 } else { most_datagram() };
         let long = socket.send_to(&vec![0; longest + 1], at(1, 7)).await;
         assert!(matches!(long, Err(SendError::TooLong { most }) if most == longest), "{long:?}");
         // Of a datagram longer than the buffer the rest is lost.
@@ -85,7 +82,6 @@ fn datagrams_come_back_from_an_echo() {
     });
 }
 
-#[test]
 fn a_queue_of_datagrams_is_bounded() {
     testing::run(95, async {
         let switch = Switch::new(95, Impairments::NONE);
@@ -106,7 +102,6 @@ fn a_queue_of_datagrams_is_bounded() {
     });
 }
 
-#[test]
 fn applications_see_the_link_and_connections_its_new_mtu() {
     testing::run(100, async {
         let switch = Switch::new(100, Impairments::NONE);
@@ -142,7 +137,6 @@ fn applications_see_the_link_and_connections_its_new_mtu() {
     });
 }
 
-#[test]
 fn a_socket_of_a_dead_device_says_so() {
     testing::run(98, async {
         let switch = Switch::new(98, Impairments::NONE);
@@ -158,4 +152,13 @@ fn a_socket_of_a_dead_device_says_so() {
         assert!(matches!(server.tcp().connect(at(2, 80)).await, Err(crate::net::ConnectError::Down)));
         drop(stream);
     });
+}
+
+worlds! {
+    twenty_hosts_are_served_at_once,
+    the_server_asks_for_twenty_hosts_at_once,
+    datagrams_come_back_from_an_echo,
+    a_queue_of_datagrams_is_bounded,
+    applications_see_the_link_and_connections_its_new_mtu,
+    a_socket_of_a_dead_device_says_so,
 }

@@ -45,7 +45,6 @@ impl Raw {
 }
 
 /// A connection through a gateway, with pauses longer than a neighbour stays fresh.
-#[test]
 fn a_gateway_that_is_asked_again_makes_nobody_wait() {
     testing::run(93, async {
         let switch = Switch::new(93, Impairments::NONE);
@@ -75,7 +74,6 @@ fn a_gateway_that_is_asked_again_makes_nobody_wait() {
     });
 }
 
-#[test]
 fn a_datagram_to_nobody_is_answered() {
     testing::run(96, async {
         let switch = Switch::new(96, Impairments::NONE);
@@ -94,7 +92,6 @@ fn a_datagram_to_nobody_is_answered() {
     });
 }
 
-#[test]
 fn a_network_needs_a_good_address() {
     testing::run(97, async {
         let switch = Switch::new(97, Impairments::NONE);
@@ -119,7 +116,6 @@ fn a_network_needs_a_good_address() {
     });
 }
 
-#[test]
 fn connections_outlive_a_device_that_goes_and_comes_back() {
     testing::run(99, async {
         let switch = Switch::new(99, Impairments::NONE);
@@ -150,7 +146,6 @@ fn connections_outlive_a_device_that_goes_and_comes_back() {
     });
 }
 
-#[test]
 fn fragments_of_a_segment_do_not_reset_its_connection() {
     testing::run(15, async {
         let switch = Switch::new(15, Impairments::NONE);
@@ -177,7 +172,6 @@ fn fragments_of_a_segment_do_not_reset_its_connection() {
     });
 }
 
-#[test]
 fn ping_is_answered_with_what_it_carries() {
     testing::run(16, async {
         let switch = Switch::new(16, Impairments::NONE);
@@ -205,4 +199,13 @@ fn ping_is_answered_with_what_it_carries() {
             assert_eq!(icmp.data(), data);
         }
     });
+}
+
+machines! {
+    a_gateway_that_is_asked_again_makes_nobody_wait,
+    a_datagram_to_nobody_is_answered,
+    a_network_needs_a_good_address,
+    connections_outlive_a_device_that_goes_and_comes_back,
+    fragments_of_a_segment_do_not_reset_its_connection,
+    ping_is_answered_with_what_it_carries,
 }

@@ -17,7 +17,6 @@ fn bulk(seed: u64, impairments: Impairments, length: usize) -> Duration {
     })
 }
 
-#[test]
 fn five_percent_loss() {
     let delay = Duration::from_millis(5);
     for seed in 50..53 {
@@ -25,7 +24,6 @@ fn five_percent_loss() {
     }
 }
 
-#[test]
 fn duplicates_and_reordering() {
     let (delay, jitter) = (Duration::from_millis(2), Duration::from_millis(4));
     // With the last three, acknowledgements without news once stopped the timer that would have sent the end again.
@@ -36,14 +34,12 @@ fn duplicates_and_reordering() {
     }
 }
 
-#[test]
 fn a_clean_link_is_used() {
     // 32 KiB each 4 ms, once the window has grown: 1 MB takes at least 125 ms, and not much more.
     let took = bulk(70, Impairments::NONE.with_delay(Duration::from_millis(2), Duration::ZERO), 1_000_000);
     assert!(took < Duration::from_millis(250), "{took:?}");
 }
 
-#[test]
 fn many_connections_over_a_bad_link() {
     testing::run(80, async {
         let switch = Switch::new(80, Impairments::NONE.with_loss(0.02).with_duplication(0.02));
@@ -62,4 +58,11 @@ fn many_connections_over_a_bad_link() {
             task.await.expect("the task ends");
         }
     });
+}
+
+worlds! {
+    five_percent_loss,
+    duplicates_and_reordering,
+    a_clean_link_is_used,
+    many_connections_over_a_bad_link,
 }

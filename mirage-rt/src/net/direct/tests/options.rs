@@ -1,7 +1,6 @@
 //! What the user of a connection chooses.
 
 use super::*;
-use crate::net::direct::tcp::either;
 use crate::net::{KeepAlive, OptionError, ReadError, WriteError};
 use crate::runtime::now;
 use crate::time::{Duration, sleep};
@@ -18,7 +17,6 @@ async fn pair(seed: u64) -> (Switch, TcpStream, TcpStream) {
     (switch, connecting, accepted)
 }
 
-#[test]
 fn a_linger_time_of_zero_is_a_hard_close() {
     testing::run(61, async {
         let (_switch, client, server) = pair(61).await;
@@ -30,7 +28,6 @@ fn a_linger_time_of_zero_is_a_hard_close() {
     });
 }
 
-#[test]
 fn what_lingers_has_the_time_it_was_given() {
     testing::run(62, async {
         for (linger, arrives) in [(10 * SECOND, true), (SECOND / 10, false)] {
@@ -52,7 +49,6 @@ fn what_lingers_has_the_time_it_was_given() {
     });
 }
 
-#[test]
 fn the_user_says_how_long_an_acknowledgement_may_take() {
     testing::run(63, async {
         let (switch, client, _server) = pair(63).await;
@@ -67,15 +63,14 @@ fn the_user_says_how_long_an_acknowledgement_may_take() {
     });
 }
 
-#[test]
 fn a_silent_peer_is_asked_and_given_up() {
     testing::run(64, async {
         let (switch, client, _server) = pair(64).await;
         let keep = KeepAlive { idle: 60 * SECOND, interval: 10 * SECOND, probes: 3 };
         match client.set_keep_alive(Some(keep)) {
-            Ok(()) => assert!(either::is_own_chosen()),
+            Ok(()) => assert!(is_own()),
             Err(error) => {
-                assert!(matches!(error, OptionError::Unsupported) && !either::is_own_chosen());
+                assert!(matches!(error, OptionError::Unsupported) && !is_own());
                 return;
             }
         }
@@ -88,4 +83,11 @@ fn a_silent_peer_is_asked_and_given_up() {
         let took = now() - begin;
         assert!(took > 85 * SECOND && took < 125 * SECOND, "{took:?}");
     });
+}
+
+machines! {
+    a_linger_time_of_zero_is_a_hard_close,
+    what_lingers_has_the_time_it_was_given,
+    the_user_says_how_long_an_acknowledgement_may_take,
+    a_silent_peer_is_asked_and_given_up,
 }

@@ -39,7 +39,6 @@ async fn give_all(network: &Network, stream: &TcpStream, sent: &[u8]) -> usize {
     written
 }
 
-#[test]
 fn what_is_given_arrives_and_the_pages_come_back() {
     for loss in [0.0, 0.02] {
         testing::run(120, async move {
@@ -67,7 +66,6 @@ fn what_is_given_arrives_and_the_pages_come_back() {
     }
 }
 
-#[test]
 fn slow_readers_leave_pages_for_the_device() {
     testing::run(121, async {
         let switch = Switch::new(121, Impairments::NONE);
@@ -87,7 +85,7 @@ fn slow_readers_leave_pages_for_the_device() {
         // Nobody has read anything, and all wait; somebody new is served.
         assert!(pool.available() >= 60, "{}", pool.available());
         // smoltcp's machine has copied all.
-        assert_eq!(server.page().is_none(), module_path!().contains("own_"));
+        assert_eq!(server.page().is_none(), is_own());
         let stream = client.tcp().connect(at(1, 80)).await.expect("the server listens");
         let (accepted, _) = listener.accept().await.expect("a connection");
         accepted.write_all(b"hello").await.expect("it is open");
@@ -99,7 +97,6 @@ fn slow_readers_leave_pages_for_the_device() {
     });
 }
 
-#[test]
 fn pages_are_handed_on_from_one_stream_to_another() {
     for loss in [0.0, 0.01] {
         testing::run(122, async move {
@@ -143,7 +140,6 @@ async fn forward_all(from: TcpStream, to: TcpStream) {
     to.shutdown().expect("the connection is open");
 }
 
-#[test]
 fn taken_bytes_are_all_there_in_whatever_way_they_are_read() {
     testing::run(123, async {
         let switch = Switch::new(123, Impairments::NONE);
@@ -189,7 +185,6 @@ fn taken_bytes_are_all_there_in_whatever_way_they_are_read() {
     });
 }
 
-#[test]
 fn packets_of_many_segments_are_taken_in_their_pages() {
     testing::run(124, async {
         let switch = Switch::new(124, Impairments::NONE);
@@ -219,13 +214,12 @@ fn packets_of_many_segments_are_taken_in_their_pages() {
         }
         assert!(received == expected);
         // smoltcp's machine copies, one page at a time.
-        assert_eq!(most > 10, module_path!().contains("own_"), "{most} pages at once");
+        assert_eq!(most > 10, is_own(), "{most} pages at once");
     });
 }
 
-#[test]
 fn those_who_take_leave_pages_for_the_device() {
-    if !module_path!().contains("own_") || IPV6 {
+    if !is_own() || is_ipv6() {
         // Once is enough: the others would only hold as much memory at the same time.
         return;
     }
@@ -257,4 +251,13 @@ fn those_who_take_leave_pages_for_the_device() {
         assert!(received == pattern(1, 400_000));
         drop(others);
     });
+}
+
+machines! {
+    what_is_given_arrives_and_the_pages_come_back,
+    slow_readers_leave_pages_for_the_device,
+    pages_are_handed_on_from_one_stream_to_another,
+    taken_bytes_are_all_there_in_whatever_way_they_are_read,
+    packets_of_many_segments_are_taken_in_their_pages,
+    those_who_take_leave_pages_for_the_device,
 }

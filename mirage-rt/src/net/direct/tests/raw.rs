@@ -117,7 +117,7 @@ impl Raw {
             let mut context = core::task::Context::from_waker(core::task::Waker::noop());
             let core::task::Poll::Ready(Ok(frame)) = self.port.poll_receive(&mut context) else { return None };
             let frame = frame.head().to_vec();
-            if IPV6 {
+            if is_ipv6() {
                 match self.answer_discovery(&frame[ethernet::HEADER..]) {
                     true => continue,
                     false => return Some(frame),
@@ -190,7 +190,7 @@ impl Raw {
 /// What a frame with a packet of these tests carries.
 fn ethertype() -> EtherType {
     #[cfg(feature = "ipv6")]
-    if IPV6 {
+    if is_ipv6() {
         return EtherType::Ipv6;
     }
     EtherType::Ipv4
@@ -199,7 +199,7 @@ fn ethertype() -> EtherType {
 /// The addresses of a packet with a segment.
 fn addresses(bytes: &[u8]) -> Option<(IpAddr, IpAddr)> {
     #[cfg(feature = "ipv6")]
-    if IPV6 {
+    if is_ipv6() {
         let packet = crate::net::ipv6::packet::read(bytes).expect("the stack sends sound packets");
         return (packet.protocol == 6).then_some((packet.source.into(), packet.destination.into()));
     }
@@ -214,7 +214,6 @@ pub(super) fn stack(switch: &Switch) -> (Direct, Network) {
     (direct, network)
 }
 
-#[test]
 fn a_flood_of_syns_is_bounded_and_touches_no_connection() {
     testing::run(11, async {
         let switch = Switch::new(11, Impairments::NONE);
@@ -253,7 +252,6 @@ fn a_flood_of_syns_is_bounded_and_touches_no_connection() {
     });
 }
 
-#[test]
 fn a_cookie_is_good_for_its_connection_and_for_a_while() {
     testing::run(17, async {
         let switch = Switch::new(17, Impairments::NONE);
@@ -292,7 +290,6 @@ fn a_cookie_is_good_for_its_connection_and_for_a_while() {
     });
 }
 
-#[test]
 fn unknown_connections_are_reset_and_resets_are_not_answered() {
     testing::run(12, async {
         let switch = Switch::new(12, Impairments::NONE);
@@ -311,7 +308,6 @@ fn unknown_connections_are_reset_and_resets_are_not_answered() {
     });
 }
 
-#[test]
 fn a_blind_reset_or_syn_does_not_end_a_connection() {
     testing::run(13, async {
         let switch = Switch::new(13, Impairments::NONE);
@@ -341,7 +337,6 @@ fn a_blind_reset_or_syn_does_not_end_a_connection() {
     });
 }
 
-#[test]
 fn an_acknowledgement_of_what_was_never_sent_is_not_believed() {
     testing::run(14, async {
         let switch = Switch::new(14, Impairments::NONE);
@@ -361,4 +356,12 @@ fn an_acknowledgement_of_what_was_never_sent_is_not_believed() {
         let again = raw.segments().await;
         assert!(again.iter().any(|segment| segment.length == 100 && segment.seq == theirs), "{again:?}");
     });
+}
+
+worlds! {
+    a_flood_of_syns_is_bounded_and_touches_no_connection,
+    a_cookie_is_good_for_its_connection_and_for_a_while,
+    unknown_connections_are_reset_and_resets_are_not_answered,
+    a_blind_reset_or_syn_does_not_end_a_connection,
+    an_acknowledgement_of_what_was_never_sent_is_not_believed,
 }
