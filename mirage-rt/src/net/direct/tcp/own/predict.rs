@@ -91,10 +91,7 @@ impl Connection {
             if !keeps {
                 self.receive.advance(data.len(), self.kept_length());
             }
-            self.expected = self.expected.add(length);
-            self.note_use(now, link);
-            self.owed.segment = self.owed.segment.max(length.min(link.mss.into()) as u16);
-            self.owe(now);
+            self.note_data(now, length, link);
         }
         Some(News {
             readable: length > 0,
@@ -137,11 +134,17 @@ impl Connection {
         {
             self.clock.hear(now, value);
         }
+        self.note_data(now, length, link);
+        Some(self.owed.now || self.receive.limit() != limit)
+    }
+
+    /// The next `length` bytes have come.
+    #[inline(always)]
+    fn note_data(&mut self, now: Instant, length: u32, link: &Link) {
         self.expected = self.expected.add(length);
         self.note_use(now, link);
         self.owed.segment = self.owed.segment.max(length.min(link.mss.into()) as u16);
         self.owe(now);
-        Some(self.owed.now || self.receive.limit() != limit)
     }
 
     /// The timestamp of a header that has what was agreed on; no more, and no less.
