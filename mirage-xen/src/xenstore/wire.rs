@@ -163,9 +163,8 @@ pub struct Header {
 impl Header {
     /// Reads a header.
     pub fn parse(bytes: &[u8; HEADER]) -> Self {
-        let [operation, request, transaction, length] =
-            core::array::from_fn(|field| u32::from_le_bytes(core::array::from_fn(|byte| bytes[field * 4 + byte])));
-        Self { operation, request, transaction, length }
+        let field = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        Self { operation: field(0), request: field(4), transaction: field(8), length: field(12) }
     }
 
     /// Writes a header.
