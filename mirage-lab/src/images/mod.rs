@@ -24,8 +24,7 @@ const DOMAINS: &str = include_str!("../agent/domains.c");
 const DOM0_INIT: &str = include_str!("dom0-init.sh");
 const DOM0_SETTLE: &str = include_str!("dom0-settle.sh");
 const DOMU_INIT: &str = include_str!("domu-init.sh");
-const BLOCK: &str = include_str!("block-lab.sh");
-const VIF: &str = include_str!("vif-lab.sh");
+const HOTPLUG: &str = include_str!("hotplug.c");
 const DISK_LOAD: &str = include_str!("disk-load.c");
 const UDP_LOAD: &str = include_str!("udp-load.c");
 const TCP_LOAD: &str = include_str!("tcp-load.c");
@@ -116,8 +115,7 @@ impl Images {
             DOM0_INIT.as_bytes(),
             DOM0_SETTLE.as_bytes(),
             DOMU_INIT.as_bytes(),
-            VIF.as_bytes(),
-            BLOCK.as_bytes(),
+            HOTPLUG.as_bytes(),
             NGINX.as_bytes(),
             DISK_LOAD.as_bytes(),
             UDP_LOAD.as_bytes(),
@@ -186,12 +184,13 @@ fn build_from(tree: &Tree, folder: &Path) -> Result<(), SetupError> {
     store(folder, "vmlinux", &kernel)?;
     let modules = Modules::find(tree)?;
     let helper = compile_helper(tree, folder)?;
+    let hotplug = compile(folder, "hotplug", HOTPLUG, &[])?;
     let load = compile(folder, "disk-load", DISK_LOAD, &[])?;
     let loads = [
         ("usr/bin/udp-load", compile(folder, "udp-load", UDP_LOAD, &[])?),
         ("usr/bin/tcp-load", compile(folder, "tcp-load", TCP_LOAD, &[])?),
     ];
-    save(folder, "dom0.cpio", dom0(tree, &modules, helper, &loads)?)?;
+    save(folder, "dom0.cpio", dom0(tree, &modules, [helper, hotplug], &loads)?)?;
     save(folder, "domu.cpio", domu(tree, &modules, load, &loads)?)
 }
 
@@ -222,7 +221,12 @@ fn compile(folder: &Path, name: &str, text: &str, arguments: &[OsString]) -> Res
 /// A program and where it lies.
 type Program = (&'static str, Vec<u8>);
 
-fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>, loads: &[Program]) -> Result<Root<'a>, SetupError> {
+fn dom0<'a>(
+    tree: &'a Tree,
+    modules: &Modules<'_>,
+    [helper, hotplug]: [Vec<u8>; 2],
+    loads: &[Program],
+) -> Result<Root<'a>, SetupError> {
     let mut root = Root::new(tree)?;
     for folder in ["host", "images", "root", "var/log/xen/console", "var/lib/xen", "var/lock", "usr/lib/mods"] {
         root.archive.folder(folder);
@@ -240,8 +244,8 @@ fn dom0<'a>(tree: &'a Tree, modules: &Modules<'_>, helper: Vec<u8>, loads: &[Pro
     root.archive.file("etc/passwd", 0o644, PASSWD);
     root.archive.file("etc/group", 0o644, GROUP);
     root.folder("etc/xen")?;
-    root.archive.file("etc/xen/scripts/vif-lab", 0o755, VIF);
-    root.archive.file("etc/xen/scripts/block-lab", 0o755, BLOCK);
+    root.program_from("etc/xen/scripts/vif-lab", hotplug)?;
+    root.archive.link("etc/xen/scripts/block-lab", "vif-lab");
     root.archive.file("etc/xen/xl.conf", 0o644, "vif.default.script=\"vif-lab\"\n");
     // Loaded by name when xl ends a thread: no file says that it is needed.
     root.library("libgcc_s.so.1")?;
