@@ -33,7 +33,7 @@ const OUT_RESERVE: usize = 64;
 pub const PAGE_RESERVE: usize = 64;
 
 /// Nanoseconds after which a neighbour that sends without end is confirmed again.
-const SOON: u64 = 1_000_000_000;
+pub const SOON: u64 = 1_000_000_000;
 
 /// Stands for the address of a host that has none: in no network, and the source of nothing but broadcasts.
 pub const NO_ADDRESS: Cidr = Cidr::of(Ipv4Addr::UNSPECIFIED, 32);

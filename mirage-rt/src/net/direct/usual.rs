@@ -1,6 +1,9 @@
 //! The short way of the usual segment, there and back: TCP over IPv4 in one piece, without options of IP and without flags that
-//! ask for more than to be acknowledged. Everything is looked at once, in the order in which it stands there. What is
+//! ask for more than to be acknowledged. Over IPv6 it is the way in only, see [`ipv6`]. Everything is looked at once, in the order in which it stands there. What is
 //! otherwise in the least goes [the long way](super::stack::Stack::receive), which gives the reasons for what it drops.
+
+#[cfg(feature = "ipv6")]
+mod ipv6;
 
 use core::net::Ipv4Addr;
 
@@ -22,22 +25,22 @@ const PROTOCOL: u8 = 6;
 /// The place of the checksum in a segment's header.
 const CHECKSUM: u16 = 16;
 
-/// A usual segment.
+/// A usual segment, from an address that is an `A`.
 #[derive(Clone, Copy, Debug)]
-pub struct Usual<'a> {
+pub struct Usual<'a, A> {
     /// Who has sent the frame, on this link and at the other end.
     pub mac: Mac,
-    pub source: Ipv4Addr,
+    pub source: A,
     /// The IP packet.
     pub packet: &'a [u8],
     pub segment: Segment,
 }
 
-impl<'a> Usual<'a> {
+impl<'a> Usual<'a, Ipv4Addr> {
     /// Reads a frame to the host with these addresses; `None` when it is not a usual one, or not a sound one. Whether there is
     /// such a connection is not known yet. `is_checked` says that the device has found the segment's checksum right.
     #[inline(always)]
-    pub fn parse(key: &Keyed, frame: &'a [u8], own: Mac, address: Ipv4Addr, is_checked: bool) -> Option<Usual<'a>> {
+    pub fn parse(key: &Keyed, frame: &'a [u8], own: Mac, address: Ipv4Addr, is_checked: bool) -> Option<Self> {
         let head = frame.first_chunk::<HEADERS>()?;
         let half = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
         let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);

@@ -64,6 +64,8 @@ pub struct Layer {
     /// Ways to networks behind other routers than those.
     routes: Vec<StaticRoute6>,
     neighbours: Neighbours<Ipv6Addr>,
+    /// Who has sent the latest segment, by way of whom, and when that neighbour was confirmed.
+    latest: (Ipv6Addr, Mac, Instant),
     /// The prefix in which routers make no addresses, as there is one that was given.
     is_automatic: bool,
     /// Routers do not say that they lead elsewhere, as the one that does was given.
@@ -99,6 +101,7 @@ impl Layer {
             routers: Routers::default(),
             routes: Vec::new(),
             neighbours: Neighbours::new(key),
+            latest: (Ipv6Addr::UNSPECIFIED, [0; 6], Instant::ZERO),
             is_automatic: config.address.is_none(),
             has_gateway: config.gateway.is_some(),
             router_tries: ROUTER_TRIES,

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
-use crate::net::direct::ip::{Ip, Route, TxMeta};
+use crate::net::direct::ip::{Ip, Route, SOON, TxMeta};
 use crate::net::direct::neighbours::Resolution;
 use crate::net::ipv6::is_unicast;
 use crate::net::ipv6::ndp::group_mac;
@@ -64,6 +64,13 @@ impl Ip {
 
     /// A neighbour has shown that it hears us.
     pub fn heard_ipv6(&mut self, source: Ipv6Addr, mac: [u8; 6]) {
+        let Some(layer) = &mut self.ipv6 else { return };
+        // As with IPv4: of many packets in a row from one host, it is enough to know once in a second.
+        let (host, at, since) = layer.latest;
+        if host == source && at == mac && self.now.as_nanos().saturating_sub(since.as_nanos()) < SOON {
+            return;
+        }
+        layer.latest = (source, mac, self.now);
         let Some(Route { next_hop: IpAddr::V6(hop), .. }) = self.route_ipv6(source) else { return };
         if let Some(layer) = &mut self.ipv6 {
             layer.neighbours.confirm(self.now, hop, mac);

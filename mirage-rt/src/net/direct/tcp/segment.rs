@@ -55,6 +55,16 @@ impl FourTuple {
         tuple
     }
 
+    /// One between addresses of IPv6, as [`of_ipv4`](Self::of_ipv4).
+    #[cfg(all(feature = "ipv6", any(test, not(feature = "smoltcp-tcp"))))]
+    #[inline(always)]
+    pub fn of_ipv6(key: &Keyed, local: u128, remote: u128, ports: u32) -> FourTuple {
+        let packed = |address: u128| [(address >> 64) as u64, address as u64];
+        let mut tuple = FourTuple { hash: 0, ports, remote: packed(remote), local: packed(local) };
+        tuple.hash = tuple.hash_for_table(key);
+        tuple
+    }
+
     /// Its addresses, the local one first, if they are of IPv4.
     #[cfg(any(test, not(feature = "smoltcp-tcp")))]
     #[inline(always)]
