@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -18,7 +19,6 @@
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include <linux/sockios.h>
 
 enum { READ = 2, WRITE = 11, ERROR = 16, LARGEST = 4096 };
 

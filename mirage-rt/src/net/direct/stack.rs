@@ -22,8 +22,6 @@ use super::tcp::segment::Segment;
 #[cfg(any(test, not(feature = "smoltcp-tcp")))]
 use super::train::Train;
 use super::udp::Udp;
-#[cfg(any(test, not(feature = "smoltcp-tcp")))]
-use super::usual::Usual;
 use super::wakers::WakerSlot;
 use crate::keys::Cidr;
 use crate::net::Config;
@@ -195,38 +193,6 @@ impl Stack {
             self.ip.counters.drop_received(ReceiveDrop::Memory);
         }
         self.scratch = bytes;
-    }
-
-    /// A frame whose segment is what its connection expects; `false`, and nothing has happened, when it is not.
-    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
-    #[inline(always)]
-    fn receive_usual(&mut self, now: Instant, frame: &[u8], checksum: Checksum) -> bool {
-        let is_checked = checksum != Checksum::None;
-        #[cfg(feature = "ipv6")]
-        if frame.get(12..14) == Some(&[0x86, 0xdd]) {
-            return self.receive_usual_ipv6(now, frame, is_checked);
-        }
-        let usual = Usual::parse(&self.key, frame, self.ip.mac(), self.ip.address(), is_checked);
-        let Some(usual) = usual.filter(|usual| self.tcp.on_usual(now, usual.packet, &usual.segment)) else {
-            return false;
-        };
-        self.ip.counters.ip_received.count(usual.packet.len());
-        self.ip.heard(usual.source, usual.mac);
-        true
-    }
-
-    /// As [`receive_usual`](Self::receive_usual), over IPv6.
-    #[cfg(all(feature = "ipv6", any(test, not(feature = "smoltcp-tcp"))))]
-    fn receive_usual_ipv6(&mut self, now: Instant, frame: &[u8], is_checked: bool) -> bool {
-        let Some(layer) = &self.ip.ipv6 else { return false };
-        let is_ours = |address| layer.addresses.is_ours(address);
-        let usual = Usual::parse_ipv6(&self.key, frame, self.ip.mac(), is_ours, is_checked);
-        let Some(usual) = usual.filter(|usual| self.tcp.on_usual(now, usual.packet, &usual.segment)) else {
-            return false;
-        };
-        self.ip.counters.ip_received.count(usual.packet.len());
-        self.ip.heard_ipv6(usual.source, usual.mac);
-        true
     }
 
     /// A frame in one piece. An echo request is left to be answered with the frame itself.

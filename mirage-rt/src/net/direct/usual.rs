@@ -11,9 +11,11 @@ use super::checksum::Sum;
 use super::ethernet::{self, Mac};
 use super::hash::Keyed;
 use super::ipv4;
+use super::stack::Stack;
 use super::tcp::emit::{ACK, Fields, HEADER as TCP_HEADER, PSH};
 use super::tcp::segment::{FourTuple, Segment, Seq};
 use crate::packet::{Checksum, PacketMut};
+use crate::time::Instant;
 
 /// Bytes of the headers of a frame without options.
 const HEADERS: usize = ethernet::HEADER + ipv4::HEADER + TCP_HEADER;
@@ -74,6 +76,39 @@ impl<'a> Usual<'a, Ipv4Addr> {
             packet,
             segment: Segment::usual(tuple, seq, ack, half(TCP + 14), header, length as u32),
         })
+    }
+}
+
+impl Stack {
+    /// A frame whose segment is what its connection expects; `false`, and nothing has happened, when it is not.
+    #[inline(always)]
+    pub(super) fn receive_usual(&mut self, now: Instant, frame: &[u8], checksum: Checksum) -> bool {
+        let is_checked = checksum != Checksum::None;
+        #[cfg(feature = "ipv6")]
+        if frame.get(12..14) == Some(&[0x86, 0xdd]) {
+            return self.receive_usual_ipv6(now, frame, is_checked);
+        }
+        let usual = Usual::parse(&self.key, frame, self.ip.mac(), self.ip.address(), is_checked);
+        let Some(usual) = usual.filter(|usual| self.tcp.on_usual(now, usual.packet, &usual.segment)) else {
+            return false;
+        };
+        self.ip.counters.ip_received.count(usual.packet.len());
+        self.ip.heard(usual.source, usual.mac);
+        true
+    }
+
+    /// As [`receive_usual`](Self::receive_usual), over IPv6.
+    #[cfg(feature = "ipv6")]
+    fn receive_usual_ipv6(&mut self, now: Instant, frame: &[u8], is_checked: bool) -> bool {
+        let Some(layer) = &self.ip.ipv6 else { return false };
+        let is_ours = |address| layer.addresses.is_ours(address);
+        let usual = Usual::parse_ipv6(&self.key, frame, self.ip.mac(), is_ours, is_checked);
+        let Some(usual) = usual.filter(|usual| self.tcp.on_usual(now, usual.packet, &usual.segment)) else {
+            return false;
+        };
+        self.ip.counters.ip_received.count(usual.packet.len());
+        self.ip.heard_ipv6(usual.source, usual.mac);
+        true
     }
 }
 
