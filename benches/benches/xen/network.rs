@@ -119,7 +119,7 @@ fn iperf(bench: &Bench, address: IpAddr, way: Way) -> Running {
     let reverse = if way == Way::Out { "-R" } else { "" };
     let script = format!("iperf3 -c {address} -t {} {reverse}", seconds(bench));
     let lab = bench.lab.clone();
-    thread::spawn(move || lab.dom0_checked(&script).map(drop).map_err(|error| error.to_string()))
+    thread::spawn(move || lab.dom0_checked(&script).map(drop).map_err(|error| format!("{script}: {error}")))
 }
 
 /// As much as dom0 can send to, or take from, the guest that has no stack.
@@ -131,7 +131,7 @@ fn raw_load(bench: &Bench, address: IpAddr, way: Way) -> Running {
     // It has no end: that is the timeout's.
     let script = format!("timeout {} bash -c '{copy}'", seconds(bench));
     let lab = bench.lab.clone();
-    thread::spawn(move || lab.dom0(&script).map(drop).map_err(|error| error.to_string()))
+    thread::spawn(move || lab.dom0(&script).map(drop).map_err(|error| format!("{script}: {error}")))
 }
 
 /// Ours in relation to Linux's.
