@@ -135,7 +135,8 @@ impl Setup {
         let pages: Result<Vec<_>, _> = (0..1 << order).map(|_| self.ring_page(terms.backend, order)).collect();
         let ring = FrontRing::starting_at(pages?, self.options.first_index);
         let flight = Flight::new(ring, self.attachment.grants(), &self.pool, terms);
-        Ok(Connected { flight, channel, _handler: handler, generation: self.attachment.generation() })
+        let (attachment, generation) = (self.attachment.clone(), self.attachment.generation());
+        Ok(Connected { flight, channel, _handler: handler, attachment, generation })
     }
 
     /// A page for the ring, which the backend sees without anything that was in it before.

@@ -13,6 +13,7 @@ use mirage_rt::types::block::{BlockError, BlockInfo, WriteCache};
 use super::flight::{Flight, NotNow, Refused};
 use super::jobs::{Jobs, remember};
 use super::{Broken, ConnectError, Statistics};
+use crate::attachment::Attachment;
 use crate::events::{EventChannel, EventHandler};
 use crate::warning::failed;
 use crate::xenbus::wish::Wishes;
@@ -57,7 +58,16 @@ pub(super) struct Connected {
     pub(super) channel: EventChannel,
     /// The event channel knows its handler weakly.
     pub(super) _handler: Rc<Handler>,
+    pub(super) attachment: Attachment,
     pub(super) generation: u64,
+}
+
+impl Connected {
+    /// Whether it is of this attachment. What an earlier one has left in memory when the domain was moved is not to be looked at:
+    /// its backend went on while pages were being copied, so that there may be answers without their data.
+    pub(super) fn is_current(&self) -> bool {
+        self.generation == self.attachment.generation()
+    }
 }
 
 /// What is to be looked at after an event.
@@ -113,6 +123,9 @@ impl State {
     /// Takes answers and gives out what waits, until there is nothing more to do and the backend knows when to send an event.
     fn serve(&mut self) -> Result<(), Broken> {
         let Link::Up(connected) = &mut self.link else { return Ok(()) };
+        if !connected.is_current() {
+            return Ok(());
+        }
         let (Connected { flight, channel, .. }, jobs) = (&mut **connected, &mut self.jobs);
         loop {
             let refused = flight.reap(jobs, &mut self.statistics)?;
@@ -173,8 +186,8 @@ impl Device {
     }
 
     /// Whether the connection is of an earlier attachment.
-    pub(super) fn lost_generation(&self, generation: u64) -> bool {
-        matches!(&self.state.borrow().link, Link::Up(connected) if connected.generation != generation)
+    pub(super) fn lost_generation(&self) -> bool {
+        matches!(&self.state.borrow().link, Link::Up(connected) if !connected.is_current())
     }
 
     /// Takes answers and gives out requests. A backend found to be broken ends the device.

@@ -91,12 +91,11 @@ impl Supervisor {
 
     /// What is to be done about the link, given the backend's state and the wish.
     async fn need(&self) -> Need {
-        let generation = self.setup.attachment.generation();
         match &self.device.state.borrow().link {
             Link::Down => return Need::Connect,
             Link::Broken(_, None) => return Need::Nothing,
             Link::Broken(_, Some(_)) => return Need::Part,
-            Link::Up(connected) if connected.generation != generation => return Need::Part,
+            Link::Up(connected) if !connected.is_current() => return Need::Part,
             Link::Up(_) => {}
         }
         if self.device.wishes.get() != Wish::Connected {
@@ -139,10 +138,7 @@ impl Supervisor {
         let broken = |device: &Device| matches!(device.state.borrow().link, Link::Broken(_, Some(_)));
         poll_fn(|context| {
             device.wishes.remember_supervisor(context);
-            if device.wishes.get() != wish
-                || broken(device)
-                || device.lost_generation(self.setup.attachment.generation())
-            {
+            if device.wishes.get() != wish || broken(device) || device.lost_generation() {
                 return Poll::Ready(());
             }
             match backend {
@@ -209,10 +205,9 @@ impl Supervisor {
 
     /// Lets go of the backend, and takes away from it what it has.
     async fn part(&mut self) {
-        let generation = self.setup.attachment.generation();
         let (broken, current) = match &self.device.state.borrow().link {
-            Link::Broken(reason, Some(connected)) => (Some(*reason), connected.generation == generation),
-            Link::Up(connected) => (None, connected.generation == generation),
+            Link::Broken(reason, Some(connected)) => (Some(*reason), connected.is_current()),
+            Link::Up(connected) => (None, connected.is_current()),
             Link::Broken(_, None) | Link::Down => return,
         };
         self.device.state.borrow_mut().busy = true;

@@ -132,7 +132,8 @@ impl Setup {
         let ring = FrontRing::starting_at(self.ring_page(backend.domain)?, self.options.first_index);
         let gso = self.options.receive_gso;
         let receive = ReceiveQueue::new(ring, grants, backend.domain, &self.pool, most, gso)?;
-        Ok(Box::new(Queues { transmit, receive, channels, generation: self.attachment.generation() }))
+        let (attachment, generation) = (self.attachment.clone(), self.attachment.generation());
+        Ok(Box::new(Queues { transmit, receive, channels, attachment, generation }))
     }
 
     /// A page for a ring, which the backend sees without anything that was in it before.

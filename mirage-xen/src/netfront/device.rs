@@ -14,6 +14,7 @@ use mirage_rt::types::network::{NetworkError, NetworkInfo};
 use super::receive::{ReceiveQueue, Received};
 use super::transmit::TransmitQueue;
 use super::{Broken, ConnectError, Statistics};
+use crate::attachment::Attachment;
 use crate::events::{EventChannel, EventHandler};
 use crate::warning::{failed, info};
 use crate::xenbus::wish::Wishes;
@@ -65,7 +66,16 @@ pub(super) struct Queues {
     pub(super) transmit: TransmitQueue,
     pub(super) receive: ReceiveQueue,
     pub(super) channels: Channels,
+    pub(super) attachment: Attachment,
     pub(super) generation: u64,
+}
+
+impl Queues {
+    /// Whether they are of this attachment. What an earlier one has left in memory when the domain was moved is not to be looked
+    /// at: its backend went on while pages were being copied, so that there may be packets without their bytes.
+    pub(super) fn is_current(&self) -> bool {
+        self.generation == self.attachment.generation()
+    }
 }
 
 pub(super) struct Channels {
@@ -180,8 +190,8 @@ impl Device {
     }
 
     /// Whether the queues are of an earlier attachment.
-    pub(super) fn lost_generation(&self, generation: u64) -> bool {
-        matches!(&self.state.borrow().link, Link::Up(queues) if queues.generation != generation)
+    pub(super) fn lost_generation(&self) -> bool {
+        matches!(&self.state.borrow().link, Link::Up(queues) if !queues.is_current())
     }
 
     /// Gives the device up.
@@ -214,7 +224,7 @@ impl Device {
         act: impl FnOnce(&mut Queues, &mut Statistics) -> Result<T, Broken>,
     ) -> Result<T, NetworkError> {
         let result = match &mut state.link {
-            Link::Up(queues) if state.carrier => act(queues, &mut state.statistics),
+            Link::Up(queues) if state.carrier && queues.is_current() => act(queues, &mut state.statistics),
             Link::Up(_) => return Err(NetworkError::Disconnected),
             Link::Down => return Err(NetworkError::Disconnected),
             Link::Broken(..) => return Err(NetworkError::Broken),
@@ -234,7 +244,7 @@ impl State {
 
     /// Whether packets can be moved.
     pub(super) fn is_usable(&self) -> bool {
-        matches!(self.link, Link::Up(_)) && self.carrier
+        self.carrier && matches!(&self.link, Link::Up(queues) if queues.is_current())
     }
 
     /// Tells the backend of groups as far as there is room.

@@ -279,7 +279,9 @@ impl NetworkDevice for Netfront {
         let state = &mut *state;
         let kind = match &mut state.link {
             Link::Down => TransmitErrorKind::Device(NetworkError::Disconnected),
-            Link::Up(_) if !state.carrier => TransmitErrorKind::Device(NetworkError::Disconnected),
+            Link::Up(queues) if !(state.carrier && queues.is_current()) => {
+                TransmitErrorKind::Device(NetworkError::Disconnected)
+            }
             Link::Broken(..) => TransmitErrorKind::Device(NetworkError::Broken),
             Link::Up(queues) => {
                 let length = packet.len() as u64;

@@ -86,12 +86,11 @@ impl Supervisor {
 
     /// What is to be done about the link, given the backend's state and the wish.
     async fn need(&self) -> Need {
-        let generation = self.setup.attachment.generation();
         match &self.device.state.borrow().link {
             Link::Down => return Need::Connect,
             Link::Broken(_, None) => return Need::Nothing,
             Link::Broken(_, Some(_)) => return Need::Part,
-            Link::Up(queues) if queues.generation != generation => return Need::Part,
+            Link::Up(queues) if !queues.is_current() => return Need::Part,
             Link::Up(_) => {}
         }
         if self.device.wishes.get() != Wish::Connected {
@@ -126,10 +125,7 @@ impl Supervisor {
         let broken = |device: &Device| matches!(device.state.borrow().link, Link::Broken(_, Some(_)));
         poll_fn(|context| {
             device.wishes.remember_supervisor(context);
-            if device.wishes.get() != wish
-                || broken(device)
-                || device.lost_generation(self.setup.attachment.generation())
-            {
+            if device.wishes.get() != wish || broken(device) || device.lost_generation() {
                 return Poll::Ready(());
             }
             if let Some(watch) = carrier {
@@ -211,7 +207,7 @@ impl Supervisor {
         // The queues are kept aside until the backend does not use them any more.
         self.device.state.borrow_mut().busy = true;
         let queues = self.device.set_link(broken.map_or(Link::Down, |reason| Link::Broken(reason, None)));
-        let current = queues.as_ref().is_some_and(|queues| queues.generation == self.setup.attachment.generation());
+        let current = queues.as_ref().is_some_and(|queues| queues.is_current());
         if let Some((watch, frontend)) = self.backend.as_mut().filter(|_| current) {
             if let Some(reason) = broken {
                 frontend.report(&format!("the backend broke the protocol: {reason}")).await;

@@ -137,6 +137,46 @@ fn a_resume_gives_what_was_under_way_to_the_new_backend_in_order() {
     });
 }
 
+/// A domain is moved while its backend works: what has come of that to the new host need not be whole.
+#[test]
+fn answers_without_their_data_that_an_old_backend_has_left_are_not_taken() {
+    let (machine, blkback) = machine(DiskFeatures::default());
+    machine.run(async {
+        let options = Options { persistent: true, ..Options::default() };
+        let device = connect(&machine, options).await;
+        assert_eq!(write(&device, 0, 4, 7, false).await, Ok(()));
+        let reading = device.submit(Request::read(0, empty(&device.pool(), 4)));
+        settle(&machine).await;
+        let read = |blkback: &Blkback| blkback.done(crate::blkfront::wire::operation::READ);
+        blkback.hold(true);
+        assert_eq!((reading.await.0, read(&blkback)), (Ok(()), 1));
+        let reading = device.submit(Request::read(0, empty(&device.pool(), 4)));
+        settle(&machine).await;
+        // The answer comes, and nobody has looked when the domain is moved.
+        blkback.hold(false);
+        while machine.world.step() {}
+        assert_eq!(read(&blkback), 2);
+        let ring: u32 = blkback.published("ring-ref").expect("of one page").parse().expect("a number");
+        for reference in (8..600).filter(|reference| *reference != ring) {
+            if let Ok(page) = machine.world.map_grant(reference, true) {
+                page.bytes().clear();
+            }
+        }
+        blkback.restart();
+        machine.world.forget_guest();
+        machine.attachment.reestablish().expect("the model refuses nothing");
+        // Whoever uses the disk does not wait until it is connected again.
+        let next = device.submit(Request::read(0, empty(&device.pool(), 4)));
+        settle(&machine).await;
+        device.control().connect(&machine.attachment).await.expect("the new backend is there");
+        for reading in [reading, next] {
+            let (result, pages) = reading.await;
+            assert!(result.is_ok() && is_pattern(&pages, 7), "{result:?}");
+        }
+        assert_eq!(device.control().statistics().replayed, 1);
+    });
+}
+
 #[test]
 fn a_resume_under_load() {
     let (machine, blkback) = machine(DiskFeatures::default());

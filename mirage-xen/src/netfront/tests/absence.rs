@@ -177,6 +177,28 @@ fn a_resume_is_a_second_connection() {
     assert_eq!(machine.attachment.grants().quarantined(), 0);
 }
 
+/// A domain is moved while its backend works: what has come of that to the new host need not be whole.
+#[test]
+fn packets_that_an_old_backend_has_left_are_not_taken() {
+    let (machine, netback) = machine(Features::default());
+    machine.run(async {
+        let mut device = connect(&machine, Options::default()).await;
+        let control = device.control();
+        let mut poll = async || poll_fn(|context| Poll::Ready(device.poll_receive(context))).await;
+        assert!(poll().await.is_pending());
+        netback.send(plain(bytes(60, 1)));
+        while machine.world.step() {}
+        netback.restart();
+        machine.world.forget_guest();
+        machine.attachment.reestablish().expect("the model refuses nothing");
+        assert!(poll().await.is_pending(), "nothing is there");
+        control.connect(&machine.attachment).await.expect("the new backend is there");
+        assert!(matches!(poll().await, Poll::Ready(Err(NetworkError::Disconnected))), "it was away");
+        assert!(poll().await.is_pending());
+        assert_eq!(control.statistics().received_packets, 0);
+    });
+}
+
 #[test]
 fn a_cancelled_suspension_is_not_noticed() {
     let (machine, netback) = machine(Features::default());
