@@ -6,7 +6,6 @@ use std::time::Duration;
 use mirage_lab::{Domain, DomainBuilder, Lab, StopReason};
 use mirage_tests::guest;
 use xmas_elf::ElfFile;
-use xmas_elf::sections::SectionData;
 
 const LONG: Duration = Duration::from_secs(60);
 const VERY_LONG: Duration = Duration::from_secs(3600);
@@ -21,15 +20,21 @@ fn start(builder: DomainBuilder) -> Domain {
     domain
 }
 
-/// The build id in the image's note.
+/// The build id in the image's notes.
 fn build_id() -> Vec<u8> {
+    const GNU_BUILD_ID: u32 = 3;
     let bytes = std::fs::read(guest("faults")).expect("the image is there");
     let elf = ElfFile::new(&bytes).expect("it is an ELF file");
-    let section = elf.find_section_by_name(".note.gnu.build-id").expect("it has a build id");
-    match section.get_data(&elf).expect("it is a note") {
-        SectionData::Note64(header, data) => header.desc(data).to_vec(),
-        _ => section.raw_data(&elf).to_vec(),
+    let mut notes = elf.find_section_by_name(".note").expect("it has notes").raw_data(&elf);
+    while let Some((head, rest)) = notes.split_first_chunk::<12>() {
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let (name, content) = rest.split_at((word(0) as usize).next_multiple_of(4));
+        if word(8) == GNU_BUILD_ID && name == b"GNU\0" {
+            return content[..word(4) as usize].to_vec();
+        }
+        notes = &content[(word(4) as usize).next_multiple_of(4)..];
     }
+    panic!("it has no build id");
 }
 
 /// A dump of a domain: an ELF core of the right size, with the image's build id in the domain's pages.
@@ -62,6 +67,11 @@ fn the_memory_of_a_domain_can_be_dumped_while_it_runs_and_after_a_crash() {
     domain.dump_core(&file, VERY_LONG).expect("xl dumps what is left of it");
     assert_dump(&file, 8);
     let _ = std::fs::remove_file(&file);
+}
+
+#[test]
+fn an_image_has_a_build_id() {
+    assert_eq!(build_id().len(), 20);
 }
 
 #[test]
