@@ -213,7 +213,11 @@ fn requests_under_way_survive_reconnections_of_the_network() {
     // The backend begins to close each time, as one does whose driver is unloaded.
     let script = format!(
         "ab -q -k -c8 -n5000 -s60 http://{address}:8080/ > /tmp/ab.{id} 2>&1 & ab=$!
-         for round in 1 2 3 4; do usleep 600000; xenstore-write /local/domain/0/backend/vif/{id}/0/state 5; done
+         state=/local/domain/0/backend/vif/{id}/0/state
+         for round in 1 2 3 4; do
+             usleep 300000; xenstore-write $state 5; tries=0
+             until [ $(xenstore-read $state) = 4 ] || [ $tries = 200 ]; do usleep 100000; tries=$((tries + 1)); done
+         done
          wait $ab; cat /tmp/ab.{id}",
         id = domain.number()
     );
