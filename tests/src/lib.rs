@@ -95,7 +95,7 @@ pub fn image(package: &str) -> PathBuf {
     by_target(package, EXAMPLES, "release")
 }
 
-/// Builds the image of a guest of these tests in the profile `guest`, which takes a fifth of the time that a release takes, and
+/// Builds the image of a guest of these tests in the profile `guest`, which takes a third of the time that a release takes, and
 /// returns its path; when, as [`image`].
 pub fn guest(package: &str) -> PathBuf {
     by_target(package, GUESTS, "guest")
