@@ -56,11 +56,13 @@ async fn test(listener: &mut TcpListener, control: &TcpStream) -> mirage_rt::Res
     control.write_all(&[TEST_START, TEST_RUNNING]).await?;
     let started = mirage_rt::now();
     let moved = Rc::new(Cell::new(0));
-    drop(spawn(run(stream.clone(), reverse, Rc::clone(&moved))));
-    let state = exactly(control, 1).await?;
+    let moving = spawn(run(stream.clone(), reverse, Rc::clone(&moved)));
+    let ended = exactly(control, 1).await;
     let took = mirage_rt::now() - started;
-    // What the client sends or takes after this does not count.
-    stream.abort();
+    // What the client sends or takes after this does not count. If it takes, it reads until the end.
+    moving.abort();
+    if reverse { drop(stream.shutdown()) } else { stream.abort() }
+    let state = ended?;
     if state != [TEST_END] {
         return Err(Error::message("the client gave up"));
     }
