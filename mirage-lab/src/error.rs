@@ -176,6 +176,15 @@ pub enum CommandError {
     Gone,
     /// No answer in time.
     TimedOut(Duration),
+    /// The script did not end in time, and was killed.
+    TooLong {
+        /// The script.
+        script: String,
+        /// The limit.
+        after: Duration,
+        /// What it had written to its standard error and output.
+        said: String,
+    },
     /// The script ended with another status than 0.
     Status {
         /// The script.
@@ -208,6 +217,9 @@ impl fmt::Display for CommandError {
         match self {
             Self::Gone => f.write_str("the lab's QEMU has ended"),
             Self::TimedOut(after) => write!(f, "dom0 gave no answer within {} ms", after.as_millis()),
+            Self::TooLong { script, after, said } => {
+                write!(f, "`{script}` did not end within {} ms in dom0: {said}", after.as_millis())
+            }
             Self::Status { script, status, said } => write!(f, "`{script}` ended with {status} in dom0: {said}"),
             Self::Refused(why) => write!(f, "dom0: {why}"),
             Self::File { path, source } => write!(f, "{}: {source}", path.display()),

@@ -122,9 +122,14 @@ impl Finished {
         if self.status == 0 {
             return Ok(self.stdout);
         }
-        let said = format!("{}{}", self.stderr, self.stdout).trim().to_owned();
+        let said = said(self.stderr.as_bytes(), self.stdout.as_bytes());
         Err(CommandError::Status { script: script.to_owned(), status: self.status, said })
     }
+}
+
+/// What a script wrote, for a message.
+fn said(stderr: &[u8], stdout: &[u8]) -> String {
+    format!("{}{}", String::from_utf8_lossy(stderr), String::from_utf8_lossy(stdout)).trim().to_owned()
 }
 
 /// A point in time on dom0's clock: comparable with others of the same lab, free of the channel's delay.
@@ -272,7 +277,8 @@ impl Lab {
             let frame = match answers.next(deadline) {
                 Err(CommandError::TimedOut(_)) => {
                     self.inner.link.send(Kind::Kill, answers.request(), Vec::new())?;
-                    return Err(CommandError::TimedOut(limit));
+                    let said = said(&stderr, &stdout);
+                    return Err(CommandError::TooLong { script: script.to_owned(), after: limit, said });
                 }
                 other => other?,
             };

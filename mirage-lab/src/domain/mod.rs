@@ -205,7 +205,7 @@ impl Domain {
         match self.lab.dom0_within(&script, Duration::from_secs(5)) {
             Ok(finished) => finished.checked(&script).map(drop),
             // xl waits a minute for a guest that does not listen. The request stands.
-            Err(CommandError::TimedOut(_)) => Ok(()),
+            Err(CommandError::TooLong { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
