@@ -59,7 +59,7 @@ pub use error::{Error, Result};
 pub use log;
 pub use mirage_rt_macros::main;
 pub use runtime::{JoinHandle, Runtime, now, spawn, yield_now};
-pub use time::{Duration, Instant, sleep, sleep_until, timeout};
+pub use time::{Duration, Instant, TimeLimit, sleep, sleep_until, timeout};
 
 /// Brings in what build.rs declared: `struct Devices`, `struct Keys`, and what [`main`] needs.
 #[macro_export]

@@ -3,12 +3,16 @@
 //! Both clocks count nanoseconds in a `u64`, which lasts until the year 2554. The monotonic clock stands still while
 //! the machine is suspended; the wall clock may step.
 
+mod limit;
+
 use core::fmt;
 use core::future::Future;
 use core::ops::{Add, AddAssign, Sub};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 pub use core::time::Duration;
+
+pub use limit::TimeLimit;
 
 use crate::runtime::{Runtime, Timer};
 

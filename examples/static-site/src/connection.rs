@@ -8,8 +8,9 @@ use alloc::vec::Vec;
 use mirage_rt::kv::Embedded;
 use mirage_rt::log::{info, warn};
 use mirage_rt::net::{AcceptError, TcpListener, TcpStream};
-use mirage_rt::{Duration, Instant, Runtime, now, sleep, spawn, timeout, yield_now};
+use mirage_rt::{Duration, Instant, Runtime, TimeLimit, now, sleep, spawn, timeout, yield_now};
 
+use crate::http::date::{Clock, Date, Latest};
 use crate::http::response::{self, Delivery};
 use crate::http::session::{Session, Step};
 use crate::http::site::{Answer, File, Files};
@@ -37,6 +38,18 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// How long to wait before the next try when the host has no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The machine's clock.
+#[derive(Default)]
+struct WallClock {
+    latest: Latest,
+}
+
+impl Clock for WallClock {
+    fn date(&self) -> Option<Date> {
+        Runtime::current().wall_clock().map(|time| self.latest.imf_fixdate(time.as_secs()))
+    }
+}
+
 impl Files for Embedded {
     fn find(&self, name: &str) -> Option<File> {
         self.file(name).map(|file| File { content: file.content, digest: file.digest })
@@ -50,6 +63,7 @@ impl Files for Embedded {
 /// When the network is gone.
 pub async fn serve_all(mut listener: TcpListener, files: Embedded, most: usize) -> mirage_rt::Result {
     let open = Rc::new(Cell::new(0));
+    let clock = Rc::new(WallClock::default());
     let mut failing = false;
     loop {
         let stream = match listener.accept().await {
@@ -67,11 +81,14 @@ pub async fn serve_all(mut listener: TcpListener, files: Embedded, most: usize) 
         };
         failing = false;
         match Place::take(&open, most) {
-            Some(place) => drop(spawn(async move {
-                serve(stream, files).await;
-                drop(place);
-            })),
-            None => turn_away(&stream, most).await,
+            Some(place) => {
+                let clock = Rc::clone(&clock);
+                drop(spawn(async move {
+                    serve(stream, files, &*clock).await;
+                    drop(place);
+                }));
+            }
+            None => turn_away(&stream, most, &*clock).await,
         }
         // Those who connect without end must not keep those who are connected waiting.
         yield_now().await;
@@ -98,9 +115,9 @@ impl Drop for Place {
 }
 
 /// Says why and closes, without waiting for the client.
-async fn turn_away(stream: &TcpStream, most: usize) {
+async fn turn_away(stream: &TcpStream, most: usize, clock: &impl Clock) {
     info!("503 for {}: {most} connections are open", stream.peer_addr());
-    let delivery = Delivery { now: wall_clock(), head_only: false, keep_alive: false, http_1_0: false };
+    let delivery = Delivery { date: clock.date(), head_only: false, keep_alive: false, http_1_0: false };
     let mut answer = Vec::new();
     if response::write(&Answer::status(Status::ServiceUnavailable), delivery, &mut answer).is_ok() {
         // There is room in a new connection; a client for which there is none gets nothing but the end.
@@ -110,15 +127,16 @@ async fn turn_away(stream: &TcpStream, most: usize) {
 }
 
 /// Serves one connection until it ends. What ends it early is the client's affair: nothing is logged.
-async fn serve(stream: TcpStream, files: Embedded) {
+async fn serve(stream: TcpStream, files: Embedded, clock: &impl Clock) {
     let mut session = Session::new();
+    let mut patience = TimeLimit::new();
     // When the head that has begun to arrive must be complete.
     let mut head_due: Option<Instant> = None;
     for left in (0..TURN).rev().cycle() {
         if left == 0 {
             yield_now().await;
         }
-        match session.step(&files, wall_clock()) {
+        match session.step(&files, clock) {
             Step::Receive { idle } => {
                 let limit = if idle {
                     head_due = None;
@@ -126,11 +144,11 @@ async fn serve(stream: TcpStream, files: Embedded) {
                 } else {
                     head_due.get_or_insert_with(|| now() + REQUEST).saturating_duration_since(now())
                 };
-                match timeout(limit, stream.read(session.space())).await {
+                match patience.run(limit, stream.read(session.space())).await {
                     Ok(Ok(0) | Err(_)) => return,
                     Ok(Ok(length)) => session.received(length),
                     Err(_) if idle => return,
-                    Err(_) => session.refuse(Status::RequestTimeout, wall_clock()),
+                    Err(_) => session.refuse(Status::RequestTimeout, clock),
                 }
             }
             Step::Send(content) => {
@@ -172,9 +190,4 @@ async fn close(stream: &TcpStream, drain: bool) {
     };
     // What is left after that time is lost with the connection.
     let _ = timeout(DRAIN_TIME, rest).await;
-}
-
-/// Whole seconds since 1970-01-01 UTC.
-fn wall_clock() -> Option<u64> {
-    Runtime::current().wall_clock().map(|time| time.as_secs())
 }

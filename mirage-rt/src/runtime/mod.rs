@@ -213,6 +213,13 @@ pub(crate) struct Timer {
     inner: Weak<Inner>,
 }
 
+impl Timer {
+    /// Whether it has not fired yet and wakes the task of this waker then.
+    pub(crate) fn wakes(&self, waker: &Waker) -> bool {
+        self.inner.upgrade().is_some_and(|inner| inner.timers.borrow().holds(self.id, waker))
+    }
+}
+
 impl Drop for Timer {
     fn drop(&mut self) {
         if let Some(inner) = self.inner.upgrade() {

@@ -56,6 +56,12 @@ impl Timers {
         self.empty(id.slot)
     }
 
+    /// Whether the timer is there, for this waker.
+    pub(super) fn holds(&self, id: TimerId, waker: &Waker) -> bool {
+        let slot = self.slots.get(id.slot as usize).filter(|slot| slot.number == id.number);
+        slot.and_then(|slot| slot.waker.as_ref()).is_some_and(|known| known.will_wake(waker))
+    }
+
     /// Takes the first timer if it is due at `now`.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Waker> {
         let slot = self.deadlines.pop(now)?;

@@ -3,15 +3,15 @@
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
-use super::date::imf_fixdate;
+use super::date::Date;
 use super::site::{Answer, Content};
 use super::status::Status;
 
 /// What the connection adds to an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery {
-    /// The time, in whole seconds since 1970-01-01 UTC, where the machine knows it.
-    pub now: Option<u64>,
+    /// The time, where the machine knows it.
+    pub date: Option<Date>,
     /// Only the head is sent.
     pub head_only: bool,
     /// The connection stays open afterwards.
@@ -30,8 +30,8 @@ pub fn write(answer: &Answer, delivery: Delivery, out: &mut Vec<u8>) -> Result<&
     // More than all the fixed text below.
     out.try_reserve(640 + location.len())?;
     field(out, b"HTTP/1.1 ", answer.status.line().as_bytes());
-    if let Some(now) = delivery.now {
-        field(out, b"Date: ", &imf_fixdate(now));
+    if let Some(date) = delivery.date {
+        field(out, b"Date: ", &date);
     }
     if answer.status == Status::MethodNotAllowed {
         field(out, b"Allow: ", b"GET, HEAD");
@@ -101,9 +101,10 @@ fn decimal(mut number: u64, buffer: &mut [u8; 20]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::date::imf_fixdate;
     use std::string::{String, ToString};
 
-    const PLAIN: Delivery = Delivery { now: None, head_only: false, keep_alive: true, http_1_0: false };
+    const PLAIN: Delivery = Delivery { date: None, head_only: false, keep_alive: true, http_1_0: false };
 
     fn text(answer: &Answer, delivery: Delivery) -> String {
         let mut out = Vec::new();
@@ -125,8 +126,8 @@ mod tests {
     fn a_file() {
         let expected = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
              ETag: \"0001\"\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
-        assert_eq!(text(&file(), Delivery { now: Some(784_111_777), ..PLAIN }), expected);
-        let head = text(&file(), Delivery { now: Some(784_111_777), head_only: true, ..PLAIN });
+        assert_eq!(text(&file(), Delivery { date: Some(imf_fixdate(784_111_777)), ..PLAIN }), expected);
+        let head = text(&file(), Delivery { date: Some(imf_fixdate(784_111_777)), head_only: true, ..PLAIN });
         assert_eq!(head, expected.strip_suffix("hello").unwrap_or_default());
     }
 

@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 
+use super::date::Clock;
 use super::request::{self, Head, Method};
 use super::response::{self, Delivery};
 use super::site::{self, Answer, Files};
@@ -90,10 +91,10 @@ impl Session {
         self.end = (self.end + length).min(self.input.len());
     }
 
-    /// The next thing to do. `now` is the time for the `Date` field, in whole seconds since 1970-01-01 UTC.
-    pub fn step(&mut self, files: &impl Files, now: Option<u64>) -> Step {
+    /// The next thing to do.
+    pub fn step(&mut self, files: &impl Files, clock: &impl Clock) -> Step {
         while self.closing.is_none() && self.output.len() < BATCH {
-            match self.next_request(files, now) {
+            match self.next_request(files, clock) {
                 None => break,
                 Some(content) if content.len() <= SMALL && self.output.try_reserve(content.len()).is_ok() => {
                     self.output.extend_from_slice(content);
@@ -124,16 +125,16 @@ impl Session {
     }
 
     /// Refuses whatever the client was sending, after the answers so far.
-    pub fn refuse(&mut self, status: Status, now: Option<u64>) {
+    pub fn refuse(&mut self, status: Status, clock: &impl Clock) {
         if self.closing.is_none() {
             self.closing = Some(Closing { drain: true });
-            let delivery = Delivery { now, head_only: false, keep_alive: false, http_1_0: false };
+            let delivery = Delivery { date: clock.date(), head_only: false, keep_alive: false, http_1_0: false };
             self.answer(&Answer::status(status), delivery);
         }
     }
 
     /// Answers the next request that is completely there: its head goes to the output, its content is returned.
-    fn next_request(&mut self, files: &impl Files, now: Option<u64>) -> Option<&'static [u8]> {
+    fn next_request(&mut self, files: &impl Files, clock: &impl Clock) -> Option<&'static [u8]> {
         self.skip_empty_lines();
         let received = self.input.get(self.start..self.end).unwrap_or_default();
         let full = received.len() >= MAX_HEAD;
@@ -149,7 +150,7 @@ impl Session {
         let (request, length) = match head {
             Head::Complete(request, length) => (request, length),
             Head::Refused(status) => {
-                self.refuse(status, now);
+                self.refuse(status, clock);
                 return None;
             }
             Head::Incomplete if !full => {
@@ -158,12 +159,12 @@ impl Session {
             }
             Head::Incomplete => {
                 let in_first_line = !received.contains(&b'\n');
-                self.refuse(if in_first_line { Status::UriTooLong } else { Status::HeaderFieldsTooLarge }, now);
+                self.refuse(if in_first_line { Status::UriTooLong } else { Status::HeaderFieldsTooLarge }, clock);
                 return None;
             }
         };
         let delivery = Delivery {
-            now,
+            date: clock.date(),
             head_only: request.method == Method::Head,
             keep_alive: request.keep_alive,
             http_1_0: request.http_1_0,

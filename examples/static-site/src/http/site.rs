@@ -1,5 +1,6 @@
 //! Which answer a request gets: from its target to a file, a redirection or a refusal.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 
 use super::entity_tag;
@@ -126,10 +127,13 @@ fn with_slash(target: &Target<'_>) -> Option<String> {
     Some(location)
 }
 
-fn joined(first: &str, second: &str) -> Option<String> {
+fn joined<'a>(first: &str, second: &'a str) -> Option<Cow<'a, str>> {
+    if first.is_empty() {
+        return Some(Cow::Borrowed(second));
+    }
     let mut joined = String::new();
     joined.try_reserve_exact(first.len() + second.len()).ok()?;
     joined.push_str(first);
     joined.push_str(second);
-    Some(joined)
+    Some(Cow::Owned(joined))
 }

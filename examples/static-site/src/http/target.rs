@@ -3,7 +3,9 @@
 //! A target is decoded segment by segment after it was split, so that an encoded slash can't make a new segment. Segments
 //! that have no place in a store's names (`.`, `..`, empty ones inside, encoded slashes and NULs) never reach it.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// Path and query of a request target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,30 +54,42 @@ impl<'a> Target<'a> {
     /// [`TargetError::Malformed`] for a `%` without two hexadecimal digits and for the segments `.` and `..`, encoded or
     /// not: clients resolve these before they ask. [`TargetError::NoSuchName`] for empty segments, bytes that are not
     /// UTF-8, NUL and encoded slashes.
-    pub fn name(&self) -> Result<String, TargetError> {
+    pub fn name(&self) -> Result<Cow<'a, str>, TargetError> {
         let path = self.path.strip_prefix('/').ok_or(TargetError::Malformed)?;
-        let mut bytes = alloc::vec::Vec::new();
+        let mut verdict = Ok(());
+        if !path.contains('%') {
+            let mut segments = path.split('/').peekable();
+            while let Some(segment) = segments.next() {
+                verdict = verdict.and(check(segment.as_bytes(), segments.peek().is_none())?);
+            }
+            return verdict.map(|()| Cow::Borrowed(path));
+        }
+        let mut bytes = Vec::new();
         bytes.try_reserve_exact(path.len()).map_err(|_| TargetError::NoSuchName)?;
         let mut segments = path.split('/').peekable();
-        let mut verdict = Ok(());
         while let Some(segment) = segments.next() {
             let start = bytes.len();
             decode(segment, &mut bytes)?;
-            let decoded = &bytes[start..];
             let last = segments.peek().is_none();
-            if matches!(decoded, b"." | b"..") {
-                return Err(TargetError::Malformed);
-            }
-            if decoded.contains(&0) || decoded.contains(&b'/') || (decoded.is_empty() && !last) {
-                verdict = Err(TargetError::NoSuchName);
-            }
+            verdict = verdict.and(check(bytes.get(start..).unwrap_or_default(), last)?);
             if !last {
                 bytes.push(b'/');
             }
         }
         verdict?;
-        String::from_utf8(bytes).map_err(|_| TargetError::NoSuchName)
+        String::from_utf8(bytes).map(Cow::Owned).map_err(|_| TargetError::NoSuchName)
     }
+}
+
+/// What a decoded segment means for its path: an error of the request at once, or of the name when the rest is well formed.
+fn check(segment: &[u8], last: bool) -> Result<Result<(), TargetError>, TargetError> {
+    if matches!(segment, b"." | b"..") {
+        return Err(TargetError::Malformed);
+    }
+    if segment.contains(&0) || segment.contains(&b'/') || (segment.is_empty() && !last) {
+        return Ok(Err(TargetError::NoSuchName));
+    }
+    Ok(Ok(()))
 }
 
 /// The origin form within an absolute form; it may be empty or start with `?`.
@@ -93,7 +107,7 @@ fn origin_of_absolute(target: &str) -> Option<&str> {
 }
 
 /// Appends `segment` with its percent encoding undone.
-fn decode(segment: &str, out: &mut alloc::vec::Vec<u8>) -> Result<(), TargetError> {
+fn decode(segment: &str, out: &mut Vec<u8>) -> Result<(), TargetError> {
     let mut rest = segment.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
@@ -113,7 +127,7 @@ fn decode(segment: &str, out: &mut alloc::vec::Vec<u8>) -> Result<(), TargetErro
 mod tests {
     use super::*;
 
-    fn name(target: &str) -> Result<String, TargetError> {
+    fn name(target: &str) -> Result<Cow<'_, str>, TargetError> {
         Target::parse(target)?.name()
     }
 

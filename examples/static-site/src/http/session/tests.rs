@@ -5,7 +5,17 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::date::Date;
 use crate::http::site::File;
+
+/// A machine that does not know the time.
+struct NoClock;
+
+impl Clock for NoClock {
+    fn date(&self) -> Option<Date> {
+        None
+    }
+}
 
 /// A small site. The digests stand for the contents.
 struct Sample;
@@ -33,7 +43,7 @@ fn exchange(input: &[u8], pieces: impl Iterator<Item = usize>) -> (Vec<u8>, Step
     for piece in pieces.chain(std::iter::repeat(input.len().max(1))) {
         let mut give = piece.max(1).min(rest.len());
         loop {
-            match session.step(&Sample, None) {
+            match session.step(&Sample, &NoClock) {
                 Step::Send(content) => {
                     seen.extend_from_slice(session.output());
                     seen.extend_from_slice(content);
@@ -167,7 +177,7 @@ fn pipelined_requests_are_answered_in_order_and_in_few_writes() {
     let two = get("/a.txt") + &get("/");
     session.space()[..two.len()].copy_from_slice(two.as_bytes());
     session.received(two.len());
-    assert_eq!(session.step(&Sample, None), Step::Send(&[]));
+    assert_eq!(session.step(&Sample, &NoClock), Step::Send(&[]));
     assert_eq!(session.output().len(), once(&two).0.len());
 }
 
@@ -206,12 +216,12 @@ fn a_request_that_is_late_is_refused_after_the_answers_before_it() {
     let part = b"GET /a.txt HTTP/1.1\r\nHo";
     session.space()[..part.len()].copy_from_slice(part);
     session.received(part.len());
-    assert_eq!(session.step(&Sample, None), Step::Receive { idle: false });
-    session.refuse(Status::RequestTimeout, None);
-    assert_eq!(session.step(&Sample, None), Step::Send(&[]));
+    assert_eq!(session.step(&Sample, &NoClock), Step::Receive { idle: false });
+    session.refuse(Status::RequestTimeout, &NoClock);
+    assert_eq!(session.step(&Sample, &NoClock), Step::Send(&[]));
     assert!(session.output().starts_with(b"HTTP/1.1 408 "));
     session.written();
-    assert_eq!(session.step(&Sample, None), Step::Close { drain: true });
+    assert_eq!(session.step(&Sample, &NoClock), Step::Close { drain: true });
 }
 
 #[test]
@@ -225,7 +235,7 @@ fn an_idle_session_is_small() {
             session.space()[..length].copy_from_slice(&rest[..length]);
             session.received(length);
             rest = &rest[length..];
-            while let Step::Send(_) = session.step(&Sample, None) {
+            while let Step::Send(_) = session.step(&Sample, &NoClock) {
                 session.written();
             }
         }
