@@ -61,7 +61,11 @@ async fn test(listener: &mut TcpListener, control: &TcpStream) -> mirage_rt::Res
     let took = mirage_rt::now() - started;
     // What the client sends or takes after this does not count. If it takes, it reads until the end.
     moving.abort();
-    if reverse { drop(stream.shutdown()) } else { stream.abort() }
+    if reverse {
+        drop(stream.shutdown())
+    } else {
+        stream.abort()
+    }
     let state = ended?;
     if state != [TEST_END] {
         return Err(Error::message("the client gave up"));
