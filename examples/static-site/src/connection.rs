@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use mirage_rt::kv::Embedded;
 use mirage_rt::log::{info, warn};
 use mirage_rt::net::{AcceptError, TcpListener, TcpStream};
-use mirage_rt::{Duration, Instant, Runtime, TimeLimit, now, sleep, spawn, timeout, yield_now};
+use mirage_rt::{Duration, Instant, Runtime, TimeLimit, now, sleep, spawn, yield_now};
 
 use crate::http::date::{Clock, Date, Latest};
 use crate::http::response::{self, Delivery};
@@ -121,7 +121,7 @@ async fn turn_away(stream: &TcpStream, most: usize, clock: &impl Clock) {
     let mut answer = Vec::new();
     if response::write(&Answer::status(Status::ServiceUnavailable), delivery, &mut answer).is_ok() {
         // There is room in a new connection; a client for which there is none gets nothing but the end.
-        let _ = timeout(Duration::ZERO, stream.write_all(&answer)).await;
+        let _ = TimeLimit::new().run(Duration::ZERO, stream.write_all(&answer)).await;
     }
     let _ = stream.shutdown();
 }
@@ -152,30 +152,30 @@ async fn serve(stream: TcpStream, files: Embedded, clock: &impl Clock) {
                 }
             }
             Step::Send(content) => {
-                if !send(&stream, session.output(), content).await {
+                if !send(&stream, session.output(), content, &mut patience).await {
                     return stream.abort();
                 }
                 session.written();
                 head_due = None;
             }
-            Step::Close { drain } => return close(&stream, drain).await,
+            Step::Close { drain } => return close(&stream, drain, &mut patience).await,
         }
     }
 }
 
 /// Writes both parts; whether the client took them in time.
-async fn send(stream: &TcpStream, head: &[u8], content: &[u8]) -> bool {
+async fn send(stream: &TcpStream, head: &[u8], content: &[u8], patience: &mut TimeLimit) -> bool {
     let length = (head.len() + content.len()) as u64;
     let all = async {
         stream.write_all(head).await?;
         stream.write_all(content).await
     };
-    matches!(timeout(ANSWER + Duration::from_secs(length / SLOWEST), all).await, Ok(Ok(())))
+    matches!(patience.run(ANSWER + Duration::from_secs(length / SLOWEST), all).await, Ok(Ok(())))
 }
 
 /// Ends this side, and reads away for a while what the client still sends: closing a connection with unread bytes resets
 /// it, which may take the answer away from the client.
-async fn close(stream: &TcpStream, drain: bool) {
+async fn close(stream: &TcpStream, drain: bool, patience: &mut TimeLimit) {
     if stream.shutdown().is_err() || !drain {
         return;
     }
@@ -189,5 +189,5 @@ async fn close(stream: &TcpStream, drain: bool) {
         }
     };
     // What is left after that time is lost with the connection.
-    let _ = timeout(DRAIN_TIME, rest).await;
+    let _ = patience.run(DRAIN_TIME, rest).await;
 }

@@ -1,6 +1,5 @@
 //! Which answer a request gets: from its target to a file, a redirection or a refusal.
 
-use alloc::borrow::Cow;
 use alloc::string::String;
 
 use super::entity_tag;
@@ -79,9 +78,10 @@ pub fn answer(request: &Request<'_>, files: &impl Files) -> Answer {
 
 fn resource(target: &Target<'_>, name: &str, request: &Request<'_>, files: &impl Files) -> Answer {
     if name.is_empty() || name.ends_with('/') {
-        let Some(index) = joined(name, INDEX) else { return not_found(files) };
-        return match files.find(&index) {
-            Some(file) => conditional(file, &index, request),
+        // The root's needs no memory. No file has an empty name.
+        let below = if name.is_empty() { None } else { Some(joined(name, INDEX).unwrap_or_default()) };
+        return match files.find(below.as_deref().unwrap_or(INDEX)) {
+            Some(file) => conditional(file, INDEX, request),
             None => not_found(files),
         };
     }
@@ -127,13 +127,10 @@ fn with_slash(target: &Target<'_>) -> Option<String> {
     Some(location)
 }
 
-fn joined<'a>(first: &str, second: &'a str) -> Option<Cow<'a, str>> {
-    if first.is_empty() {
-        return Some(Cow::Borrowed(second));
-    }
+fn joined(first: &str, second: &str) -> Option<String> {
     let mut joined = String::new();
     joined.try_reserve_exact(first.len() + second.len()).ok()?;
     joined.push_str(first);
     joined.push_str(second);
-    Some(Cow::Owned(joined))
+    Some(joined)
 }

@@ -54,42 +54,40 @@ impl<'a> Target<'a> {
     /// [`TargetError::Malformed`] for a `%` without two hexadecimal digits and for the segments `.` and `..`, encoded or
     /// not: clients resolve these before they ask. [`TargetError::NoSuchName`] for empty segments, bytes that are not
     /// UTF-8, NUL and encoded slashes.
+    #[inline(never)]
     pub fn name(&self) -> Result<Cow<'a, str>, TargetError> {
         let path = self.path.strip_prefix('/').ok_or(TargetError::Malformed)?;
-        let mut verdict = Ok(());
-        if !path.contains('%') {
-            let mut segments = path.split('/').peekable();
-            while let Some(segment) = segments.next() {
-                verdict = verdict.and(check(segment.as_bytes(), segments.peek().is_none())?);
-            }
-            return verdict.map(|()| Cow::Borrowed(path));
-        }
+        // A name without an encoding is its path: nothing is copied.
+        let is_encoded = path.bytes().any(|byte| byte == b'%');
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(path.len()).map_err(|_| TargetError::NoSuchName)?;
-        let mut segments = path.split('/').peekable();
-        while let Some(segment) = segments.next() {
-            let start = bytes.len();
-            decode(segment, &mut bytes)?;
+        if is_encoded {
+            bytes.try_reserve_exact(path.len()).map_err(|_| TargetError::NoSuchName)?;
+        }
+        let mut segments = path.as_bytes().split(|&byte| byte == b'/').peekable();
+        let mut verdict = Ok(());
+        while let Some(mut segment) = segments.next() {
             let last = segments.peek().is_none();
-            verdict = verdict.and(check(bytes.get(start..).unwrap_or_default(), last)?);
-            if !last {
+            if is_encoded {
+                let start = bytes.len();
+                decode(segment, &mut bytes)?;
+                segment = bytes.get(start..).unwrap_or_default();
+            }
+            if matches!(segment, b"." | b"..") {
+                return Err(TargetError::Malformed);
+            }
+            if segment.contains(&0) || segment.contains(&b'/') || (segment.is_empty() && !last) {
+                verdict = Err(TargetError::NoSuchName);
+            }
+            if is_encoded && !last {
                 bytes.push(b'/');
             }
         }
         verdict?;
-        String::from_utf8(bytes).map(Cow::Owned).map_err(|_| TargetError::NoSuchName)
+        match is_encoded {
+            true => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| TargetError::NoSuchName),
+            false => Ok(Cow::Borrowed(path)),
+        }
     }
-}
-
-/// What a decoded segment means for its path: an error of the request at once, or of the name when the rest is well formed.
-fn check(segment: &[u8], last: bool) -> Result<Result<(), TargetError>, TargetError> {
-    if matches!(segment, b"." | b"..") {
-        return Err(TargetError::Malformed);
-    }
-    if segment.contains(&0) || segment.contains(&b'/') || (segment.is_empty() && !last) {
-        return Ok(Err(TargetError::NoSuchName));
-    }
-    Ok(Ok(()))
 }
 
 /// The origin form within an absolute form; it may be empty or start with `?`.
@@ -107,8 +105,8 @@ fn origin_of_absolute(target: &str) -> Option<&str> {
 }
 
 /// Appends `segment` with its percent encoding undone.
-fn decode(segment: &str, out: &mut Vec<u8>) -> Result<(), TargetError> {
-    let mut rest = segment.as_bytes();
+fn decode(segment: &[u8], out: &mut Vec<u8>) -> Result<(), TargetError> {
+    let mut rest = segment;
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
         if byte != b'%' {
