@@ -135,14 +135,18 @@ fn memory_and_idle(lab: &Lab, hello: &Path, site: &Path) -> Result<Vec<Figure>> 
     let domain = site_domain(lab, site, 16).start()?;
     lab.first_answer(SocketAddrV4::new(SITE, 8080), "/", LONG)?;
     lab.dom0_checked("sleep 2")?;
-    let before = domain.cpu_ns()?;
-    lab.dom0_checked("sleep 10")?;
-    let idle = (domain.cpu_ns()? - before) as f64 / 1e6;
-    println!("processor time of a waiting static-site in 10 s: {idle:.3} ms");
+    let mut idle = Samples::default();
+    for _ in 0..5 {
+        let before = domain.cpu_ns()?;
+        lab.dom0_checked("sleep 10")?;
+        idle.push((domain.cpu_ns()? - before) as f64 / 1e6);
+    }
+    // In most windows nothing happens at all; a frame to all hosts in one of them is a millisecond or two of this machine.
+    println!("processor time of a waiting static-site in 10 s, ms, min / median / max: {idle}");
     Ok(vec![
         Figure::at_most("hello-memory-mib", hello_least, 4.0),
         Figure::at_most("static-site-memory-mib", site_least, 8.0),
-        Figure::at_most("idle-ms-in-10-s", Some(idle), 2.0),
+        Figure::at_most("idle-ms-in-10-s", idle.median(), 2.0),
     ])
 }
 
