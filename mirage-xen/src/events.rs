@@ -13,7 +13,7 @@ use core::task::{Context, Poll, Waker};
 
 use mirage_rt::cell::RefCell;
 
-use crate::hypervisor::{DomainId, HypercallError, Hypervisor, MAX_POLL_PORTS, Port};
+use crate::hypervisor::{DomainId, HypercallError, Hypervisor, MAX_PORTS, Port};
 use crate::lists::take_swapped;
 use crate::warning::warn;
 
@@ -27,7 +27,7 @@ struct Inner {
     hypervisor: Rc<dyn Hypervisor>,
     generation: Cell<u64>,
     table: RefCell<Table>,
-    /// Whom to notify before the next look at events, or with the next sleep.
+    /// Whom to notify before the next look at events, or the next sleep.
     soon: Cell<Option<Port>>,
     /// For whom Xen has not taken a notification, and who was not told yet.
     refused: Cell<Option<Port>>,
@@ -61,7 +61,7 @@ pub trait EventHandler {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum EventError {
-    /// All [`MAX_POLL_PORTS`] ports that one poll can wait for are bound.
+    /// All [`MAX_PORTS`] ports that there may be are bound.
     TooManyPorts,
     /// The hypercall that Xen refused.
     Hypercall(HypercallError),
@@ -71,10 +71,7 @@ impl fmt::Display for EventError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooManyPorts => {
-                write!(
-                    f,
-                    "{MAX_POLL_PORTS} event channels are bound, which is all one poll can wait for: attach fewer devices"
-                )
+                write!(f, "{MAX_PORTS} event channels are bound, which is all that there may be: attach fewer devices")
             }
             Self::Hypercall(error) => error.fmt(f),
         }
@@ -139,11 +136,14 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// The poll that Xen refused; the domain can't sleep and the platform must give up.
+    /// What Xen refused; the domain can't sleep and the platform must give up.
     pub fn wait(&self, deadline: Option<u64>) -> Result<bool, HypercallError> {
-        let soon = self.inner.soon.take();
-        if !self.inner.hypervisor.poll(soon, &self.inner.table.borrow().ports, deadline)? {
-            self.inner.refused.set(soon);
+        if let Some(port) = self.inner.soon.take() {
+            self.inner.send(port);
+        }
+        // Else who has not been notified is to hear of it at once.
+        if self.inner.refused.get().is_none() {
+            self.inner.hypervisor.sleep(&self.inner.table.borrow().ports, deadline)?;
         }
         Ok(self.dispatch())
     }
@@ -186,7 +186,7 @@ impl Events {
     }
 
     fn room(&self) -> Result<(), EventError> {
-        if self.bound() < MAX_POLL_PORTS { Ok(()) } else { Err(EventError::TooManyPorts) }
+        if self.bound() < MAX_PORTS { Ok(()) } else { Err(EventError::TooManyPorts) }
     }
 
     fn insert(&self, port: Port, handler: Option<Weak<dyn EventHandler>>) -> EventChannel {
@@ -254,8 +254,7 @@ impl EventChannel {
     }
 
     /// As [`notify`](Self::notify), but before the next look at events or the next sleep, which is after a batch of tasks at the
-    /// latest: to notify and to sleep is to enter the hypervisor once, and several notifications are one. Whether this is the first
-    /// of them. When Xen refuses it, [`EventHandler::on_refused`] is told.
+    /// latest: several notifications are one. Whether this is the first of them. When Xen refuses it, [`EventHandler::on_refused`] is told.
     pub fn notify_soon(&self) -> bool {
         let inner = &self.events.inner;
         if !self.is_current() || inner.soon.get() == Some(self.channel.port) {

@@ -40,8 +40,8 @@ pub struct Frame(pub u64);
 
 pub use mirage_rt::page::PAGE_SIZE;
 
-/// Xen lets one poll wait for this many event channels, so no more may be bound.
-pub const MAX_POLL_PORTS: usize = 128;
+/// No more event channels may be bound: each sleep, and each look at events, goes through all of them.
+pub const MAX_PORTS: usize = 128;
 
 /// A hypercall that Xen refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -216,17 +216,15 @@ pub unsafe trait Hypervisor {
     /// the bit again. A port out of range is never pending.
     fn event_take_pending(&self, port: Port) -> bool;
 
-    /// Notifies the other end of `notified` as [`event_send`](Self::event_send) does, then waits until one of `ports` is pending
-    /// or the system time reaches `deadline`, whichever is first (`SCHEDOP_poll`). Xen is entered once for both. `false` when it
-    /// did not take the notification: the port was closed behind our back.
+    /// Waits until one of `ports` is pending or the system time reaches `deadline`, whichever is first.
     ///
     /// Returns at once when a port is already pending or the deadline has passed; may also return
     /// early for no reason. Takes no pending bit. `None` means no deadline.
     ///
     /// # Errors
     ///
-    /// `EINVAL` with more than [`MAX_POLL_PORTS`] ports or one that is out of range.
-    fn poll(&self, notified: Option<Port>, ports: &[Port], deadline: Option<u64>) -> Result<bool, HypercallError>;
+    /// The hypercall that Xen refused: the processor's timer cannot be had.
+    fn sleep(&self, ports: &[Port], deadline: Option<u64>) -> Result<(), HypercallError>;
 
     /// How many grant table frames the domain may have (`GNTTABOP_query_size`, `max_grant_frames`).
     fn grant_frames_limit(&self) -> u32;
@@ -261,7 +259,7 @@ pub unsafe trait Hypervisor {
     /// As [`xenstore_ring`](Self::xenstore_ring).
     fn console_ring(&self) -> Result<ServiceRing, HypercallError>;
 
-    /// Nanoseconds since the host booted, monotonic; the scale of [`poll`](Self::poll)'s deadline.
+    /// Nanoseconds since the host booted, monotonic; the scale of [`sleep`](Self::sleep)'s deadline.
     fn system_time(&self) -> u64;
 
     /// Stops until the toolstack lets the domain go on (`SCHEDOP_shutdown` with `SHUTDOWN_suspend`). After

@@ -46,6 +46,8 @@ pub mod shared;
 #[allow(unsafe_code)]
 mod single;
 #[allow(unsafe_code)]
+mod sleep;
+#[allow(unsafe_code)]
 mod terminal;
 #[allow(unsafe_code)]
 pub mod traps;

@@ -183,7 +183,7 @@ impl Peer for Daemon<'_> {
             self.deadline.set(now.saturating_add(self.patience));
         }
         let (deadline, port) = (self.deadline.get(), self.terminal.port());
-        if now >= deadline || xen.poll(None, &[port], Some(deadline)).is_err() {
+        if now >= deadline || xen.sleep(&[port], Some(deadline)).is_err() {
             return false;
         }
         xen.event_take_pending(port);

@@ -1,7 +1,8 @@
 //! Exceptions: the tables that name their handlers, and the report of one.
 //!
-//! Nothing here returns to what was interrupted, because no exception is expected. Each vector runs on a stack of its own
-//! (IST): the compiler keeps data below the stack pointer, which a handler on the same stack would destroy.
+//! Nothing here returns to what was interrupted, because no exception is expected; only the interrupt that ends a
+//! [sleep](crate::sleep) does, at once. Both run on stacks of their own (IST): the compiler keeps data below the stack pointer,
+//! which a handler on the same stack would destroy.
 
 use core::arch::asm;
 use core::fmt::{self, Write};
@@ -18,8 +19,11 @@ use crate::single::Single;
 use crate::terminal::{self, Output};
 use crate::xen;
 
-/// Vectors of exceptions. Interrupts are never enabled.
+/// Vectors of exceptions.
 pub const VECTORS: usize = 32;
+
+/// The vector behind them is that of the one interrupt that there is.
+pub(crate) const WAKE: u8 = VECTORS as u8;
 
 /// Bytes between two of the entry points that the image has, one for each vector.
 pub const ENTRY_STRIDE: u64 = 8;
@@ -140,15 +144,17 @@ static REPORTING: AtomicBool = AtomicBool::new(false);
 /// One frame with the descriptor tables.
 #[repr(C, align(4096))]
 struct Tables {
-    interrupts: [[u64; 2]; VECTORS],
+    interrupts: [[u64; 2]; VECTORS + 1],
     segments: [u64; 5],
     task: [u32; 26],
+    /// The stack of the interrupt, which may end a sleep of the handlers of exceptions, too.
+    wake_stack: [u128; 4],
 }
 
-const fn interrupt_gate(handler: u64) -> [u64; 2] {
+/// A gate to a handler on the stack `stack` of the task state segment (IST).
+const fn interrupt_gate(handler: u64, stack: u64) -> [u64; 2] {
     const PRESENT_GATE: u64 = 0x8E;
-    const IST: u64 = 1;
-    let low = handler & 0xFFFF | CODE << 16 | IST << 32 | PRESENT_GATE << 40 | (handler >> 16 & 0xFFFF) << 48;
+    let low = handler & 0xFFFF | CODE << 16 | stack << 32 | PRESENT_GATE << 40 | (handler >> 16 & 0xFFFF) << 48;
     [low, handler >> 32]
 }
 
@@ -158,7 +164,7 @@ const fn task_descriptor(base: u64, limit: u64) -> [u64; 2] {
     [low, base >> 32]
 }
 
-/// Installs a handler for every exception.
+/// Installs a handler for every exception, and for the interrupt.
 ///
 /// # Safety
 ///
@@ -173,12 +179,16 @@ pub(crate) unsafe fn install(image: &'static Image) {
     let tables = unsafe { &mut *tables };
     tables.segments = [0, CODE_DESCRIPTOR, DATA_DESCRIPTOR, task_low, task_high];
     for (vector, gate) in tables.interrupts.iter_mut().enumerate() {
-        *gate = interrupt_gate(image.trap_entries + vector as u64 * ENTRY_STRIDE);
+        let stack = if vector == usize::from(WAKE) { 2 } else { 1 };
+        *gate = interrupt_gate(image.trap_entries + vector as u64 * ENTRY_STRIDE, stack);
     }
-    // IST 1 is at byte 36; there is no I/O bitmap.
+    // IST 1 is at byte 36, and the second one behind it; there is no I/O bitmap.
     const IST_1: usize = 36 / 4;
-    tables.task[IST_1] = image.trap_stack_end as u32;
-    tables.task[IST_1 + 1] = (image.trap_stack_end >> 32) as u32;
+    let wake_stack_end = frame + (offset_of!(Tables, wake_stack) + size_of::<[u128; 4]>()) as u64;
+    for (stack, end) in [image.trap_stack_end, wake_stack_end].into_iter().enumerate() {
+        tables.task[IST_1 + 2 * stack] = end as u32;
+        tables.task[IST_1 + 2 * stack + 1] = (end >> 32) as u32;
+    }
     tables.task[25] = (size_of::<[u32; 26]>() as u32) << 16;
 
     #[repr(C, packed)]
@@ -188,7 +198,7 @@ pub(crate) unsafe fn install(image: &'static Image) {
     }
     let segments = frame + offset_of!(Tables, segments) as u64;
     let segments = Pointer { limit: size_of::<[u64; 5]>() as u16 - 1, base: segments };
-    let interrupts = Pointer { limit: size_of::<[[u64; 2]; VECTORS]>() as u16 - 1, base: frame };
+    let interrupts = Pointer { limit: size_of::<[[u64; 2]; VECTORS + 1]>() as u16 - 1, base: frame };
     // SAFETY: the segments are those in use, in the same places, and a task state segment
     // behind them, which is in the frame; the gates lead to the image's entry points.
     unsafe {
@@ -306,8 +316,8 @@ mod tests {
 
     #[test]
     fn gates_have_the_processor_s_layout() {
-        let [low, high] = interrupt_gate(0x1234_5678_9ABC_DEF0);
-        assert_eq!(low, 0x9ABC_8E01_0008_DEF0);
+        let [low, high] = interrupt_gate(0x1234_5678_9ABC_DEF0, 2);
+        assert_eq!(low, 0x9ABC_8E02_0008_DEF0);
         assert_eq!(high, 0x1234_5678);
     }
 

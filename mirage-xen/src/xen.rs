@@ -14,6 +14,8 @@ use crate::memory::machine::{Memory, pointer};
 use crate::memory::map::MAX_REGIONS;
 use crate::memory::{Kind, MemoryMap, Region};
 use crate::shared::SharedBytes;
+use crate::sleep::{self, Upcall};
+use crate::traps;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 const WORD_BITS: u32 = u64::BITS;
@@ -24,9 +26,8 @@ const ENODATA: u32 = 61;
 const ENOSPC: u32 = 28;
 const ENOMEM: u32 = 12;
 
-/// An upcall by a vector of the processor (`HVM_PARAM_CALLBACK_TYPE_VECTOR`). Events are masked, so it never comes; but
-/// the toolstack tells only a domain with an upcall that a suspension was cancelled.
-const UPCALL: u64 = 2 << 56 | 0xF3;
+/// An upcall by a vector of the processor (`HVM_PARAM_CALLBACK_TYPE_VECTOR`): the interrupt that ends a sleep.
+const UPCALL: u64 = 2 << 56 | traps::WAKE as u64;
 
 /// Xen, as the domain this program is sees it.
 #[derive(Clone, Copy)]
@@ -84,6 +85,11 @@ impl Xen {
         // SAFETY: the word lies inside of the mapped shared info page and is used with atomic instructions only.
         let word = unsafe { AtomicU64::from_ptr(self.words(offset_of!(abi::shared_info, evtchn_pending)).add(index)) };
         Some((word, 1 << (port.0 % WORD_BITS)))
+    }
+
+    /// Whether an event has come and was not taken.
+    pub(crate) fn is_pending(&self, port: Port) -> bool {
+        self.pending(port).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 
     /// Makes a frame of Xen's visible at `address`.
@@ -209,12 +215,6 @@ fn address_of<T>(value: &mut T) -> u64 {
     core::ptr::from_mut(value).expose_provenance() as u64
 }
 
-/// One of several hypercalls that are made by entering Xen once (Xen's public/xen.h, `multicall_entry`).
-fn multicall(number: u32, operation: u32, structure: u64) -> abi::multicall_entry {
-    let args = [u64::from(operation), structure, 0, 0, 0, 0];
-    abi::multicall_entry { op: number.into(), result: 0, args }
-}
-
 /// An operation on event channels.
 fn event<T>(name: &'static str, operation: u32, request: &mut T) -> Result<(), HypercallError> {
     // SAFETY: the operations on event channels fill in the structure and touch no other memory; callers pair each with its own.
@@ -228,17 +228,17 @@ unsafe impl Hypervisor for Xen {
         // Xen lays the shared info out for the mode of whoever sets this parameter: 32 bits before, which the builder used.
         let mut request =
             abi::xen_hvm_param { domid: DOMAIN_SELF.0, pad: 0, index: abi::HVM_PARAM_CALLBACK_IRQ, value: UPCALL };
-        // SAFETY: nothing interrupts us, because interrupts are off for ever.
+        // SAFETY: the vector has its handler, and interrupts are off but in a sleep.
         unsafe { operate("HVMOP_set_param", abi::__HYPERVISOR_hvm_op, abi::HVMOP_set_param, &mut request) }?;
         self.add_to_physmap(abi::XENMAPSPACE_shared_info, 0, self.window)?;
         let mask = self.words(offset_of!(abi::shared_info, evtchn_mask));
         for index in 0..(PORTS / WORD_BITS) as usize {
-            // SAFETY: the words lie inside of the shared info page. Nothing is to interrupt us: events are polled for.
-            unsafe { mask.add(index).write_volatile(u64::MAX) };
+            // SAFETY: the words lie inside of the shared info page. Each event is to end a sleep.
+            unsafe { mask.add(index).write_volatile(0) };
         }
-        let upcall = offset_of!(abi::shared_info, vcpu_info) + offset_of!(abi::vcpu_info, evtchn_upcall_pending);
-        // SAFETY: the byte lies inside of the shared info page. No upcall is left over from before the mask.
-        unsafe { pointer(self.window + upcall as u64).write_volatile(0) };
+        // SAFETY: the page was just mapped.
+        unsafe { Upcall::at(self.window) }.quiet();
+        sleep::forget_timer();
         Ok(())
     }
 
@@ -277,30 +277,10 @@ unsafe impl Hypervisor for Xen {
         word.load(Ordering::Relaxed) & bit != 0 && word.fetch_and(!bit, Ordering::SeqCst) & bit != 0
     }
 
-    fn poll(&self, notified: Option<Port>, ports: &[Port], deadline: Option<u64>) -> Result<bool, HypercallError> {
-        let mut poll = abi::sched_poll {
-            ports: abi::__guest_handle_evtchn_port_t { p: ports.as_ptr().cast_mut().cast() },
-            nr_ports: u32::try_from(ports.len()).unwrap_or(u32::MAX),
-            // Zero means no deadline.
-            timeout: deadline.map_or(0, |deadline| deadline.max(1)),
-        };
-        let Some(notified) = notified else {
-            // Two copies between the domain and Xen for each call of several cost more than entering it once.
-            // SAFETY: the structure is the operation's. Xen reads as many ports as there are, and refuses what are too many.
-            return unsafe { operate("SCHEDOP_poll", abi::__HYPERVISOR_sched_op, abi::SCHEDOP_poll, &mut poll) }
-                .map(|_| true);
-        };
-        let mut send = abi::evtchn_send { port: notified.0 };
-        let mut calls = [
-            multicall(abi::__HYPERVISOR_event_channel_op, abi::EVTCHNOP_send, address_of(&mut send)),
-            multicall(abi::__HYPERVISOR_sched_op, abi::SCHEDOP_poll, address_of(&mut poll)),
-        ];
-        let arguments = [calls.as_mut_ptr().expose_provenance() as u64, calls.len() as u64, 0];
-        // SAFETY: the calls and their structures are what the operations ask for and live until the call returns. Xen reads as many
-        // ports as there are, and refuses what are too many.
-        let all = unsafe { hypercall::call(abi::__HYPERVISOR_multicall, arguments) };
-        hypercall::check("SCHEDOP_poll", if all < 0 { all } else { calls[1].result as i64 })?;
-        Ok(calls[0].result == 0)
+    fn sleep(&self, ports: &[Port], deadline: Option<u64>) -> Result<(), HypercallError> {
+        // SAFETY: whoever has a `Xen` has it from boot, which attaches it at once.
+        let upcall = unsafe { Upcall::at(self.window) };
+        sleep::sleep(self, &upcall, ports, deadline)
     }
 
     fn grant_frames_limit(&self) -> u32 {

@@ -21,15 +21,15 @@ const HEADERS: &str = "
 ";
 
 const TYPES: &str = "hvm_start_info|hvm_modlist_entry|hvm_memmap_table_entry|shared_info|vcpu_time_info|xen_add_to_physmap|xen_memory_map|xen_memory_reservation\
-    |xen_hvm_param|vcpu_runstate_info|sched_poll|sched_shutdown|sched_watchdog|evtchn_alloc_unbound|evtchn_bind_interdomain|evtchn_bind_virq|evtchn_close|evtchn_send\
-    |grant_entry_v1|gnttab_query_size|gnttab_set_version|gnttab_(un)?map_grant_ref|gnttab_copy|xencons_interface|multicall_entry";
+    |xen_hvm_param|vcpu_runstate_info|vcpu_set_singleshot_timer|sched_shutdown|sched_watchdog|evtchn_alloc_unbound|evtchn_bind_interdomain|evtchn_bind_virq|evtchn_close|evtchn_send\
+    |grant_entry_v1|gnttab_query_size|gnttab_set_version|gnttab_(un)?map_grant_ref|gnttab_copy|xencons_interface";
 
 const CONSTANTS: &str = "XEN_HVM_START_MAGIC_VALUE|XEN_HVM_MEMMAP_TYPE_.*\
-    |__HYPERVISOR_(multicall|memory_op|xen_version|console_io|grant_table_op|sched_op|event_channel_op|hvm_op|vcpu_op)\
-    |HVM_PARAM_(CALLBACK_IRQ|(CONSOLE|STORE)_(PFN|EVTCHN))|HVMOP_[gs]et_param|SCHEDOP_(yield|shutdown|poll|watchdog)\
+    |__HYPERVISOR_(memory_op|xen_version|console_io|grant_table_op|sched_op|event_channel_op|hvm_op|vcpu_op)\
+    |HVM_PARAM_(CALLBACK_IRQ|(CONSOLE|STORE)_(PFN|EVTCHN))|HVMOP_[gs]et_param|SCHEDOP_(yield|shutdown|watchdog)\
     |SHUTDOWN_(poweroff|reboot|suspend|crash)|EVTCHNOP_(alloc_unbound|bind_interdomain|bind_virq|close|send)\
     |GNTTABOP_(query_size|set_version|(un)?map_grant_ref|copy)|GNTMAP_(host_map|readonly)|GNTCOPY_(source|dest)_gref|GNTST_.*\
-    |XENMEM_(add_to_physmap|memory_map|decrease_reservation|populate_physmap)|VCPUOP_get_runstate_info|RUNSTATE_.*\
+    |XENMEM_(add_to_physmap|memory_map|decrease_reservation|populate_physmap)|VCPUOP_(get_runstate_info|set_singleshot_timer)|VIRQ_TIMER|RUNSTATE_.*\
     |XENMAPSPACE_(shared_info|grant_table)|DOMID_SELF\
     |XEN_CPUID_(FIRST_LEAF|SIGNATURE_E.X)|XEN_LEGACY_MAX_VCPUS";
 

@@ -1,4 +1,4 @@
-# One entry for each exception, 8 bytes apart. They make the stack alike for all, save the registers and call
+# One entry for each exception, 8 bytes apart, and behind them that of the interrupt that ends a sleep. Those of exceptions make the stack alike for all, save the registers and call
 # _mirage_trap(frame), which does not return. The processor has switched to the stack of the handlers (IST).
 
     .pushsection .text.traps, "ax", @progbits
@@ -17,6 +17,18 @@ _mirage_trap_entries:
     .endif
     .set vector, vector + 1
     .endr
+
+    # Back to behind the halt, with interrupts off. No processor takes an interrupt between `sti` and what follows it; one that is
+    # emulated may, and would halt for ever then.
+    .balign 8
+    push rax
+    mov rax, [rsp + 8]
+    cmp byte ptr [rax], 0xf4
+    jne 2f
+    inc qword ptr [rsp + 8]
+2:  and qword ptr [rsp + 24], ~0x200
+    pop rax
+    iretq
 
     # The vector goes a place further down, and a zero takes its place.
 1:  push [rsp]

@@ -2,7 +2,6 @@
 
 pub const XEN_LEGACY_MAX_VCPUS: u32 = 32;
 pub const __HYPERVISOR_memory_op: u32 = 12;
-pub const __HYPERVISOR_multicall: u32 = 13;
 pub const __HYPERVISOR_xen_version: u32 = 17;
 pub const __HYPERVISOR_console_io: u32 = 18;
 pub const __HYPERVISOR_grant_table_op: u32 = 20;
@@ -10,6 +9,7 @@ pub const __HYPERVISOR_vcpu_op: u32 = 24;
 pub const __HYPERVISOR_sched_op: u32 = 29;
 pub const __HYPERVISOR_event_channel_op: u32 = 32;
 pub const __HYPERVISOR_hvm_op: u32 = 34;
+pub const VIRQ_TIMER: u32 = 0;
 pub const XENMEM_decrease_reservation: u32 = 1;
 pub const XENMEM_populate_physmap: u32 = 6;
 pub const XENMAPSPACE_shared_info: u32 = 0;
@@ -23,7 +23,6 @@ pub const EVTCHNOP_send: u32 = 4;
 pub const EVTCHNOP_alloc_unbound: u32 = 6;
 pub const SCHEDOP_yield: u32 = 0;
 pub const SCHEDOP_shutdown: u32 = 2;
-pub const SCHEDOP_poll: u32 = 3;
 pub const SCHEDOP_watchdog: u32 = 6;
 pub const SHUTDOWN_poweroff: u32 = 0;
 pub const SHUTDOWN_reboot: u32 = 1;
@@ -34,6 +33,7 @@ pub const RUNSTATE_running: u32 = 0;
 pub const RUNSTATE_runnable: u32 = 1;
 pub const RUNSTATE_blocked: u32 = 2;
 pub const RUNSTATE_offline: u32 = 3;
+pub const VCPUOP_set_singleshot_timer: u32 = 8;
 pub const GNTTABOP_map_grant_ref: u32 = 0;
 pub const GNTTABOP_unmap_grant_ref: u32 = 1;
 pub const GNTTABOP_copy: u32 = 5;
@@ -165,29 +165,6 @@ const _: () = {
     ][::core::mem::offset_of!(__guest_handle_xen_pfn_t, p) - 0usize];
 };
 pub type domid_t = u16;
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub struct multicall_entry {
-    pub op: xen_ulong_t,
-    pub result: xen_ulong_t,
-    pub args: [xen_ulong_t; 6usize],
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of multicall_entry"][::core::mem::size_of::<multicall_entry>() - 64usize];
-    [
-        "Alignment of multicall_entry",
-    ][::core::mem::align_of::<multicall_entry>() - 8usize];
-    [
-        "Offset of field: multicall_entry::op",
-    ][::core::mem::offset_of!(multicall_entry, op) - 0usize];
-    [
-        "Offset of field: multicall_entry::result",
-    ][::core::mem::offset_of!(multicall_entry, result) - 8usize];
-    [
-        "Offset of field: multicall_entry::args",
-    ][::core::mem::offset_of!(multicall_entry, args) - 16usize];
-};
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct vcpu_time_info {
@@ -386,23 +363,6 @@ const _: () = {
 pub type evtchn_port_t = u32;
 #[repr(C)]
 #[derive(Copy, Clone)]
-pub struct __guest_handle_evtchn_port_t {
-    pub p: *mut evtchn_port_t,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of __guest_handle_evtchn_port_t",
-    ][::core::mem::size_of::<__guest_handle_evtchn_port_t>() - 8usize];
-    [
-        "Alignment of __guest_handle_evtchn_port_t",
-    ][::core::mem::align_of::<__guest_handle_evtchn_port_t>() - 8usize];
-    [
-        "Offset of field: __guest_handle_evtchn_port_t::p",
-    ][::core::mem::offset_of!(__guest_handle_evtchn_port_t, p) - 0usize];
-};
-#[repr(C)]
-#[derive(Copy, Clone)]
 pub struct evtchn_alloc_unbound {
     pub dom: domid_t,
     pub remote_dom: domid_t,
@@ -515,27 +475,6 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
-pub struct sched_poll {
-    pub ports: __guest_handle_evtchn_port_t,
-    pub nr_ports: ::core::ffi::c_uint,
-    pub timeout: u64,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of sched_poll"][::core::mem::size_of::<sched_poll>() - 24usize];
-    ["Alignment of sched_poll"][::core::mem::align_of::<sched_poll>() - 8usize];
-    [
-        "Offset of field: sched_poll::ports",
-    ][::core::mem::offset_of!(sched_poll, ports) - 0usize];
-    [
-        "Offset of field: sched_poll::nr_ports",
-    ][::core::mem::offset_of!(sched_poll, nr_ports) - 8usize];
-    [
-        "Offset of field: sched_poll::timeout",
-    ][::core::mem::offset_of!(sched_poll, timeout) - 16usize];
-};
-#[repr(C)]
-#[derive(Copy, Clone)]
 pub struct sched_watchdog {
     pub id: u32,
     pub timeout: u32,
@@ -575,6 +514,27 @@ const _: () = {
     [
         "Offset of field: vcpu_runstate_info::time",
     ][::core::mem::offset_of!(vcpu_runstate_info, time) - 16usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct vcpu_set_singleshot_timer {
+    pub timeout_abs_ns: u64,
+    pub flags: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of vcpu_set_singleshot_timer",
+    ][::core::mem::size_of::<vcpu_set_singleshot_timer>() - 16usize];
+    [
+        "Alignment of vcpu_set_singleshot_timer",
+    ][::core::mem::align_of::<vcpu_set_singleshot_timer>() - 8usize];
+    [
+        "Offset of field: vcpu_set_singleshot_timer::timeout_abs_ns",
+    ][::core::mem::offset_of!(vcpu_set_singleshot_timer, timeout_abs_ns) - 0usize];
+    [
+        "Offset of field: vcpu_set_singleshot_timer::flags",
+    ][::core::mem::offset_of!(vcpu_set_singleshot_timer, flags) - 8usize];
 };
 pub type grant_ref_t = u32;
 #[repr(C)]

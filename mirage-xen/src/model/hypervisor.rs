@@ -13,7 +13,7 @@ use mirage_rt::page::PagePool;
 use super::memory::GuestMemory;
 use super::{BACKEND, GUEST};
 use crate::hypervisor::{
-    DomainId, Frame, HypercallError, Hypervisor, MAX_POLL_PORTS, PAGE_SIZE, Port, Resumed, ServiceRing, ShutdownReason,
+    DomainId, Frame, HypercallError, Hypervisor, MAX_PORTS, PAGE_SIZE, Port, Resumed, ServiceRing, ShutdownReason,
 };
 use crate::shared::SharedBytes;
 
@@ -498,14 +498,11 @@ unsafe impl Hypervisor for Guest {
     /// # Panics
     ///
     /// When there is no deadline and nothing can happen any more, or when the services never come to rest.
-    fn poll(&self, notified: Option<Port>, ports: &[Port], deadline: Option<u64>) -> Result<bool, HypercallError> {
-        if ports.len() > MAX_POLL_PORTS {
-            return Err(HypercallError::new("SCHEDOP_poll", EINVAL));
-        }
-        let taken = notified.is_none_or(|port| self.event_send(port).is_ok());
+    fn sleep(&self, ports: &[Port], deadline: Option<u64>) -> Result<(), HypercallError> {
+        assert!(ports.len() <= MAX_PORTS, "more ports are bound than there may be");
         for _ in 0..STEP_LIMIT {
             if ports.iter().any(|port| self.0.is_pending(*port)) {
-                return Ok(taken);
+                return Ok(());
             }
             if self.0.step() {
                 continue;
@@ -516,7 +513,7 @@ unsafe impl Hypervisor for Guest {
                 (Some(wish), end) if end.is_none_or(|end| wish < end) => self.0.time.set(now.max(wish)),
                 (_, Some(deadline)) => {
                     self.0.time.set(now.max(deadline));
-                    return Ok(taken);
+                    return Ok(());
                 }
                 (_, None) => panic!("the guest sleeps for ever: no event can come and it set no deadline"),
             }
