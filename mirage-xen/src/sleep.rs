@@ -8,7 +8,6 @@
 //! `SCHEDOP_poll` would do the same without an interrupt and with a deadline of its own. But Xen copies its arguments, by walking
 //! the domain's page tables and its own, which takes about as long as all the rest of a sleep.
 
-use core::arch::asm;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -16,6 +15,7 @@ use crate::abi;
 use crate::hypercall;
 use crate::hypervisor::{HypercallError, Hypervisor, Port};
 use crate::memory::machine::pointer;
+use crate::traps;
 use crate::xen::Xen;
 
 /// A port that no event has.
@@ -94,7 +94,7 @@ pub(crate) fn sleep(
     upcall.listen();
     // The timer may have rung before the selectors were cleared.
     if !ports.iter().chain([&timer()]).any(|port| xen.is_pending(*port)) {
-        halt();
+        traps::halt();
     }
     upcall.quiet();
     Ok(())
@@ -116,11 +116,4 @@ fn set_timer(xen: &Xen, deadline: u64) -> Result<(), HypercallError> {
     hypercall::check("VCPUOP_set_singleshot_timer", result)?;
     TIMER.due.store(deadline, Ordering::Relaxed);
     Ok(())
-}
-
-/// Halts the processor until it is interrupted. An interrupt that is due already comes behind the halt and ends it: interrupts are
-/// on only after the instruction that follows `sti`.
-fn halt() {
-    // SAFETY: the handler has a stack of its own, changes nothing, and comes back with interrupts off.
-    unsafe { asm!("sti", "hlt") };
 }

@@ -136,6 +136,7 @@ fn name(vector: u64) -> &'static str {
 /// What a report needs to know of the image.
 struct Ground {
     build_id: &'static [u8],
+    halt: extern "C" fn(),
 }
 
 static GROUND: Single<Ground> = Single::empty();
@@ -179,8 +180,10 @@ pub(crate) unsafe fn install(image: &'static Image) {
     let tables = unsafe { &mut *tables };
     tables.segments = [0, CODE_DESCRIPTOR, DATA_DESCRIPTOR, task_low, task_high];
     for (vector, gate) in tables.interrupts.iter_mut().enumerate() {
-        let stack = if vector == usize::from(WAKE) { 2 } else { 1 };
-        *gate = interrupt_gate(image.trap_entries + vector as u64 * ENTRY_STRIDE, stack);
+        *gate = match vector {
+            ..VECTORS => interrupt_gate(image.trap_entries + vector as u64 * ENTRY_STRIDE, 1),
+            _ => interrupt_gate(image.wake, 2),
+        };
     }
     // IST 1 is at byte 36, and the second one behind it; there is no I/O bitmap.
     const IST_1: usize = 36 / 4;
@@ -204,7 +207,14 @@ pub(crate) unsafe fn install(image: &'static Image) {
     unsafe {
         asm!("lgdt [{}]", "lidt [{}]", "ltr {:x}", in(reg) &raw const segments, in(reg) &raw const interrupts,
             in(reg) TASK, options(nostack, preserves_flags));
-        GROUND.set(Ground { build_id: image.build_id });
+        GROUND.set(Ground { build_id: image.build_id, halt: image.halt });
+    }
+}
+
+/// Halts the processor until an event interrupts it. An interrupt that is due already comes behind the halt and ends it.
+pub(crate) fn halt() {
+    if let Some(ground) = GROUND.get() {
+        (ground.halt)();
     }
 }
 

@@ -30,7 +30,10 @@ unsafe extern "C" {
     static _mirage_descriptors: u8;
     static _mirage_trap_stack_end: u8;
     static _mirage_trap_entries: u8;
+    static _mirage_wake: u8;
     static _mirage_entry_ticks: u64;
+
+    safe fn _mirage_halt();
 
     // From the macro `entry`.
     safe fn _mirage_main(argument: u64) -> !;
@@ -72,6 +75,8 @@ fn describe() -> Image {
         descriptors: address(&raw const _mirage_descriptors),
         trap_stack_end: address(&raw const _mirage_trap_stack_end),
         trap_entries: address(&raw const _mirage_trap_entries),
+        wake: address(&raw const _mirage_wake),
+        halt: _mirage_halt,
         // SAFETY: the entry code has written it.
         entry_ticks: unsafe { _mirage_entry_ticks },
         // SAFETY: the linker put a note between the two symbols, or nothing; then the length is 0.

@@ -31,6 +31,10 @@ pub struct Image {
     pub trap_stack_end: u64,
     /// The first of the entry points for exceptions, [`ENTRY_STRIDE`](crate::traps::ENTRY_STRIDE) apart.
     pub trap_entries: u64,
+    /// The entry point of the interrupt that ends a halt.
+    pub wake: u64,
+    /// Halts with interrupts on until there is one, and comes back with interrupts off.
+    pub halt: extern "C" fn(),
     /// The time stamp counter at the entry point.
     pub entry_ticks: u64,
     /// The linker's build id, or nothing.
