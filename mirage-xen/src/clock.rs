@@ -34,11 +34,11 @@ impl TimeInfo {
     fn at(self, now: u64) -> u64 {
         // A domain's counter starts at zero, so a stamp from before that is negative: the difference wraps. And the
         // counter can be a little behind the stamp when the virtual processor moved to another one.
-        let ticks = u128::from((now.wrapping_sub(self.stamp).cast_signed()).max(0).cast_unsigned());
-        let ticks =
-            if self.shift >= 0 { ticks << self.shift.min(63) } else { ticks >> self.shift.unsigned_abs().min(127) };
-        // At most 64 + 63 bits before and 32 bits less after the multiplication, which may drop the top in nonsense only.
-        let nanoseconds = ticks.wrapping_mul(u128::from(self.multiplier)) >> 32;
+        let ticks = now.wrapping_sub(self.stamp).cast_signed().max(0).cast_unsigned();
+        // Of nonsense only, the shifts drop something, or have more bits than there are.
+        let places = u32::from(self.shift.unsigned_abs());
+        let ticks = if self.shift >= 0 { ticks.wrapping_shl(places) } else { ticks.wrapping_shr(places) };
+        let nanoseconds = (u128::from(ticks) * u128::from(self.multiplier)) >> 32;
         self.nanoseconds.wrapping_add(nanoseconds as u64)
     }
 }
@@ -86,15 +86,17 @@ impl Clock {
     }
 }
 
+#[inline(always)]
 fn parse(words: &[u8; size_of::<vcpu_time_info>()]) -> TimeInfo {
-    fn part<const N: usize>(words: &[u8], offset: usize) -> [u8; N] {
-        core::array::from_fn(|index| words[offset + index])
-    }
+    let words = words.as_chunks::<4>().0;
+    let word = |offset: usize| u32::from_le_bytes(words[offset / 4]);
+    let long = |offset: usize| u64::from(word(offset + 4)) << 32 | u64::from(word(offset));
     TimeInfo {
-        stamp: u64::from_le_bytes(part(words, offset_of!(vcpu_time_info, tsc_timestamp))),
-        nanoseconds: u64::from_le_bytes(part(words, offset_of!(vcpu_time_info, system_time))),
-        multiplier: u32::from_le_bytes(part(words, offset_of!(vcpu_time_info, tsc_to_system_mul))),
-        shift: i8::from_le_bytes(part(words, offset_of!(vcpu_time_info, tsc_shift))),
+        stamp: long(offset_of!(vcpu_time_info, tsc_timestamp)),
+        nanoseconds: long(offset_of!(vcpu_time_info, system_time)),
+        multiplier: word(offset_of!(vcpu_time_info, tsc_to_system_mul)),
+        // The first byte of its word.
+        shift: word(offset_of!(vcpu_time_info, tsc_shift)) as i8,
     }
 }
 

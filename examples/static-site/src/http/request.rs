@@ -129,14 +129,15 @@ impl<'a> Fields<'a> {
     }
 
     fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), Status> {
-        if name.eq_ignore_ascii_case("host") {
+        let is = |known| matches(name.as_bytes(), known);
+        if is(b"host") {
             self.hosts += 1;
-        } else if name.eq_ignore_ascii_case("connection") {
+        } else if is(b"connection") {
             for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-                self.close |= option.eq_ignore_ascii_case(b"close");
-                self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                self.close |= matches(option, b"close");
+                self.keep_alive |= matches(option, b"keep-alive");
             }
-        } else if name.eq_ignore_ascii_case("content-length") {
+        } else if is(b"content-length") {
             // A list of equal lengths is allowed (RFC 9112, section 6.3).
             for member in value.split(|&byte| byte == b',') {
                 let length = decimal(member.trim_ascii()).ok_or(Status::BadRequest)?;
@@ -145,9 +146,9 @@ impl<'a> Fields<'a> {
                 }
                 self.content_length = Some(length);
             }
-        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+        } else if is(b"transfer-encoding") {
             self.transfer_encoding = true;
-        } else if name.eq_ignore_ascii_case("if-none-match")
+        } else if is(b"if-none-match")
             && let Some(place) = self.if_none_match.get_mut(self.conditions)
         {
             *place = value;
@@ -155,6 +156,12 @@ impl<'a> Fields<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a name or an option is the one that is `known`, which is in lower case, letters and `-`. Both are of the characters that
+/// a header has: no control character can be taken for a `-`.
+fn matches(name: &[u8], known: &[u8]) -> bool {
+    name.len() == known.len() && name.iter().zip(known).all(|(byte, known)| byte | 0x20 == *known)
 }
 
 /// A number of decimal digits and nothing else.

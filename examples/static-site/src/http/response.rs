@@ -31,17 +31,17 @@ pub fn write(answer: &Answer, delivery: Delivery, out: &mut Vec<u8>) -> Result<&
     out.try_reserve(640 + location.len())?;
     field(out, b"HTTP/1.1 ", answer.status.line().as_bytes());
     if let Some(date) = delivery.date {
-        field(out, b"Date: ", &date);
+        field(out, b"\r\nDate: ", &date);
     }
     if answer.status == Status::MethodNotAllowed {
-        field(out, b"Allow: ", b"GET, HEAD");
+        field(out, b"\r\nAllow: ", b"GET, HEAD");
     }
     if !location.is_empty() {
-        field(out, b"Location: ", location.as_bytes());
+        field(out, b"\r\nLocation: ", location.as_bytes());
     }
     if let Some(tag) = answer.entity_tag {
-        out.extend_from_slice(b"ETag: \"");
-        field(out, tag.as_bytes(), b"\"");
+        field(out, b"\r\nETag: \"", tag.as_bytes());
+        out.push(b'"');
     }
     let (length, media_type) = match answer.content {
         Content::File(bytes, media_type) => (bytes.len(), media_type),
@@ -49,15 +49,15 @@ pub fn write(answer: &Answer, delivery: Delivery, out: &mut Vec<u8>) -> Result<&
         Content::None => (0, ""),
     };
     if answer.content != Content::None {
-        field(out, b"Content-Type: ", media_type.as_bytes());
-        field(out, b"Content-Length: ", decimal(length as u64, &mut [0; 20]));
+        field(out, b"\r\nContent-Type: ", media_type.as_bytes());
+        field(out, b"\r\nContent-Length: ", decimal(length as u64, &mut [0; 20]));
     }
     match (delivery.keep_alive, delivery.http_1_0) {
-        (false, _) => field(out, b"Connection: ", b"close"),
-        (true, true) => field(out, b"Connection: ", b"keep-alive"),
+        (false, _) => field(out, b"\r\nConnection: ", b"close"),
+        (true, true) => field(out, b"\r\nConnection: ", b"keep-alive"),
         (true, false) => {}
     }
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n\r\n");
     match answer.content {
         _ if delivery.head_only => Ok(&[]),
         Content::File(bytes, _) => Ok(bytes),
@@ -69,12 +69,12 @@ pub fn write(answer: &Answer, delivery: Delivery, out: &mut Vec<u8>) -> Result<&
     }
 }
 
+/// Appends a line but for its end, which comes with the next one's name.
 // One copy: it is called in ten places.
 #[inline(never)]
 fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
 
 fn status_page(status: Status) -> [&'static str; 5] {
