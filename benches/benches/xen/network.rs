@@ -111,7 +111,7 @@ fn address(address: Ipv4Addr, six: bool) -> IpAddr {
 type Running = thread::JoinHandle<std::result::Result<(), String>>;
 
 fn seconds(bench: &Bench) -> u64 {
-    (bench.settle + bench.window + Duration::from_millis(2300)).as_secs()
+    (bench.settle + bench.window + bench.rest).as_secs()
 }
 
 /// iperf3's client in dom0.

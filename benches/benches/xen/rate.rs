@@ -33,16 +33,16 @@ pub fn measure(
     // Until the load has begun: its programs start slowly on a busy machine.
     let idle = count(&bench.lab.sample(&names)?, 0);
     let deadline = Instant::now() + LONG;
-    while count(&bench.lab.sample(&names)?, 0).saturating_sub(idle) < BEGUN {
+    let mut begun = bench.lab.sample(&names)?;
+    while count(&begun, 0).saturating_sub(idle) < BEGUN {
         if Instant::now() > deadline {
             return Err(format!("no load came to domain {}:\n{}", domain.number(), domain.console().text()).into());
         }
         thread::sleep(Duration::from_millis(20));
+        begun = bench.lab.sample(&names)?;
     }
-    thread::sleep(bench.settle);
-    let before = bench.lab.sample(&names)?;
-    thread::sleep(bench.window);
-    let after = bench.lab.sample(&names)?;
+    let before = later(bench, &names, &begun, bench.settle)?;
+    let after = later(bench, &names, &before, bench.window)?;
     let cpu = |number: u32| match (before.cpu_ns(number), after.cpu_ns(number)) {
         (Some(before), Some(after)) => Ok(after.saturating_sub(before) as f64),
         _ => Err(format!("domain {number} was gone before its rate was taken:\n{}", domain.console().text())),
@@ -53,6 +53,19 @@ pub fn measure(
         dom0_ns: cpu(0)?,
         counts: (0..files.len()).map(|index| count(&after, index).saturating_sub(count(&before, index))).collect(),
     })
+}
+
+/// A sample that is so much later than another one, by the machine's clock: one that counts instructions is slower than ours.
+fn later(bench: &Bench, files: &[&str], earlier: &Sample, by: Duration) -> Result<Sample> {
+    let mut left = by;
+    loop {
+        thread::sleep(left);
+        let sample = bench.lab.sample(files)?;
+        left = by.saturating_sub(sample.time.since(earlier.time));
+        if left.is_zero() {
+            return Ok(sample);
+        }
+    }
 }
 
 /// How the processor was shared while rates were taken, in percent.
