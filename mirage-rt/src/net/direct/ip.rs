@@ -118,9 +118,9 @@ pub trait IpOut {
     /// The way to `destination`.
     fn route(&self, destination: IpAddr) -> Option<Route>;
 
-    /// Whether a packet may be sent that way now. Answers are sent without asking: they are few, and dropped when there
-    /// is no room.
-    fn ready(&self, route: &Route) -> Result<(), Blocked>;
+    /// Whether a packet may be sent that way now; a neighbour that is in the way of it is asked for. Answers are sent
+    /// without asking: they are few, and dropped when there is no room.
+    fn ready(&mut self, route: &Route) -> Result<(), Blocked>;
 
     /// Whether packets may come from `address`.
     fn may_send_from(&self, address: IpAddr) -> bool;

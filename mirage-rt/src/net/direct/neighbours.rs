@@ -14,8 +14,10 @@ use super::hash::{Index, Keyed};
 use crate::packet::PacketMut;
 use crate::time::{Duration, Instant};
 
-/// Entries at most; the oldest are given up for new ones.
+/// Entries at most; those that are worth least are given up for new ones.
 const MOST: usize = 1024;
+/// Of how many entries the one that is worth least is given up.
+const COMPARED: usize = 16;
 /// Packets held for one neighbour at most.
 const HELD_EACH: usize = 8;
 /// Packets held for all neighbours at most.
@@ -67,6 +69,17 @@ struct Entry<A> {
     /// Questions asked since the last answer.
     asked: u8,
     held: VecDeque<PacketMut>,
+}
+
+impl<A> Entry<A> {
+    /// How much would be lost with it: least with one that does not answer, then with one that is asked for, then with one
+    /// that is known, the longer ago it was heard of the less.
+    fn worth(&self) -> u64 {
+        match self.mac {
+            Some(_) => 4 + self.fresh_until.as_nanos(),
+            None => u64::from(self.asked > 0) + 2 * u64::from(!self.held.is_empty()),
+        }
+    }
 }
 
 /// A question that is out.
@@ -302,7 +315,13 @@ impl<A: Address> Neighbours<A> {
         let entry = &mut self.entries[index];
         entry.asked += 1;
         entry.generation = entry.generation.wrapping_add(1);
-        self.questions.push_back(Question { due: now + PATIENCE, index, generation: entry.generation });
+        let question = Question { due: now + PATIENCE, index, generation: entry.generation };
+        if self.questions.len() >= 4 * MOST {
+            // Most are of entries that were given up or have answered: there is one question for each at most.
+            let entries = &self.entries;
+            self.questions.retain(|old| entries[old.index].generation == old.generation);
+        }
+        self.questions.push_back(question);
     }
 
     /// A new entry, in the place of an old one when there is no room.
@@ -327,18 +346,13 @@ impl<A: Address> Neighbours<A> {
         index
     }
 
-    /// The entry to be given up: the next one nothing waits for, else just the next one.
+    /// The entry to be given up: of a few that stand far apart, as those that came together are of one kind, the one that is
+    /// worth least. So strangers who make up addresses push out each other's, not the gateway's.
     fn evictable(&mut self) -> usize {
-        let first = self.hand % self.entries.len();
-        for offset in 0..16 {
-            let index = (first + offset) % self.entries.len();
-            if self.entries[index].held.is_empty() {
-                self.hand = index + 1;
-                return index;
-            }
-        }
-        self.hand = first + 1;
-        first
+        let length = self.entries.len();
+        self.hand = (self.hand + 1) % length;
+        let some = (0..COMPARED).map(|number| (self.hand + number * (MOST / COMPARED)) % length);
+        some.min_by_key(|index| self.entries[*index].worth()).unwrap_or(self.hand)
     }
 }
 
@@ -416,6 +430,41 @@ mod tests {
         // Strangers who ask for us make entries only while there is room.
         table.learn(Instant::ZERO, host(1_000_000), [2, 0, 0, 0, 0, 1], true);
         assert_eq!(table.find(host(1_000_000)), None);
+    }
+
+    #[test]
+    fn strangers_push_out_each_other_and_no_neighbour_that_is_known() {
+        let mut table = table();
+        let mac = [2, 0, 0, 0, 0, 1];
+        // So many that came together, those in the middle not heard of for long.
+        for number in 0..600 {
+            let heard = if (200..400).contains(&number) { Instant::ZERO } else { Instant::ZERO + FRESH };
+            table.learn(heard, host(number), mac, true);
+        }
+        let mut now = Instant::ZERO + FRESH;
+        for number in 0..10 * MOST as u32 {
+            table.resolve(now, host(1_000_000 + number));
+            now = now + Duration::from_millis(1);
+            while table.next_due(now).is_some() {}
+        }
+        assert!((0..600).all(|number| table.find(host(number)).is_some()));
+        // When all are known, those go that were not heard of.
+        for number in 600..1200 {
+            table.resolve(now, host(number));
+            table.learn(now, host(number), mac, false);
+        }
+        let gone: Vec<u32> = (0..1200).filter(|number| table.find(host(*number)).is_none()).collect();
+        assert_eq!(gone.len(), 1200 - MOST);
+        assert!(gone.iter().all(|number| (200..400).contains(number)), "{gone:?}");
+    }
+
+    #[test]
+    fn questions_stay_bounded() {
+        let mut table = table();
+        for number in 0..20 * MOST as u32 {
+            table.resolve(Instant::ZERO, host(number));
+        }
+        assert!(table.questions.len() <= 4 * MOST);
     }
 
     #[cfg(feature = "ipv6")]

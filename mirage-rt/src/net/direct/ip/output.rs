@@ -30,6 +30,15 @@ impl Ip {
         }
     }
 
+    /// Asks for a neighbour for which no packet can be held, unless that was done: who waits for it is woken by the answer.
+    #[cold]
+    #[inline(never)]
+    fn ask_first(&mut self, hop: Ipv4Addr) {
+        if self.neighbours.resolve(self.now, hop) == Resolution::Unknown {
+            self.ask(hop);
+        }
+    }
+
     /// Sends a packet to one host as it is.
     #[cfg(feature = "forward")]
     pub fn send_complete(&mut self, route: &Route, packet: PacketMut) {
@@ -128,16 +137,17 @@ impl IpOut for Ip {
         Some(Route { source: IpAddr::V4(own), next_hop: IpAddr::V4(next_hop), mtu: self.mtu, offload })
     }
 
-    fn ready(&self, route: &Route) -> Result<(), Blocked> {
+    fn ready(&mut self, route: &Route) -> Result<(), Blocked> {
         if !self.has_room() {
             return Err(Blocked::Device);
         }
         match route.next_hop {
-            IpAddr::V4(hop) if self.neighbours.is_full(hop) => Err(Blocked::Neighbour(route.next_hop)),
+            IpAddr::V4(hop) if self.neighbours.is_full(hop) => self.ask_first(hop),
             #[cfg(feature = "ipv6")]
-            IpAddr::V6(hop) if self.is_full_ipv6(hop) => Err(Blocked::Neighbour(route.next_hop)),
-            _ => Ok(()),
+            IpAddr::V6(hop) if self.is_full_ipv6(hop) => self.ask_first_ipv6(hop),
+            _ => return Ok(()),
         }
+        Err(Blocked::Neighbour(route.next_hop))
     }
 
     fn may_send_from(&self, address: IpAddr) -> bool {

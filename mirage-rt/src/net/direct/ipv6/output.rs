@@ -62,6 +62,16 @@ impl Ip {
         }
     }
 
+    /// Asks for a neighbour for which no packet can be held, unless that was done.
+    #[cold]
+    #[inline(never)]
+    pub fn ask_first_ipv6(&mut self, hop: Ipv6Addr) {
+        let Some(layer) = &mut self.ipv6 else { return };
+        if layer.neighbours.resolve(self.now, hop) == Resolution::Unknown {
+            self.ask_ipv6(hop);
+        }
+    }
+
     /// A neighbour has shown that it hears us.
     pub fn heard_ipv6(&mut self, source: Ipv6Addr, mac: [u8; 6]) {
         let Some(layer) = &mut self.ipv6 else { return };

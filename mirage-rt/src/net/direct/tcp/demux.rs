@@ -13,10 +13,12 @@ use crate::net::direct::header;
 use crate::net::direct::ip::{Blocked, IpOut};
 #[cfg(any(test, not(feature = "smoltcp-tcp")))]
 use crate::net::direct::train::Following;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Bytes of data from which a segment may be the first of a train.
 const TRAIN_LEAST: u32 = 256;
+/// Who waits for a neighbour looks again after so long, whatever has become of the question.
+const BLOCKED_WAIT: Duration = Duration::from_secs(1);
 
 impl<M: TcpMachine> Tcp<M> {
     /// A segment came in: `packet` is the IP packet, `segment` its header; checksums are right.
@@ -321,7 +323,7 @@ impl<M: TcpMachine> Tcp<M> {
             return true;
         }
         self.counters.runs += 1;
-        let progress = self.machine.run(now, id, out);
+        let mut progress = self.machine.run(now, id, out);
         match progress.blocked {
             Some(Blocked::Device) => return false,
             Some(Blocked::Neighbour(hop)) => {
@@ -330,6 +332,9 @@ impl<M: TcpMachine> Tcp<M> {
                     slot.blocked = true;
                     self.blocked.push((hop, index));
                 }
+                // The table may forget, for others, that this one was asked for.
+                let again = now + BLOCKED_WAIT;
+                progress.deadline = Some(progress.deadline.map_or(again, |deadline| deadline.min(again)));
             }
             None => {}
         }

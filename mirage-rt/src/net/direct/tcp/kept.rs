@@ -27,7 +27,7 @@ impl IpOut for Kept {
         Some(Route { source: IpAddr::from([10, 0, 0, 1]), next_hop: destination, mtu: 1500, offload: false })
     }
 
-    fn ready(&self, _: &Route) -> Result<(), Blocked> {
+    fn ready(&mut self, _: &Route) -> Result<(), Blocked> {
         self.blocked.map_or(Ok(()), Err)
     }
 

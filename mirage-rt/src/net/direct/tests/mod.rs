@@ -41,6 +41,7 @@ mod fragments;
 mod hosts;
 mod ipv4;
 mod loss;
+mod neighbours;
 mod options;
 mod pages;
 mod raw;

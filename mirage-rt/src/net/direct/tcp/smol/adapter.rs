@@ -137,7 +137,7 @@ impl IpOut for Swallow {
         None
     }
 
-    fn ready(&self, _: &Route) -> Result<(), Blocked> {
+    fn ready(&mut self, _: &Route) -> Result<(), Blocked> {
         Ok(())
     }
 
