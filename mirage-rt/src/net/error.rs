@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::direct::ethernet::Shown;
 use crate::types::random::RandomError;
 
 /// An error of the host's own socket calls, for what has no name here.
@@ -54,11 +55,9 @@ impl fmt::Display for ConfigError {
                 "the gateway {gateway} cannot be reached from {address}: give --ipv4-gateway an address of the same \
                  network, or --ipv4 another prefix length"
             ),
-            ConfigError::Mac([a, b, c, d, e, g]) => write!(
-                f,
-                "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x} is not the Ethernet address of one device: give the \
-                 device another one"
-            ),
+            ConfigError::Mac(mac) => {
+                write!(f, "{} is not the Ethernet address of one device: give the device another one", Shown(*mac))
+            }
             ConfigError::Mtu(mtu) => write!(f, "an MTU of {mtu} bytes is too small: IPv4 needs at least 576"),
             #[cfg(feature = "ipv6")]
             ConfigError::NotAnIpv6Host(address) => {

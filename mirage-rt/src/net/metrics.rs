@@ -204,7 +204,7 @@ impl Page<'_> {
         let operations = ["request", "reply"];
         self.labelled(
             "mirage_arp_receive_packets_total",
-            "ARP packets for this host.",
+            "ARP packets for this host, or of its neighbours.",
             "operation",
             operations,
             |network| network.interface.arp_received,

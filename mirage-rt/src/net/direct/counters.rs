@@ -22,7 +22,7 @@ pub enum ReceiveDrop {
     Memory,
     /// Its Ethernet header is for others, from a group, or of another protocol.
     Ethernet,
-    /// An ARP packet that is for others or not sound.
+    /// An ARP packet that is for others, claims our address, or is not sound.
     Arp,
     /// Its IP header is not sound.
     IpHeader,
@@ -93,7 +93,7 @@ pub struct Counters {
     pub sent: Traffic,
     pub receive_drops: [u64; RECEIVE_REASONS.len()],
     pub transmit_drops: [u64; TRANSMIT_REASONS.len()],
-    /// ARP requests and replies for us.
+    /// ARP requests and replies for us, or of neighbours that are known here.
     pub arp_received: [u64; 2],
     /// ARP requests and replies.
     pub arp_sent: [u64; 2],

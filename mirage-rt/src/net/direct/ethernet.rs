@@ -1,5 +1,6 @@
 //! Ethernet headers and ARP for IPv4 (RFC 826).
 
+use core::fmt;
 use core::net::Ipv4Addr;
 
 /// Bytes of an Ethernet header.
@@ -10,6 +11,16 @@ pub const BROADCAST: Mac = [0xff; 6];
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
+
+/// An Ethernet address as people write it.
+pub struct Shown(pub Mac);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! What is below the transports: routes, neighbours, and the frames on their way to the device.
 
+mod arp;
 mod output;
 
 #[cfg(feature = "ipv6")]
@@ -10,8 +11,8 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 use core::num::NonZeroU16;
 
-use super::counters::{Counters, ReceiveDrop, TransmitDrop};
-use super::ethernet::{self, ARP_LENGTH, Arp, BROADCAST, EtherType, Mac};
+use super::counters::{Counters, TransmitDrop};
+use super::ethernet::{self, Mac};
 use super::hash::Keyed;
 use super::header;
 #[cfg(feature = "ipv6")]
@@ -161,6 +162,8 @@ pub struct Ip {
     neighbours: Neighbours<Ipv4Addr>,
     /// Who has sent the latest packet, by way of whom, and when that neighbour was confirmed.
     latest: (Ipv4Addr, Mac, Instant),
+    /// Until when our address is not defended again.
+    defended_until: Instant,
     out: VecDeque<Packet>,
     room: usize,
     pub(super) now: Instant,
@@ -185,6 +188,7 @@ impl Ip {
             pool,
             neighbours: Neighbours::new(key),
             latest: (Ipv4Addr::UNSPECIFIED, [0; 6], Instant::ZERO),
+            defended_until: Instant::ZERO,
             out: VecDeque::new(),
             room: 0,
             now: Instant::ZERO,
@@ -366,37 +370,6 @@ impl Ip {
         }
     }
 
-    /// An ARP packet came in.
-    pub fn receive_arp(&mut self, packet: &[u8]) {
-        let Some(arp) = Arp::parse(packet) else { return self.counters.drop_received(ReceiveDrop::Arp) };
-        let ours = self.address.address();
-        if arp.target != ours
-            || !self.is_source(arp.source)
-            || !self.address.contains(arp.source)
-            || !ethernet::is_unicast(arp.source_mac)
-        {
-            return self.counters.drop_received(ReceiveDrop::Arp);
-        }
-        self.counters.arp_received[usize::from(!arp.request)] += 1;
-        let held = self.neighbours.learn(self.now, arp.source, arp.source_mac, arp.request);
-        for packet in held {
-            self.queue(packet, arp.source_mac);
-        }
-        self.unblocked.push(IpAddr::V4(arp.source));
-        if arp.request {
-            self.send_arp(
-                arp.source_mac,
-                Arp {
-                    request: false,
-                    source_mac: self.mac,
-                    source: ours,
-                    target_mac: arp.source_mac,
-                    target: arp.source,
-                },
-            );
-        }
-    }
-
     /// Repeats questions that were not answered.
     pub fn run(&mut self) {
         while let Some(due) = self.neighbours.next_due(self.now) {
@@ -465,38 +438,6 @@ impl Ip {
         self.announce_ipv4();
         #[cfg(feature = "ipv6")]
         self.announce_ipv6();
-    }
-
-    fn announce_ipv4(&mut self) {
-        if self.has_ipv4() {
-            self.ask(self.address.address());
-        }
-    }
-
-    fn ask(&mut self, address: Ipv4Addr) {
-        self.send_arp(
-            BROADCAST,
-            Arp {
-                request: true,
-                source_mac: self.mac,
-                source: self.address.address(),
-                target_mac: [0; 6],
-                target: address,
-            },
-        );
-    }
-
-    fn send_arp(&mut self, destination: Mac, arp: Arp) {
-        let Some(mut packet) = self.alloc() else { return };
-        self.counters.arp_sent[usize::from(!arp.request)] += 1;
-        let frame = packet.resize_head(ethernet::HEADER + ARP_LENGTH);
-        if let Some((header, body)) = frame.split_first_chunk_mut::<{ ethernet::HEADER }>()
-            && let Some(body) = body.first_chunk_mut::<ARP_LENGTH>()
-        {
-            ethernet::emit(header, destination, self.mac, EtherType::Arp);
-            arp.emit(body);
-            self.push(packet);
-        }
     }
 
     /// What was counted here and by the neighbours, and how many of those there are.

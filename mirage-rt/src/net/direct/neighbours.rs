@@ -205,15 +205,18 @@ impl<A: Address> Neighbours<A> {
         }
     }
 
+    /// Whether `address` is in the table.
+    pub fn has(&self, address: A) -> bool {
+        self.find(address).is_some()
+    }
+
     /// The Ethernet address of a neighbour, confirmed or not.
-    #[cfg(feature = "ipv6")]
     pub fn mac(&self, address: A) -> Option<Mac> {
         self.entries.get(self.find(address)?)?.mac
     }
 
     /// `address` has mentioned, where it could not know that it can be reached, that its Ethernet address is `mac` (RFC 4861,
     /// 7.2.3): it is used, and asked for again. Returns the packets that waited for it.
-    #[cfg(feature = "ipv6")]
     pub fn mention(&mut self, now: Instant, address: A, mac: Mac, make: bool) -> VecDeque<PacketMut> {
         match self.mac(address) {
             Some(known) if known == mac => VecDeque::new(),
@@ -257,7 +260,6 @@ impl<A: Address> Neighbours<A> {
     }
 
     /// What is known of `address` needs confirmation.
-    #[cfg(feature = "ipv6")]
     fn suspect(&mut self, now: Instant, address: A) {
         if let Some(index) = self.find(address) {
             self.entries[index].fresh_until = now;

@@ -28,6 +28,7 @@ macro_rules! worlds {
     };
 }
 
+mod arp;
 mod bad_input;
 mod bulk;
 mod close;

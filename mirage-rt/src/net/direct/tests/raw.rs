@@ -131,8 +131,31 @@ impl Raw {
         }
     }
 
-    fn answer_arp(&mut self, question: &Arp) {
+    /// Sends an ARP packet in a frame to `to`.
+    pub(super) fn send_arp(&mut self, to: [u8; 6], arp: &Arp) {
         let mut frame = [0; ethernet::HEADER + ethernet::ARP_LENGTH];
+        let (header, body) = frame.split_first_chunk_mut().expect("a header");
+        ethernet::emit(header, to, self.mac(), EtherType::Arp);
+        arp.emit(body.first_chunk_mut().expect("a body"));
+        self.send_frame(&frame);
+    }
+
+    /// The ARP packets that came within a millisecond, and to which Ethernet address. None is answered.
+    pub(super) async fn arps(&mut self) -> Vec<([u8; 6], Arp)> {
+        let mut arps = Vec::new();
+        for _ in 0..5 {
+            let mut context = core::task::Context::from_waker(core::task::Waker::noop());
+            while let core::task::Poll::Ready(Ok(frame)) = self.port.poll_receive(&mut context) {
+                if let Some((to, _, EtherType::Arp)) = ethernet::parse(frame.head()) {
+                    arps.extend(Arp::parse(&frame.head()[ethernet::HEADER..]).map(|arp| (to, arp)));
+                }
+            }
+            sleep(Duration::from_micros(200)).await;
+        }
+        arps
+    }
+
+    fn answer_arp(&mut self, question: &Arp) {
         let answer = Arp {
             request: false,
             source_mac: self.mac(),
@@ -140,10 +163,7 @@ impl Raw {
             target_mac: question.source_mac,
             target: question.source,
         };
-        let (header, body) = frame.split_first_chunk_mut().expect("a header");
-        ethernet::emit(header, question.source_mac, self.mac(), EtherType::Arp);
-        answer.emit(body.first_chunk_mut().expect("a body"));
-        self.send_frame(&frame);
+        self.send_arp(question.source_mac, &answer);
     }
 
     /// The IP packets that came within a millisecond.
