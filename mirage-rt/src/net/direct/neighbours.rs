@@ -320,8 +320,12 @@ impl<A: Address> Neighbours<A> {
         let question = Question { due: now + PATIENCE, index, generation: entry.generation };
         if self.questions.len() >= 4 * MOST {
             // Most are of entries that were given up or have answered: there is one question for each at most.
-            let entries = &self.entries;
-            self.questions.retain(|old| entries[old.index].generation == old.generation);
+            for _ in 0..self.questions.len() {
+                let Some(old) = self.questions.pop_front() else { break };
+                if self.entries[old.index].generation == old.generation {
+                    self.questions.push_back(old);
+                }
+            }
         }
         self.questions.push_back(question);
     }

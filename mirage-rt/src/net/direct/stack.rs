@@ -13,7 +13,7 @@ use super::header;
 use super::icmp::{self, Meaning};
 use super::ip::{Ip, IpOut, Paths};
 use super::ipv4::{self, Ipv4};
-use super::limit::Limit;
+use super::limit::{Answer, Limit};
 use super::link::LinkState;
 use super::tcp::Tcp;
 use super::tcp::choice::{Machine, machine};
@@ -104,7 +104,7 @@ impl Stack {
             paths,
             #[cfg(any(test, not(feature = "smoltcp-tcp")))]
             train: None,
-            unreachable: Limit::per_second(100),
+            unreachable: Limit::per_second(100, Answer::Error, key),
             scratch: Vec::new(),
             receive_in_pages: None,
             driver: WakerSlot::default(),

@@ -190,8 +190,10 @@ fn drops_have_their_reasons() {
         assert_eq!(of(&samples, "udp_transmit_datagrams_total", "c"), 100 + 150 + 3 + 200);
         assert_eq!(of(&samples, "udp_sockets", "c"), 1);
         let unreachable = ",type=\"destination_unreachable\"";
-        assert_eq!(with(&samples, "icmp_transmit_messages_total", "s", unreachable), 100);
-        assert_eq!(of(&samples, "icmp_limited_total", "s"), 50);
+        // How many there are in a second is drawn.
+        let told = with(&samples, "icmp_transmit_messages_total", "s", unreachable);
+        assert!((50..150).contains(&told), "{told}");
+        assert_eq!(of(&samples, "icmp_limited_total", "s"), 150 - told);
         let held = ",protocol=\"arp\",reason=\"neighbour_unresolved\"";
         assert_eq!(with(&samples, "network_transmit_drops_total", "c", held), 3);
         assert_eq!(of(&samples, "tcp_resets_sent_total", "s"), 1);

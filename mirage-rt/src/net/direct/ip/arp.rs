@@ -82,6 +82,7 @@ impl Ip {
         }
     }
 
+    #[inline(never)]
     pub(super) fn ask(&mut self, address: Ipv4Addr) {
         self.send_arp(
             BROADCAST,

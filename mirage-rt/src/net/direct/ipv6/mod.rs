@@ -33,7 +33,7 @@ pub use icmp::echo;
 use super::ethernet::{self, Mac};
 use super::hash::Keyed;
 use super::ip::{Ip, Path};
-use super::limit::Limit;
+use super::limit::{Answer, Limit};
 use super::neighbours::Neighbours;
 use crate::keys::Cidr6;
 use crate::net::error::ConfigError;
@@ -112,7 +112,7 @@ impl Layer {
             #[cfg(feature = "forward")]
             is_router: false,
             defended: None,
-            errors: Limit::per_second(100),
+            errors: Limit::per_second(100, Answer::Error6, key),
             checksum_offload: false,
             most: 0,
             scratch: Vec::new(),

@@ -173,7 +173,7 @@ impl<M: TcpMachine> Tcp<M> {
                 None => false,
             }
         };
-        if challenge && self.challenges.allow(now) {
+        if challenge && self.slot(id).challenges.allow(now) && self.challenges.allow(now) {
             self.counters.challenges += 1;
             let window = expected.end.since(expected.next).max(0) as u32 >> expected.shift;
             let window = u16::try_from(window).unwrap_or(u16::MAX);

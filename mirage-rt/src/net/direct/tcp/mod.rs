@@ -40,7 +40,7 @@ use time_wait::TimeWait;
 use super::counters::TcpCounters;
 use super::hash::{Index, Keyed};
 use super::ip::Paths;
-use super::limit::Limit;
+use super::limit::{Answer, Limit, Seldom};
 use super::wakers::WakerSlot;
 use crate::deadlines::Deadlines;
 use crate::net::TcpInfo;
@@ -96,6 +96,8 @@ struct Slot {
     dirty: bool,
     /// In the list of those that wait for a neighbour.
     blocked: bool,
+    /// Of challenges to its peer.
+    challenges: Seldom,
     reader: WakerSlot,
     writer: WakerSlot,
 }
@@ -169,8 +171,8 @@ impl<M: TcpMachine> Tcp<M> {
             time_wait: TimeWait::new(),
             listeners: Vec::new(),
             ports: Index::default(),
-            resets: Limit::per_second(200),
-            challenges: Limit::per_second(100),
+            resets: Limit::per_second(200, Answer::Reset, hash),
+            challenges: Limit::per_second(100, Answer::Challenge, hash),
             down: false,
             bulk: None,
             counters: TcpCounters::default(),
@@ -267,6 +269,7 @@ impl<M: TcpMachine> Tcp<M> {
             linger: None,
             dirty: false,
             blocked: false,
+            challenges: Seldom::default(),
             reader: WakerSlot::default(),
             writer: WakerSlot::default(),
         };

@@ -110,7 +110,7 @@ fn what_nobody_wants_is_answered_and_errors_are_not() {
             peer.send_packet(&datagram);
         }
         let count = answers(&mut peer).await.len();
-        assert!((90..=100).contains(&count), "{count} answers");
+        assert!((50..150).contains(&count), "{count} answers");
     });
 }
 

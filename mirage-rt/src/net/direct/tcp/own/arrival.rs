@@ -175,11 +175,11 @@ impl Connection {
         self.owed.now = true;
     }
 
-    /// An acknowledgement that only the real peer can make use of (RFC 5961, 7: limited in number).
+    /// An acknowledgement that only the real peer can make use of (RFC 5961, 7: limited in number, for this connection and for all).
     #[cold]
     #[inline(never)]
     fn challenge(&mut self, now: Instant, challenges: &mut Limit) {
-        if challenges.allow(now) {
+        if self.challenges.allow(now) && challenges.allow(now) {
             self.owed.now = true;
         }
     }

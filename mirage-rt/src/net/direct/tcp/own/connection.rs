@@ -15,6 +15,7 @@ use super::ring::Ring;
 use super::rtt::RoundTrip;
 use super::sequence::{distance, later};
 use super::timers::Timer;
+use crate::net::direct::limit::Seldom;
 use crate::net::direct::tcp::machine::{Expected, Handshake, Readiness, State};
 use crate::net::direct::tcp::segment::{FourTuple, Segment, Seq, SynOptions};
 use crate::net::direct::tcp::timestamps::{self, Stamps};
@@ -136,6 +137,8 @@ pub struct Connection {
     /// Bytes of data and options that are known to fit the way.
     pub path_most: u16,
     pub ecn: Ecn,
+    /// Of challenges to the peer.
+    pub challenges: Seldom,
     /// Acknowledgements without news in a row, for peers without SACK.
     pub repeats: u16,
     /// The congestion window was what held us back.
@@ -218,6 +221,7 @@ impl Connection {
             congestion: Congestion::new(link.algorithm, link.mss),
             path_most: u16::MAX,
             ecn: Ecn::default(),
+            challenges: Seldom::default(),
             repeats: 0,
             limited: false,
             timer: Timer::Retransmit,

@@ -90,7 +90,7 @@ use crate::net::direct::hash::Keyed;
 use crate::net::direct::header;
 use crate::net::direct::ip::{IpOut, Paths};
 use crate::net::direct::ipv4;
-use crate::net::direct::limit::Limit;
+use crate::net::direct::limit::{Answer, Limit};
 use crate::net::direct::train::Following;
 use crate::net::{CongestionControl, OptionError, TcpInfo, TcpOption, TcpState};
 use crate::packet::Fragment;
@@ -145,7 +145,7 @@ impl OwnTcp {
             connections: Vec::new(),
             memory: Memory::new(buffers.budget),
             key,
-            challenges: Limit::per_second(100),
+            challenges: Limit::per_second(100, Answer::OwnChallenge, key),
             retransmitted: 0,
             taking: 0,
             offer: Offer::None,
