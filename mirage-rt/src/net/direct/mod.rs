@@ -242,9 +242,9 @@ pub(super) fn is_host(network: Cidr, address: Ipv4Addr) -> bool {
 }
 
 fn secrets(runtime: &Runtime) -> Result<Secrets, ConfigError> {
-    let mut bytes = [0; 40];
+    let mut bytes = [0; 32];
     runtime.fill_random(&mut bytes).map_err(ConfigError::Random)?;
     let (words, _) = bytes.as_chunks::<8>();
     let word = |index: usize| words.get(index).map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    Ok(Secrets { hash: [word(0), word(1)], isn: [word(2), word(3)], first_port: word(4) as u16 })
+    Ok(Secrets { hash: [word(0), word(1)], isn: [word(2), word(3)] })
 }

@@ -41,7 +41,6 @@ const RUN_BUDGET: usize = 256;
 pub struct Secrets {
     pub hash: [u64; 2],
     pub isn: [u64; 2],
-    pub first_port: u16,
 }
 
 /// The layers, and the waker of the task that serves the device.
@@ -91,7 +90,7 @@ impl Stack {
         Stack {
             key,
             tcp: Tcp::new(machine, paths, key, secrets.isn),
-            udp: Udp::new(key, secrets.first_port),
+            udp: Udp::new(key),
             #[cfg(feature = "datagrams")]
             groups: super::groups::Groups::new(key.hash(&info.mac)),
             #[cfg(feature = "datagrams")]

@@ -30,6 +30,8 @@ const MOST: usize = 65_507;
 /// Ports for sockets without one of their own (RFC 6335).
 const FIRST_PORT: u16 = 49152;
 const PORTS: u16 = 16384;
+/// Ports that are drawn before one is looked for behind the last of them.
+const DRAWS: usize = 16;
 
 struct Socket {
     local: ListenAddr,
@@ -107,7 +109,8 @@ pub struct Udp {
     sockets: Vec<Option<Socket>>,
     key: Keyed,
     ports: Index,
-    next_port: u16,
+    /// Numbers that were drawn for ports so far.
+    drawn: u32,
     /// Sockets that wait for room in the device.
     blocked: bool,
     down: bool,
@@ -118,12 +121,13 @@ pub struct Udp {
 }
 
 impl Udp {
-    pub fn new(hash: Keyed, first_port: u16) -> Udp {
+    /// No sockets yet. The key must be random.
+    pub fn new(hash: Keyed) -> Udp {
         Udp {
             sockets: Vec::new(),
             key: hash,
             ports: Index::default(),
-            next_port: first_port,
+            drawn: 0,
             blocked: false,
             down: false,
             counters: UdpCounters::default(),
@@ -273,13 +277,19 @@ impl Udp {
         self.ports.find(self.key.hash(&port.to_be_bytes()), is_it).map(|index| index as usize)
     }
 
+    /// A port for a socket without one of its own, which others cannot foresee (RFC 6056, 3.3.2): what answers a socket of
+    /// which they cannot guess the port is hard to make up. When many are taken, the next one that is free.
     fn free_port(&mut self) -> Option<u16> {
-        let start = self.next_port;
-        let port = (0..PORTS)
-            .map(|offset| FIRST_PORT + start.wrapping_add(offset) % PORTS)
-            .find(|port| self.find(*port).is_none())?;
-        self.next_port = port.wrapping_add(1);
-        Some(port)
+        let mut start = 0;
+        for _ in 0..DRAWS {
+            self.drawn = self.drawn.wrapping_add(1);
+            start = self.key.signed(&self.drawn.to_be_bytes()) as u16;
+            let port = FIRST_PORT + start % PORTS;
+            if self.find(port).is_none() {
+                return Some(port);
+            }
+        }
+        (0..PORTS).map(|offset| FIRST_PORT + start.wrapping_add(offset) % PORTS).find(|port| self.find(*port).is_none())
     }
 
     /// Where a socket is bound.
@@ -411,5 +421,40 @@ impl Udp {
             out.send(&route, packet, TxMeta { fill_checksum: true, segment: None });
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind(udp: &mut Udp) -> Result<u16, BindError> {
+        udp.bind(ListenAddr { address: None, port: 0 }).map(|index| udp.local_addr(index).port)
+    }
+
+    #[test]
+    fn nobody_can_foresee_a_port() {
+        let mut udp = Udp::new(Keyed::new([1, 2]));
+        let mut other = Udp::new(Keyed::new([1, 3]));
+        let ports: Vec<u16> = (0..200).map(|_| bind(&mut udp).expect("some are free")).collect();
+        let others: Vec<u16> = (0..200).map(|_| bind(&mut other).expect("some are free")).collect();
+        assert!(ports.iter().all(|port| *port >= FIRST_PORT));
+        // Neither from the one before nor on another host.
+        let near = ports.windows(2).filter(|two| two[1].wrapping_sub(two[0]) < 100).count();
+        let same = ports.iter().zip(&others).filter(|(port, other)| port == other).count();
+        assert!(near < 10 && same < 3, "{near} are near, {same} are the same: {ports:?}");
+    }
+
+    #[test]
+    fn the_last_port_that_is_free_is_found() {
+        let mut udp = Udp::new(Keyed::new([1, 2]));
+        let mut ports: Vec<u16> = (0..PORTS).map(|_| bind(&mut udp).expect("some are free")).collect();
+        assert!(matches!(bind(&mut udp), Err(BindError::NoPort)));
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), usize::from(PORTS));
+        let index = udp.find(50_000).expect("all are bound");
+        udp.close(index);
+        assert!(matches!(bind(&mut udp), Ok(50_000)));
     }
 }

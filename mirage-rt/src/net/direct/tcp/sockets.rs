@@ -437,3 +437,48 @@ impl<M: TcpMachine> Tcp<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::net::direct::hash::Keyed;
+    use crate::net::direct::ip::Paths;
+    use crate::net::direct::tcp::choice::{Machine, machine};
+    use crate::net::direct::tcp::machine::Buffers;
+    use crate::net::direct::tcp::{FIRST_PORT, PORTS};
+
+    fn tcp(secret: [u64; 2]) -> Tcp<Machine> {
+        let (paths, buffers) = (Paths::of(1500, 0), Buffers { receive: 8192, send: 8192, budget: 1 << 20 });
+        let machine = machine(Ipv4Addr::new(10, 0, 0, 1).into(), 24, paths, buffers, secret);
+        Tcp::new(machine, paths, Keyed::new([3, 4]), secret)
+    }
+
+    #[test]
+    fn ports_of_connections_grow_in_steps_that_others_cannot_foresee() {
+        let draw = |secret| {
+            let mut tcp = tcp(secret);
+            let ports = (0..100).map(|_| tcp.free_port(|_, _| true).expect("all are free"));
+            ports.collect::<Vec<u16>>()
+        };
+        let (ports, others) = (draw([1, 2]), draw([1, 5]));
+        assert!(ports.iter().all(|port| *port >= FIRST_PORT));
+        let steps =
+            |ports: &[u16]| -> Vec<u16> { ports.windows(2).map(|two| two[1].wrapping_sub(two[0]) % PORTS).collect() };
+        let (own, other) = (steps(&ports), steps(&others));
+        assert!(own.iter().all(|step| (1..=500).contains(step)), "{own:?}");
+        let mut different = own.clone();
+        different.sort_unstable();
+        different.dedup();
+        assert!(different.len() > 70, "{own:?}");
+        assert!(own.iter().zip(&other).filter(|(step, other)| step == other).count() < 5, "{own:?} and {other:?}");
+    }
+
+    #[test]
+    fn the_last_port_that_is_free_is_found() {
+        let mut tcp = tcp([1, 2]);
+        assert_eq!(tcp.free_port(|_, port| port == 50_000), Some(50_000));
+        assert_eq!(tcp.free_port(|_, _| false), None);
+    }
+}
