@@ -121,6 +121,7 @@ impl Stack {
                 if to.is_ipv6() {
                     header::fill_icmp(whole);
                 }
+                header::permit_cutting(packet.head_mut(), number as u16);
                 self.ip.send(&route, packet, TxMeta { fill_checksum: false, segment: None });
             }
         }

@@ -76,6 +76,12 @@ pub fn emit_header(
     header[..12].copy_from_slice(&[0x45, 0, high, low, 0, 0, 0x40, 0, HOP_LIMIT, protocol.into(), 0, 0]);
     header[12..16].copy_from_slice(&source.octets());
     header[16..].copy_from_slice(&destination.octets());
+    finish(header);
+}
+
+/// Completes the checksum of a header without options that has changed.
+pub fn finish(header: &mut [u8; HEADER]) {
+    header[10..12].fill(0);
     let sum = !checksum::data(header);
     header[10..12].copy_from_slice(&sum.to_be_bytes());
 }

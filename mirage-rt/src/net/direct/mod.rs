@@ -23,6 +23,7 @@ mod handles;
 mod hash;
 pub(super) mod header;
 mod icmp;
+mod identification;
 mod ip;
 pub(super) mod ipv4;
 #[cfg(feature = "ipv6")]

@@ -450,7 +450,7 @@ mod tests {
         let mut now = Instant::ZERO + FRESH;
         for number in 0..10 * MOST as u32 {
             table.resolve(now, host(1_000_000 + number));
-            now = now + Duration::from_millis(1);
+            now += Duration::from_millis(1);
             while table.next_due(now).is_some() {}
         }
         assert!((0..600).all(|number| table.find(host(number)).is_some()));

@@ -12,6 +12,7 @@ use super::counters::UdpCounters;
 use super::cutting::Numbers;
 use super::hash::{Index, Keyed};
 use super::header;
+use super::identification::Identifications;
 use super::ip::{IpOut, TxMeta};
 #[cfg(feature = "datagrams")]
 use super::quotes::Fate;
@@ -111,6 +112,7 @@ pub struct Udp {
     ports: Index,
     /// Numbers that were drawn for ports so far.
     drawn: u32,
+    identifications: Identifications,
     /// Sockets that wait for room in the device.
     blocked: bool,
     down: bool,
@@ -128,6 +130,7 @@ impl Udp {
             key: hash,
             ports: Index::default(),
             drawn: 0,
+            identifications: Identifications::new(hash),
             blocked: false,
             down: false,
             counters: UdpCounters::default(),
@@ -396,7 +399,10 @@ impl Udp {
             socket.note_sent(remote);
             self.cut += 1;
             // Nobody can guess it, or false pieces could be put among the true ones.
-            let number = self.key.signed(&self.cut.to_be_bytes()) as u32;
+            let number = match remote.is_ipv4() {
+                true => self.identifications.next().into(),
+                false => self.key.signed(&self.cut.to_be_bytes()) as u32,
+            };
             let hops = if remote.ip().is_multicast() { socket.multicast.hops } else { header::HOPS };
             let ports = [socket.local.port, remote.port()];
             super::cutting::send(&route, source, remote.ip(), ports, bytes, Numbers { number, hops }, out);
@@ -412,6 +418,9 @@ impl Udp {
             datagram.set_len(length as u16);
             datagram.set_checksum(0);
             datagram.payload_mut().copy_from_slice(bytes);
+            if remote.is_ipv4() {
+                header::permit_cutting(packet.head_mut(), self.identifications.next());
+            }
             #[cfg(feature = "datagrams")]
             socket.note_sent(remote);
             #[cfg(feature = "datagrams")]

@@ -9,7 +9,7 @@ use super::raw::{Raw, STACK, stack};
 use super::*;
 use crate::net::ConfigError;
 use crate::net::direct::ethernet::{self, EtherType};
-use crate::net::direct::tcp::segment::Bare;
+use crate::net::direct::tcp::segment::{Bare, Control, Seq};
 use crate::net::direct::{header, ipv4};
 use crate::runtime::now;
 use crate::time::sleep;
@@ -201,7 +201,49 @@ fn ping_is_answered_with_what_it_carries() {
     });
 }
 
+/// Whether routers may cut a packet, and its number.
+fn cutting(packet: &[u8]) -> (bool, u16) {
+    ipv4::Ipv4::parse(packet).expect("a sound packet");
+    (packet[6] & 0x40 == 0, u16::from_be_bytes([packet[4], packet[5]]))
+}
+
+fn only_who_looks_for_the_mtu_of_its_path_forbids_to_cut() {
+    testing::run(18, async {
+        let switch = Switch::new(18, Impairments::NONE);
+        let (_direct, server) = stack(&switch);
+        let mut raw = Raw::new(&switch, 3);
+        let socket = server.udp().bind(9).await.expect("the port is free");
+        let mut numbers = Vec::new();
+        for length in [0, 1, 1471, 1472] {
+            socket.send_to(&pattern(1, length), at(3, 7)).await.expect("there is room");
+            let packets = raw.packets().await;
+            let [packet] = packets.as_slice() else { panic!("one packet, not {packets:?}") };
+            let (may_be_cut, number) = cutting(packet);
+            assert!(may_be_cut && packet.len() == 28 + length);
+            numbers.push(number);
+        }
+        #[cfg(feature = "datagrams")]
+        {
+            let pinged = server.icmp().ping(at(3, 7).ip(), b"?", Duration::from_millis(1)).await;
+            assert!(pinged.is_err());
+            let packets = raw.packets().await;
+            let [packet] = packets.as_slice() else { panic!("one packet, not {packets:?}") };
+            let (may_be_cut, number) = cutting(packet);
+            assert!(may_be_cut);
+            numbers.push(number);
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), if cfg!(feature = "datagrams") { 5 } else { 4 });
+        let _echoing = echo_server(&server, 80).await;
+        raw.send_bare(at(3, 4000), at(1, 80), &Bare { control: Control::Syn, seq: Seq(1000), ..Bare::default() });
+        let packets = raw.packets().await;
+        assert_eq!(packets.iter().map(|packet| cutting(packet)).collect::<Vec<_>>(), [(false, 0)]);
+    });
+}
+
 machines! {
+    only_who_looks_for_the_mtu_of_its_path_forbids_to_cut,
     a_gateway_that_is_asked_again_makes_nobody_wait,
     a_datagram_to_nobody_is_answered,
     a_network_needs_a_good_address,
