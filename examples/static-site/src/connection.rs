@@ -121,7 +121,7 @@ async fn turn_away(stream: &TcpStream, most: usize, clock: &impl Clock) {
     let mut answer = Vec::new();
     if response::write(&Answer::status(Status::ServiceUnavailable), delivery, &mut answer).is_ok() {
         // There is room in a new connection; a client for which there is none gets nothing but the end.
-        let _ = TimeLimit::new().run(Duration::ZERO, stream.write_all(&answer)).await;
+        let _ = send(stream, &answer, &[], Duration::ZERO, &mut TimeLimit::new()).await;
     }
     let _ = stream.shutdown();
 }
@@ -152,7 +152,9 @@ async fn serve(stream: TcpStream, files: Embedded, clock: &impl Clock) {
                 }
             }
             Step::Send(content) => {
-                if !send(&stream, session.output(), content, &mut patience).await {
+                let output = session.output();
+                let limit = ANSWER + Duration::from_secs((output.len() + content.len()) as u64 / SLOWEST);
+                if !send(&stream, output, content, limit, &mut patience).await {
                     return stream.abort();
                 }
                 session.written();
@@ -164,13 +166,10 @@ async fn serve(stream: TcpStream, files: Embedded, clock: &impl Clock) {
 }
 
 /// Writes both parts; whether the client took them in time.
-async fn send(stream: &TcpStream, head: &[u8], content: &[u8], patience: &mut TimeLimit) -> bool {
-    let length = (head.len() + content.len()) as u64;
-    let all = async {
-        stream.write_all(head).await?;
-        stream.write_all(content).await
-    };
-    matches!(patience.run(ANSWER + Duration::from_secs(length / SLOWEST), all).await, Ok(Ok(())))
+async fn send(stream: &TcpStream, head: &[u8], content: &[u8], limit: Duration, patience: &mut TimeLimit) -> bool {
+    let mut parts = [head, content];
+    let all = stream.write_all_vectored(&mut parts);
+    matches!(patience.run(limit, all).await, Ok(Ok(())))
 }
 
 /// Ends this side, and reads away for a while what the client still sends: closing a connection with unread bytes resets

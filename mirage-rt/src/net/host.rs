@@ -154,6 +154,13 @@ pub trait HostStream {
     /// See [`WriteError`].
     fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, WriteError>>;
 
+    /// Writes some of the bytes of `parts`, which are not all empty, one part after the other and all in one go: at least one byte.
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`].
+    fn poll_write_vectored(&self, context: &mut Context<'_>, parts: &[&[u8]]) -> Poll<Result<usize, WriteError>>;
+
     /// Shuts this side down: the peer reads what was written, then the end.
     ///
     /// # Errors

@@ -46,6 +46,7 @@ mod tcp;
 mod tcp_info;
 mod tcp_options;
 mod tcp_pages;
+mod tcp_vectored;
 mod udp;
 mod udp_options;
 

@@ -12,18 +12,21 @@ use mirage_rt::net::{
 };
 use mirage_rt::page::Page;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
+use rustix::io::{Errno, IoSlice};
 use rustix::net::sockopt::{
     set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_tcp_congestion, set_tcp_keepcnt,
     set_tcp_keepidle, set_tcp_keepintvl, set_tcp_nodelay, set_tcp_user_timeout, socket_error,
 };
 use rustix::net::{
-    RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind, connect, getpeername, listen, recv,
-    send, shutdown,
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind, connect,
+    getpeername, listen, recv, send, sendmsg, shutdown,
 };
 
 use super::{error, local_addr, open, pages};
 use crate::reactor::{Direction, Reactor, Source};
+
+/// Parts that are handed to the host at a time.
+pub(super) const MOST_PARTS: usize = 16;
 
 pub(super) struct Listener {
     source: Source,
@@ -186,6 +189,28 @@ impl HostStream for Stream {
         let Some(source) = source.as_ref() else { return Poll::Ready(Err(WriteError::Closed)) };
         source
             .poll_io(Direction::Write, context, |socket| send(socket, bytes, SendFlags::NOSIGNAL))
+            .map_err(|errno| error::write(errno, self.shut_down.get()))
+    }
+
+    fn poll_write_vectored(&self, context: &mut Context<'_>, parts: &[&[u8]]) -> Poll<Result<usize, WriteError>> {
+        let mut filled = parts.iter().filter(|part| !part.is_empty());
+        if let (Some(one), None) = (filled.next(), filled.next()) {
+            // The shorter call.
+            return self.poll_write(context, one);
+        }
+        let source = self.source.borrow();
+        let Some(source) = source.as_ref() else { return Poll::Ready(Err(WriteError::Closed)) };
+        let mut slices = [IoSlice::new(&[]); MOST_PARTS];
+        let mut used = 0;
+        for (slice, part) in slices.iter_mut().zip(parts.iter().filter(|part| !part.is_empty())) {
+            *slice = IoSlice::new(part);
+            used += 1;
+        }
+        let slices = slices.get(..used).unwrap_or_default();
+        source
+            .poll_io(Direction::Write, context, |socket| {
+                sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
+            })
             .map_err(|errno| error::write(errno, self.shut_down.get()))
     }
 

@@ -50,6 +50,35 @@ fn a_stream_carries_bytes_both_ways_until_both_sides_end() {
 }
 
 #[test]
+fn parts_are_written_with_few_calls() {
+    testing::run(|network| async move {
+        let mut listener = network.tcp().bind(0).await.expect("a port is free");
+        let client = network.tcp().connect(listener.local_addr()).await.expect("the listener is there");
+        let (server, _) = listener.accept().await.expect("the client comes");
+        let bytes: Vec<u8> = (0..40).collect();
+        let parts: Vec<&[u8]> = bytes.chunks(1).flat_map(|byte| [byte, &[]]).collect();
+        // Empty parts take no place.
+        assert_eq!(server.write_vectored(&parts).await.ok(), Some(tcp::MOST_PARTS));
+        let mut buffer = [0; 100];
+        assert_eq!(client.read(&mut buffer).await.ok(), Some(tcp::MOST_PARTS));
+        assert_eq!(buffer[..tcp::MOST_PARTS], bytes[..tcp::MOST_PARTS]);
+        // More than the host's buffers hold: what was given up is gone on with.
+        let large = bytes.repeat(500_000);
+        let mut parts: [&[u8]; 3] = [b"head", &large, b"tail"];
+        let waited = timeout(Duration::from_millis(50), server.write_all_vectored(&mut parts)).await;
+        assert!(waited.is_err(), "nobody reads");
+        assert!(parts[0].is_empty() && parts[1].len() < large.len() && parts[2] == b"tail");
+        let reader = spawn(async move { read_all(&client).await });
+        timeout(LONG, server.write_all_vectored(&mut parts)).await.expect("in time").expect("it is read");
+        server.shutdown().expect("the stream is open");
+        let received = reader.await.expect("the reader ran to its end").expect("all comes");
+        assert!(received == [&b"head"[..], &large, b"tail"].concat());
+        server.abort();
+        assert!(matches!(server.write_vectored(&[b"x"]).await, Err(WriteError::Closed)));
+    });
+}
+
+#[test]
 fn an_abort_resets_the_peer() {
     testing::run(|network| async move {
         let mut listener = network.tcp().bind(0).await.expect("a port is free");

@@ -85,7 +85,8 @@ macro_rules! cases {
 
 cases! {
     streams: bytes_come_back_as_they_were large_amounts_pass_both_ways_at_once a_reader_that_waits_stops_the_writer
-        peeked_bytes_stay_until_they_are_consumed a_read_that_is_given_up_loses_nothing small_pieces_keep_their_order;
+        peeked_bytes_stay_until_they_are_consumed a_read_that_is_given_up_loses_nothing small_pieces_keep_their_order
+        parts_arrive_one_after_the_other;
     close: each_side_ends_on_its_own what_was_written_arrives_although_the_writer_is_gone unread_bytes_reset_the_peer
         an_abort_resets_the_peer both_sides_end_at_once nothing_listens_there;
     listeners: a_listener_knows_its_port_and_its_peers a_port_has_one_listener an_accept_that_is_given_up_loses_nothing

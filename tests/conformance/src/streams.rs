@@ -107,3 +107,26 @@ pub async fn small_pieces_keep_their_order(pair: Pair) {
     drop(client);
     assert!(reader.await.expect("the task ran to its end").expect("all comes") == sent);
 }
+
+pub async fn parts_arrive_one_after_the_other(pair: Pair) {
+    let (server, client) = connected(&pair).await;
+    let mut buffer = [0; 100];
+    // Together, so that one read has all of them.
+    assert_eq!(server.write_vectored(&[b"head, ", b"", b"body"]).await.ok(), Some(10));
+    assert_eq!(client.read(&mut buffer).await.ok(), Some(10));
+    assert_eq!(&buffer[..10], b"head, body");
+    // More parts than a host takes at a time, and more bytes than there is room for.
+    let sent: Vec<_> = (0..50).map(|number| pattern(number, [0, 1, 20_000, 1460, 3][number % 5])).collect();
+    let writer = spawn({
+        let sent = sent.clone();
+        async move {
+            let mut parts: Vec<&[u8]> = sent.iter().map(Vec::as_slice).collect();
+            server.write_all_vectored(&mut parts).await.expect("the other side reads");
+            assert!(parts.iter().all(|part| part.is_empty()));
+            server.shutdown().expect("it is open");
+            assert!(server.write_vectored(&[b"more"]).await.is_err(), "this side is shut down");
+        }
+    });
+    assert!(read_all(&client).await.expect("all comes") == sent.concat());
+    writer.await.expect("the task ran to its end");
+}

@@ -112,6 +112,10 @@ impl Connection {
         self.poll(|stack| stack.tcp.poll_write(self.id, context, bytes))
     }
 
+    pub fn poll_write_vectored(&self, context: &mut Context<'_>, parts: &[&[u8]]) -> Poll<Result<usize, WriteError>> {
+        self.poll(|stack| stack.tcp.poll_write_vectored(self.id, context, parts))
+    }
+
     pub fn poll_give(&self, context: &mut Context<'_>, bytes: &mut Option<Fragment>) -> Poll<Result<(), WriteError>> {
         // Some of them may have been taken although there are more.
         self.direct.with(|stack| stack.tcp.poll_give(self.id, context, bytes))

@@ -290,6 +290,31 @@ impl<M: TcpMachine> Tcp<M> {
         Poll::Pending
     }
 
+    /// Takes over some of the bytes of `parts`, one part after the other; not all of them are empty. Nothing leaves before all is
+    /// there.
+    pub fn poll_write_vectored(
+        &mut self,
+        id: ConnId,
+        context: &mut Context<'_>,
+        parts: &[&[u8]],
+    ) -> Poll<Result<usize, WriteError>> {
+        self.check_writable(id)?;
+        let mut length = 0;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            let written = self.machine.write(id, part);
+            length += written;
+            if written < part.len() {
+                break;
+            }
+        }
+        if length > 0 {
+            self.mark(id.index);
+            return Poll::Ready(Ok(length));
+        }
+        self.wait_for_room(id, context);
+        Poll::Pending
+    }
+
     /// Takes over all of a page's bytes; what there was no room for so far stays in `fragment`.
     pub fn poll_give(
         &mut self,

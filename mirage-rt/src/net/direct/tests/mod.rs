@@ -46,5 +46,6 @@ mod neighbours;
 mod options;
 mod pages;
 mod raw;
+mod vectored;
 
 use common::*;
