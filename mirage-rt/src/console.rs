@@ -82,6 +82,7 @@ impl Line<'_> {
 struct ConsoleLogger;
 
 impl log::Log for ConsoleLogger {
+    // Filters are asked when there is a message: to ask them here, too, would be 150 bytes in each image.
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
@@ -89,6 +90,9 @@ impl log::Log for ConsoleLogger {
     #[inline]
     fn log(&self, record: &log::Record<'_>) {
         Runtime::with_current(|runtime| {
+            if !runtime.logs(record.metadata()) {
+                return;
+            }
             let now = runtime.now().as_nanos() / 1000;
             let (seconds, micros) = (now / 1_000_000, now % 1_000_000);
             print_on(
@@ -106,4 +110,62 @@ impl log::Log for ConsoleLogger {
 pub fn install_logger(level: log::LevelFilter) {
     let _ = log::set_logger(&ConsoleLogger);
     log::set_max_level(level);
+}
+
+/// Has the console logger of the current runtime show only messages for which `filter` is true, of those that the key `--log` lets
+/// pass; the last filter counts. Outside of a running [`Runtime`] it does nothing. `log_enabled!` knows of `--log` only.
+///
+/// It is a function and not a text with levels, because what reads such a text would be 2 KiB in each image. The targets of networks
+/// are [`log_targets`](crate::net::log_targets).
+///
+/// ```
+/// use mirage_rt::log::Level;
+/// use mirage_rt::net::log_targets;
+///
+/// /// With `--log debug`: all of the DHCP client, of others what is not for developers.
+/// fn main() {
+///     mirage_rt::console::filter_log(|message| {
+///         message.level() <= Level::Info || message.target() == log_targets::DHCP
+///     });
+/// }
+/// ```
+pub fn filter_log(filter: fn(&log::Metadata<'_>) -> bool) {
+    Runtime::with_current(|runtime| runtime.filter_log(filter));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::log_targets;
+    use crate::testing::VirtualPlatform;
+    use alloc::rc::Rc;
+    use log::{Level, Log};
+
+    fn tell(level: Level, target: &str) {
+        let arguments = format_args!("{target}");
+        ConsoleLogger.log(&log::Record::builder().level(level).target(target).args(arguments).build());
+    }
+
+    #[test]
+    fn a_filter_chooses_by_target_for_its_runtime_only() {
+        let consoles = [false, true].map(|filtered| {
+            let platform = VirtualPlatform::new(1);
+            let runtime = Runtime::new(Rc::clone(&platform) as Rc<dyn crate::platform::Platform>);
+            let _entered = runtime.enter();
+            if filtered {
+                filter_log(|_| false);
+                filter_log(|message| message.level() <= Level::Info || message.target() == log_targets::DHCP);
+            }
+            for target in [log_targets::DHCP, log_targets::TCP, "program"] {
+                tell(Level::Debug, target);
+                tell(Level::Warn, target);
+            }
+            platform.console()
+        });
+        let line = |level, target| alloc::format!("[    0.000000 {level:5} {target}] {target}\n");
+        let all = ["net::dhcp", "net::tcp", "program"].map(|target| line("DEBUG", target) + &line("WARN", target));
+        assert_eq!(consoles[0], all.concat());
+        let [dhcp, ..] = all;
+        assert_eq!(consoles[1], dhcp + &line("WARN", "net::tcp") + &line("WARN", "program"));
+    }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mirage_rt::log::error;
 use mirage_rt::net::capture::{Sink, SinkFailed};
+use mirage_rt::net::log_targets;
 
 /// A file that a [`Capture`](mirage_rt::net::capture::Capture) is written to, for `tcpdump -r` and Wireshark.
 ///
@@ -44,7 +45,7 @@ impl CaptureFile {
 
     fn done(&self, result: std::io::Result<()>) -> Result<(), SinkFailed> {
         result.map_err(|error| {
-            error!("{}: {error}", self.path.display());
+            error!(target: log_targets::CAPTURE, "{}: {error}", self.path.display());
             SinkFailed
         })
     }

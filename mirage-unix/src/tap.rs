@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use mirage_rt::log::warn;
+use mirage_rt::net::log_targets;
 use mirage_rt::packet::{Fragment, Gso, HEADROOM, MAX_FRAGMENTS, MAX_HEAD, Packet, PacketMut};
 use mirage_rt::page::{PAGE_SIZE, Page, PagePool};
 use mirage_rt::types::network::{NetworkDevice, NetworkError, NetworkInfo, TransmitError, TransmitErrorKind};
@@ -96,7 +97,8 @@ impl Tap {
             return Err(TapError::Mtu { name: name.into(), mtu: interface.mtu, most: MAX_MTU });
         }
         if !interface.up {
-            warn!("the interface {name} is down: nothing arrives before `ip link set {name} up`");
+            let remedy = format!("nothing arrives before `ip link set {name} up`");
+            warn!(target: log_targets::DEVICE, "the interface {name} is down: {remedy}");
         }
         let mut info = NetworkInfo::new(mac(name), interface.mtu);
         if offloads == Offloads::All {
@@ -133,7 +135,8 @@ impl Tap {
     fn fail(&mut self, errno: Errno) -> NetworkError {
         if !self.broken {
             self.broken = true;
-            warn!("the tap device {} is given up: {}", self.name, crate::platform::host_error(errno));
+            let error = crate::platform::host_error(errno);
+            warn!(target: log_targets::DEVICE, "the tap device {} is given up: {error}", self.name);
         }
         NetworkError::Broken
     }

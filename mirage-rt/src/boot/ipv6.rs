@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::keys::{Cidr, Cidr6, Values};
 use crate::net::ipv6::Ipv6Config;
 use crate::net::ipv6::packet::LEAST_MTU;
-use crate::net::{Config, Network};
+use crate::net::{Config, Network, log_targets};
 use crate::time::{Duration, timeout};
 
 /// How long main waits for an address, if there is no other.
@@ -36,7 +36,7 @@ impl Boot {
         // The host's sockets have the host's addresses.
         let is_waiting = network.mac().is_some() && spec.config(&self.values).has_ipv6();
         if is_waiting && timeout(PATIENCE, addressed(&network)).await.is_err() {
-            log::warn!(target: "net", "no router has said yet which IPv6 addresses there are beyond the link of the network {name}");
+            log::warn!(target: log_targets::ADDRESSES, "no router has said yet which IPv6 addresses there are beyond the link of the network {name}");
         }
         Ok(network)
     }

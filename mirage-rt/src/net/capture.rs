@@ -43,6 +43,7 @@ use core::task::{Context, Poll};
 
 pub use live::Live;
 
+use super::log_targets;
 use crate::packet::{Packet, PacketMut};
 use crate::runtime::Runtime;
 use crate::types::network::{GroupError, NetworkDevice, NetworkError, NetworkInfo, TransmitError};
@@ -182,7 +183,7 @@ impl<D: NetworkDevice, S: Sink> Capture<D, S> {
         if let Some(sink) = &mut self.sink
             && act(sink).is_err()
         {
-            log::error!(target: "net", "the packet capture ends: it could not be written");
+            log::error!(target: log_targets::CAPTURE, "the packet capture ends: it could not be written");
             self.sink = None;
         }
     }

@@ -13,6 +13,9 @@
 //! Handles are owned and do not borrow from the network, so that a task can keep them. Below them is either this crate's own
 //! stack on a [`NetworkDevice`] ([`Network::direct`]) or the host's sockets
 //! ([`Network::host`]); the application does not see which.
+//!
+//! What is worth a line in the log has the target of its layer, as `net::tcp`: [`log_targets`] has them all. What is only worth a
+//! count is in [`metrics`].
 
 #![forbid(unsafe_code)]
 
@@ -34,6 +37,7 @@ mod io;
 #[cfg(feature = "ipv6")]
 pub mod ipv6;
 mod joined;
+pub mod log_targets;
 pub mod metrics;
 #[cfg(feature = "edge-nal")]
 mod nal;

@@ -10,7 +10,7 @@ mod timers;
 use alloc::rc::{Rc, Weak};
 use alloc::sync::Arc;
 use alloc::task::Wake;
-
+use core::cell::Cell;
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -38,13 +38,18 @@ struct Inner {
     platform: Rc<dyn Platform>,
     queue: Arc<Queue>,
     timers: RefCell<Timers>,
+    log_filter: Cell<Option<LogFilter>>,
 }
+
+/// Whether a message is shown.
+type LogFilter = fn(&log::Metadata<'_>) -> bool;
 
 impl Runtime {
     /// A runtime with nothing to do yet.
     pub fn new(platform: Rc<dyn Platform>) -> Self {
         let queue = Arc::new(Queue::new(platform.unparker()));
-        Runtime { inner: Rc::new(Inner { platform, queue, timers: RefCell::new(Timers::default()) }) }
+        let timers = RefCell::new(Timers::default());
+        Runtime { inner: Rc::new(Inner { platform, queue, timers, log_filter: Cell::new(None) }) }
     }
 
     /// The runtime that runs this code.
@@ -171,6 +176,16 @@ impl Runtime {
     /// Writes to the console; see [`Platform::write_console`].
     pub fn write_console(&self, bytes: &[u8]) {
         self.inner.platform.write_console(bytes);
+    }
+
+    /// Messages are shown from now on if `filter` says so.
+    pub(crate) fn filter_log(&self, filter: LogFilter) {
+        self.inner.log_filter.set(Some(filter));
+    }
+
+    /// Whether a message is to be shown.
+    pub(crate) fn logs(&self, message: &log::Metadata<'_>) -> bool {
+        self.inner.log_filter.get().is_none_or(|filter| filter(message))
     }
 
     /// How many bytes of console output were lost so far, because nobody has read fast enough what was written before.

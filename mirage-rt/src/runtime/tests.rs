@@ -4,7 +4,6 @@ use super::*;
 use crate::testing::{VirtualPlatform, run};
 use crate::time::{Duration, sleep, timeout};
 use alloc::vec::Vec;
-use core::cell::Cell;
 
 #[test]
 fn tasks_run_in_order_and_give_their_output() {

@@ -9,7 +9,7 @@ use mirage_rt::boot::{AddressFrom, Connecting, NetworkConnector, NetworkSpec};
 use mirage_rt::keys::Values;
 use mirage_rt::log::{info, warn};
 use mirage_rt::net::capture::{Capture, SinkFailed};
-use mirage_rt::net::{Config, ConfigError, Network};
+use mirage_rt::net::{Config, ConfigError, Network, log_targets};
 use mirage_rt::page::{HeapPool, PagePool};
 use mirage_rt::types::network::NetworkDevice;
 
@@ -57,19 +57,17 @@ impl Networks {
     fn sockets(&self, spec: &NetworkSpec, values: &Values, config: &Config) -> Result<Network, Reason> {
         let prefix = spec.key_prefix;
         if config.gateway.is_some() {
-            warn!("--{prefix}ipv4-gateway is not used: the host's sockets use the host's routes");
+            ignored(format_args!("{prefix}ipv4-gateway"), "the host's sockets use the host's routes");
         }
         if spec.key::<u16>(values, "capture").is_some() {
-            warn!(
-                "--{prefix}capture is not used: frames are seen on a network of its own, which --{prefix}interface gives"
-            );
+            let why = format!("frames are seen on a network of its own, which --{prefix}interface gives");
+            ignored(format_args!("{prefix}capture"), &why);
         }
         let address = match (config.ipv4, config.ipv6_address()) {
             (Some(ipv4), ipv6) => {
                 if ipv6.is_some() {
-                    warn!(
-                        "--{prefix}ipv6 is not used: the host's sockets serve at one address; --{prefix}ipv6-only chooses"
-                    );
+                    let why = format!("the host's sockets serve at one address; --{prefix}ipv6-only chooses");
+                    ignored(format_args!("{prefix}ipv6"), &why);
                 }
                 IpAddr::V4(ipv4.address())
             }
@@ -126,11 +124,16 @@ fn start<D: NetworkDevice + 'static>(
     })
 }
 
+/// Says that a key does nothing here.
+fn ignored(key: fmt::Arguments<'_>, why: &str) {
+    warn!(target: log_targets::SOCKETS, "--{key} is not used: {why}");
+}
+
 /// `tap`, with a capture of all its frames in `folder`.
 fn capture(tap: Tap, folder: &Path, name: &str) -> Result<Capture<Tap, CaptureFile>, Reason> {
     let path = folder.join(format!("{name}.pcap"));
     let file = CaptureFile::create(&path)?;
-    info!("the frames of the network {name} are written to {}", path.display());
+    info!(target: log_targets::CAPTURE, "the frames of the network {name} are written to {}", path.display());
     Capture::new(tap, file).map_err(Reason::CaptureFull)
 }
 

@@ -18,7 +18,7 @@ use crate::grants::{Access, Grant};
 use crate::hypervisor::{DomainId, PAGE_SIZE};
 use crate::ring::FrontRing;
 use crate::shared::SharedPage;
-use crate::warning::warn;
+use crate::warning::network::warn;
 use crate::xenbus::{BackendWatch, Frontend, State, XenbusError};
 
 /// The MTU of a device whose configuration says nothing else.

@@ -16,7 +16,7 @@ use super::transmit::TransmitQueue;
 use super::{Broken, ConnectError, Statistics};
 use crate::attachment::Attachment;
 use crate::events::{EventChannel, EventHandler};
-use crate::warning::{failed, info};
+use crate::warning::network::{failed, info};
 use crate::xenbus::wish::Wishes;
 
 pub(super) struct Device {

@@ -13,7 +13,7 @@ use super::{Broken, ConnectError, checksum};
 use crate::grants::{Access, Grant, Grants, Reference};
 use crate::hypervisor::{DomainId, PAGE_SIZE};
 use crate::ring::{FrontRing, ProducerOverflow, slots};
-use crate::warning::{failed, warn};
+use crate::warning::network::{failed, warn};
 
 /// Pages posted at first. There are more when they do not last.
 const FIRST: u32 = 64;

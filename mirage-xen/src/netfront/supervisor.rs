@@ -13,7 +13,7 @@ use super::connect::{Connection, Setup};
 use super::device::{Device, Groups, Link, Queues, Side, State};
 use super::{ConnectError, Control, Netfront, Options, Statistics};
 use crate::attachment::Attachment;
-use crate::warning::{failed, info, warn};
+use crate::warning::network::{failed, info, warn};
 use crate::xenbus::wish::{Wish, Wishes};
 use crate::xenbus::{self, BackendWatch, Frontend};
 use crate::xenstore::{Watch, XenstoreError};

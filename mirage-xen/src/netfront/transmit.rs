@@ -12,7 +12,7 @@ use super::wire::{Extra, STATUS_NULL, STATUS_OKAY, Transmit, TransmitData, Trans
 use crate::grants::{Grants, ReadGrant, Reference};
 use crate::hypervisor::DomainId;
 use crate::ring::{FrontRing, slots};
-use crate::warning::warn;
+use crate::warning::network::warn;
 
 /// Slots that every backend takes for the data of a packet (`XEN_NETIF_NR_SLOTS_MIN`).
 const MAX_PARTS: usize = 18;

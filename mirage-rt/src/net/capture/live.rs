@@ -9,7 +9,7 @@ use core::task::{Context, Poll, Waker};
 
 use super::{Capture, MAX_SNAP_LENGTH, RECORD_HEADER, Sink, SinkFailed, file_header};
 use crate::boot::AddressFrom;
-use crate::net::{BindError, Config, ConfigError, KeepAlive, ListenAddr, Network, TcpListener, TcpStream};
+use crate::net::{BindError, Config, ConfigError, KeepAlive, ListenAddr, Network, TcpListener, TcpStream, log_targets};
 use crate::page::PagePool;
 use crate::runtime::Runtime;
 use crate::time::{Duration, timeout};
@@ -153,8 +153,10 @@ impl Network {
         let device = Capture::begun(device, live.clone(), MAX_SNAP_LENGTH);
         let network = Network::start(device, pool, config, address)?;
         match live.serve(&network, port) {
-            Ok(_) => log::warn!(target: "net", "all that passes this network can be read at port {port} by everybody"),
-            Err(error) => log::error!(target: "net", "the packet capture can't be read: {error}"),
+            Ok(_) => {
+                log::warn!(target: log_targets::CAPTURE, "all that passes this network can be read at port {port} by everybody")
+            }
+            Err(error) => log::error!(target: log_targets::CAPTURE, "the packet capture can't be read: {error}"),
         }
         Ok(network)
     }
@@ -234,10 +236,12 @@ async fn accept(live: Live, mut listener: TcpListener) {
     while let Ok((stream, peer)) = listener.accept().await {
         match live.admit([stream.local_addr(), peer]) {
             Some(place) => {
-                log::info!(target: "net", "{peer} reads the packet capture");
+                log::info!(target: log_targets::CAPTURE, "{peer} reads the packet capture");
                 drop(Runtime::current().spawn(feed(place, stream)));
             }
-            None => log::warn!(target: "net", "{peer} can't read the packet capture: {MOST_READERS} others do"),
+            None => {
+                log::warn!(target: log_targets::CAPTURE, "{peer} can't read the packet capture: {MOST_READERS} others do")
+            }
         }
     }
 }

@@ -42,7 +42,7 @@ use core::net::Ipv4Addr;
 pub use client::Lease;
 
 use super::error::{BindError, ConfigError};
-use super::{Addressing, Config, ConfigureError, Network, UdpSocket, names};
+use super::{Addressing, Config, ConfigureError, Network, UdpSocket, log_targets, names};
 use crate::cell::RefCell;
 use crate::page::PagePool;
 use crate::runtime::{Runtime, now};
@@ -123,7 +123,7 @@ impl Dhcp {
         let lease = match timeout(PATIENCE, keeper.leased()).await {
             Ok(lease) => lease,
             Err(_) => {
-                log::warn!(target: "net", "no DHCP server has answered yet; it is asked on, and nothing else done");
+                log::warn!(target: log_targets::DHCP, "no DHCP server has answered yet; it is asked on, and nothing else done");
                 keeper.leased().await
             }
         };
@@ -260,7 +260,7 @@ impl Keeper {
         addressing.ipv6_routes.clone_from(&fixed.ipv6_routes);
         self.network.configure(addressing)?;
         self.network.set_names(lease.names());
-        log::info!(target: "net", "{} is leased from {}", lease.address, lease.server);
+        log::info!(target: log_targets::DHCP, "{} is leased from {}", lease.address, lease.server);
         Ok(())
     }
 
@@ -280,7 +280,7 @@ impl Keeper {
                     // A renewal that changes nothing is no news.
                     let renewed = shared.lease.borrow().gives_the_same(&lease) && !shared.lost.get();
                     if !renewed && let Err(error) = self.configure(&lease) {
-                        log::error!(target: "net", "the address {} can't be used: {error}", lease.address);
+                        log::error!(target: log_targets::DHCP, "the address {} can't be used: {error}", lease.address);
                         self.unconfigure();
                         shared.lost.set(true);
                         continue;
@@ -304,5 +304,5 @@ fn log_loss(address: Ipv4Addr, loss: Loss) {
         Loss::Refused => "a DHCP server says that it is not ours",
         Loss::Moved => "the DHCP server gives another one",
     };
-    log::error!(target: "net", "{address} can't be used any longer: {why}; another one is asked for");
+    log::error!(target: log_targets::DHCP, "{address} can't be used any longer: {why}; another one is asked for");
 }

@@ -7,6 +7,7 @@ use core::task::{Context, Poll};
 
 use super::Shared;
 use super::counters::TransmitDrop;
+use crate::net::log_targets;
 use crate::runtime::now;
 use crate::time::{Instant, Sleep, sleep_until};
 use crate::types::network::{NetworkDevice, NetworkError, TransmitErrorKind};
@@ -110,7 +111,7 @@ fn join(device: &mut dyn NetworkDevice, stack: &mut super::stack::Stack) {
     #[cfg(feature = "ipv6")]
     while let Some(group) = stack.ip.pop_join() {
         if let Err(error) = device.join(group) {
-            log::error!(target: "net", "neighbours may not find an IPv6 address of this network: {error}");
+            log::error!(target: log_targets::DEVICE, "neighbours may not find an IPv6 address of this network: {error}");
         }
     }
     #[cfg(feature = "datagrams")]
@@ -118,13 +119,13 @@ fn join(device: &mut dyn NetworkDevice, stack: &mut super::stack::Stack) {
         if !is_joined {
             device.leave(group);
         } else if let Err(error) = device.join(group) {
-            log::error!(target: "net", "what is sent to a group may not be heard: {error}");
+            log::error!(target: log_targets::DEVICE, "what is sent to a group may not be heard: {error}");
         }
     }
 }
 
 fn give_up(stack: &mut super::stack::Stack) -> Turn {
-    log::error!(target: "net", "the network device was given up; its connections are closed");
+    log::error!(target: log_targets::DEVICE, "the network device was given up; its connections are closed");
     stack.down();
     Turn::Broken
 }

@@ -259,7 +259,7 @@ impl Stack {
         if packet.fragment {
             self.ip.counters.drop_received(ReceiveDrop::IpFragment);
             if self.ip.counters.receive_drops[ReceiveDrop::IpFragment as usize] == 1 {
-                log::warn!(target: "net", "{} sends packets in fragments; they are dropped", packet.source);
+                log::warn!(target: crate::net::log_targets::IP, "{} sends packets in fragments; they are dropped", packet.source);
             }
             return None;
         }

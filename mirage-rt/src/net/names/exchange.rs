@@ -9,7 +9,7 @@ use super::error::LookupError;
 use super::message::{self, LONGEST, Question, Reply, Useless};
 use crate::net::address::ListenAddr;
 use crate::net::error::{BindError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
-use crate::net::{Network, Stack, TcpStream, UdpSocket};
+use crate::net::{Network, Stack, TcpStream, UdpSocket, log_targets};
 use crate::runtime::Runtime;
 use crate::time::{Duration, timeout};
 
@@ -175,7 +175,7 @@ async fn answer(
             Err(Useless::Malformed) => return Err(Failure::Malformed),
         }
     }
-    log::warn!(target: "net", "{server} is said to send answers that nobody asked for; it is asked over TCP");
+    log::warn!(target: log_targets::NAMES, "{server} is said to send answers that nobody asked for; it is asked over TCP");
     Ok(Reply::Truncated)
 }
 

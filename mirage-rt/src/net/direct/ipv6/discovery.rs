@@ -14,6 +14,7 @@ use crate::net::ipv6::ndp::{self, ALL_NODES, ALL_ROUTERS, Choice, Message, Optio
 use crate::net::ipv6::ndp::{HOP_LIMIT, solicited_node};
 use crate::net::ipv6::packet::{LEAST_MTU, Packet, protocol};
 use crate::net::ipv6::{is_unicast, packet};
+use crate::net::log_targets;
 use crate::packet::PacketMut;
 
 impl Ip {
@@ -146,7 +147,7 @@ impl Ip {
         if let Some(layer) = &mut self.ipv6 {
             layer.addresses.set_duplicate(address);
         }
-        log::error!(target: "net", "{address} is in use on this network already: it is not used here");
+        log::error!(target: log_targets::ADDRESSES, "{address} is in use on this network already: it is not used here");
     }
 
     /// Somebody says that one of our addresses is theirs: it stays ours, and the others are told so.
@@ -157,7 +158,7 @@ impl Ip {
             return;
         }
         layer.defended = Some(self.now);
-        log::warn!(target: "net", "somebody on this network claims the address {address}, which is in use here");
+        log::warn!(target: log_targets::ADDRESSES, "somebody on this network claims the address {address}, which is in use here");
         self.advertise(address, ALL_NODES);
     }
 
@@ -190,7 +191,7 @@ impl Ip {
                     self.send_discovery(Ipv6Addr::UNSPECIFIED, solicited_node(address), &message);
                 }
                 AddressDue::Usable(address) => {
-                    log::info!(target: "net", "the address {address} is in use from now on");
+                    log::info!(target: log_targets::ADDRESSES, "the address {address} is in use from now on");
                     // Those who waited for an address to come from.
                     self.unblocked.push(IpAddr::V6(address));
                 }
@@ -198,7 +199,7 @@ impl Ip {
                     if let Some(layer) = &mut self.ipv6 {
                         layer.gone.push(address);
                     }
-                    log::warn!(target: "net", "the lifetime of the address {address} is over: it is not used any more");
+                    log::warn!(target: log_targets::ADDRESSES, "the lifetime of the address {address} is over: it is not used any more");
                 }
             }
         }

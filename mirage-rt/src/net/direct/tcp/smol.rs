@@ -24,7 +24,7 @@ use super::segment::{BARE_MOST, Bare, Control, FourTuple, Segment, Seq, SynOptio
 use super::timestamps::Stamps;
 use crate::net::direct::header;
 use crate::net::direct::ip::{IpOut, Path, Paths, Route};
-use crate::net::{OptionError, TcpInfo, TcpOption, TcpState};
+use crate::net::{OptionError, TcpInfo, TcpOption, TcpState, log_targets};
 use crate::time::{Duration, Instant};
 
 /// How long a peer may be silent while it owes an answer.
@@ -315,7 +315,7 @@ impl TcpMachine for SmolSets {
         interface.poll_ingress_single(then, &mut sink, &mut parts.set);
         interface.poll_egress(then, &mut sink, &mut parts.set);
         if sent.end != handshake.isn.add(1) {
-            log::error!(target: "net", "smoltcp did not take the sequence number it was given; a connection is refused");
+            log::error!(target: log_targets::TCP, "smoltcp did not take the sequence number it was given; a connection is refused");
             return Err(OutOfMemory);
         }
         let mut connection = Connection::new(now, id, parts, &handshake.tuple, handshake.isn);
