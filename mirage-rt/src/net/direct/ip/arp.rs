@@ -72,7 +72,7 @@ impl Ip {
         }
         self.defended_until = self.now + DEFENCE_PAUSE;
         let address = self.address.address();
-        log::warn!(target: "net", "{} on this network claims the address {address}, which is in use here", Shown(mac));
+        log::warn!(target: crate::net::log_targets::ADDRESSES, "{} on this network claims the address {address}, which is in use here", Shown(mac));
         self.announce_ipv4();
     }
 
