@@ -110,9 +110,7 @@ impl Events {
     /// Sends what was [put off](EventChannel::notify_soon), takes all pending events and wakes whom they are for; whether there
     /// was any.
     pub fn dispatch(&self) -> bool {
-        if let Some(port) = self.inner.soon.take() {
-            self.inner.send(port);
-        }
+        self.inner.send();
         let refused = self.inner.refused.take();
         let mut any = false;
         let mut index = 0;
@@ -138,9 +136,7 @@ impl Events {
     ///
     /// What Xen refused; the domain can't sleep and the platform must give up.
     pub fn wait(&self, deadline: Option<u64>) -> Result<bool, HypercallError> {
-        if let Some(port) = self.inner.soon.take() {
-            self.inner.send(port);
-        }
+        self.inner.send();
         // Else who has not been notified is to hear of it at once.
         if self.inner.refused.get().is_none() {
             self.inner.hypervisor.sleep(&self.inner.table.borrow().ports, deadline)?;
@@ -205,8 +201,12 @@ impl fmt::Debug for Events {
 }
 
 impl Inner {
-    fn send(&self, port: Port) {
-        if self.hypervisor.event_send(port).is_err() {
+    /// Sends what was put off.
+    #[inline(never)]
+    fn send(&self) {
+        if let Some(port) = self.soon.take()
+            && self.hypervisor.event_send(port).is_err()
+        {
             self.refused.set(Some(port));
         }
     }
@@ -261,9 +261,8 @@ impl EventChannel {
             return false;
         }
         // One can be put off: that of who notifies most in the end.
-        if let Some(other) = inner.soon.replace(Some(self.channel.port)) {
-            inner.send(other);
-        }
+        inner.send();
+        inner.soon.set(Some(self.channel.port));
         true
     }
 

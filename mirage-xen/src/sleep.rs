@@ -12,11 +12,10 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::abi;
-use crate::hypercall;
 use crate::hypervisor::{HypercallError, Hypervisor, Port};
 use crate::memory::machine::pointer;
 use crate::traps;
-use crate::xen::Xen;
+use crate::xen::{self, Xen};
 
 /// A port that no event has.
 const UNBOUND: u32 = 0;
@@ -37,24 +36,29 @@ struct Timer {
 // One processor has one timer. It is used by one thread, so no order is needed.
 static TIMER: Timer = Timer { port: AtomicU32::new(UNBOUND), due: AtomicU64::new(NEVER) };
 
-/// The selectors and the flag by which Xen tells the vCPU of events.
-pub(crate) struct Upcall<'a> {
-    selectors: &'a AtomicU64,
-    pending: &'a AtomicU8,
+/// The start of `struct vcpu_info`: the flag and the selectors by which Xen tells the vCPU of events.
+#[repr(C)]
+pub(crate) struct Upcall {
+    pending: AtomicU8,
+    _mask: AtomicU8,
+    selectors: AtomicU64,
 }
 
-impl Upcall<'_> {
-    /// Those in the shared info page at `page`.
+const _: () = {
+    assert!(offset_of!(Upcall, pending) == offset_of!(abi::vcpu_info, evtchn_upcall_pending));
+    assert!(offset_of!(Upcall, selectors) == offset_of!(abi::vcpu_info, evtchn_pending_sel));
+};
+
+impl Upcall {
+    /// That of the first vCPU in the shared info page at `page`.
     ///
     /// # Safety
     ///
-    /// The page is mapped as long as this lives.
-    pub(crate) unsafe fn at(page: u64) -> Self {
-        let info = page + offset_of!(abi::shared_info, vcpu_info) as u64;
-        let selectors = pointer(info + offset_of!(abi::vcpu_info, evtchn_pending_sel) as u64).cast();
-        let pending = pointer(info + offset_of!(abi::vcpu_info, evtchn_upcall_pending) as u64).cast();
-        // SAFETY: both lie inside of the page, are aligned, and are used with atomic instructions only.
-        unsafe { Self { selectors: AtomicU64::from_ptr(selectors), pending: AtomicU8::from_ptr(pending) } }
+    /// The page is mapped for ever.
+    pub(crate) unsafe fn at(page: u64) -> &'static Self {
+        let info = pointer(page + offset_of!(abi::shared_info, vcpu_info) as u64).cast::<Self>();
+        // SAFETY: it lies inside of the page, is aligned, and is used with atomic instructions only.
+        unsafe { &*info }
     }
 
     /// Events set their bits, and nothing else happens.
@@ -78,22 +82,22 @@ pub(crate) fn forget_timer() {
 
 /// Sleeps until one of `ports` is pending or the system time reaches `deadline`; at most until the timer rings.
 pub(crate) fn sleep(
-    xen: &Xen,
-    upcall: &Upcall<'_>,
+    domain: &Xen,
+    upcall: &Upcall,
     ports: &[Port],
     deadline: Option<u64>,
 ) -> Result<(), HypercallError> {
-    if xen.event_take_pending(timer()) {
+    if domain.event_take_pending(timer()) {
         TIMER.due.store(NEVER, Ordering::Relaxed);
     }
     if let Some(deadline) = deadline
         && deadline < TIMER.due.load(Ordering::Relaxed)
     {
-        set_timer(xen, deadline)?;
+        set_timer(domain, deadline)?;
     }
     upcall.listen();
     // The timer may have rung before the selectors were cleared.
-    if !ports.iter().chain([&timer()]).any(|port| xen.is_pending(*port)) {
+    if !domain.is_pending(timer()) && !ports.iter().any(|port| domain.is_pending(*port)) {
         traps::halt();
     }
     upcall.quiet();
@@ -104,16 +108,11 @@ fn timer() -> Port {
     Port(TIMER.port.load(Ordering::Relaxed))
 }
 
-fn set_timer(xen: &Xen, deadline: u64) -> Result<(), HypercallError> {
+fn set_timer(domain: &Xen, deadline: u64) -> Result<(), HypercallError> {
     if timer().0 == UNBOUND {
-        TIMER.port.store(xen.event_bind_virq(abi::VIRQ_TIMER)?.0, Ordering::Relaxed);
+        TIMER.port.store(domain.event_bind_virq(abi::VIRQ_TIMER)?.0, Ordering::Relaxed);
     }
-    let mut request = abi::vcpu_set_singleshot_timer { timeout_abs_ns: deadline, flags: 0 };
-    let address = core::ptr::from_mut(&mut request).expose_provenance() as u64;
-    let arguments = [u64::from(abi::VCPUOP_set_singleshot_timer), 0, address];
-    // SAFETY: the structure is the operation's; an event has no effect on our memory.
-    let result = unsafe { hypercall::call(abi::__HYPERVISOR_vcpu_op, arguments) };
-    hypercall::check("VCPUOP_set_singleshot_timer", result)?;
+    xen::set_timer(deadline)?;
     TIMER.due.store(deadline, Ordering::Relaxed);
     Ok(())
 }

@@ -180,18 +180,15 @@ pub(crate) unsafe fn install(image: &'static Image) {
     let tables = unsafe { &mut *tables };
     tables.segments = [0, CODE_DESCRIPTOR, DATA_DESCRIPTOR, task_low, task_high];
     for (vector, gate) in tables.interrupts.iter_mut().enumerate() {
-        *gate = match vector {
-            ..VECTORS => interrupt_gate(image.trap_entries + vector as u64 * ENTRY_STRIDE, 1),
-            _ => interrupt_gate(image.wake, 2),
-        };
+        *gate = interrupt_gate(image.trap_entries + vector as u64 * ENTRY_STRIDE, 1);
     }
+    tables.interrupts[usize::from(WAKE)] = interrupt_gate(image.wake, 2);
     // IST 1 is at byte 36, and the second one behind it; there is no I/O bitmap.
     const IST_1: usize = 36 / 4;
     let wake_stack_end = frame + (offset_of!(Tables, wake_stack) + size_of::<[u128; 4]>()) as u64;
-    for (stack, end) in [image.trap_stack_end, wake_stack_end].into_iter().enumerate() {
-        tables.task[IST_1 + 2 * stack] = end as u32;
-        tables.task[IST_1 + 2 * stack + 1] = (end >> 32) as u32;
-    }
+    // The image lies below 4 GiB: the upper halves stay zero.
+    tables.task[IST_1] = image.trap_stack_end as u32;
+    tables.task[IST_1 + 2] = wake_stack_end as u32;
     tables.task[25] = (size_of::<[u32; 26]>() as u32) << 16;
 
     #[repr(C, packed)]

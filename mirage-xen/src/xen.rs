@@ -88,6 +88,7 @@ impl Xen {
     }
 
     /// Whether an event has come and was not taken.
+    #[inline(never)]
     pub(crate) fn is_pending(&self, port: Port) -> bool {
         self.pending(port).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
@@ -194,6 +195,15 @@ pub(crate) fn stolen_time() -> Result<u64, HypercallError> {
     Ok(info.time[abi::RUNSTATE_runnable as usize] + info.time[abi::RUNSTATE_offline as usize])
 }
 
+/// Has the vCPU's timer send its event at the system time `deadline`, and not when it was to before.
+pub(crate) fn set_timer(deadline: u64) -> Result<(), HypercallError> {
+    let mut request = abi::vcpu_set_singleshot_timer { timeout_abs_ns: deadline, flags: 0 };
+    let arguments = [u64::from(abi::VCPUOP_set_singleshot_timer), 0, address_of(&mut request)];
+    // SAFETY: Xen reads the structure, which is the operation's; an event has no effect on our memory.
+    let result = unsafe { hypercall::call(abi::__HYPERVISOR_vcpu_op, arguments) };
+    hypercall::check("VCPUOP_set_singleshot_timer", result).map(drop)
+}
+
 /// Lets other domains run.
 pub(crate) fn pause() {
     // SAFETY: yielding has no effect on our memory.
@@ -271,6 +281,7 @@ unsafe impl Hypervisor for Xen {
         send(port)
     }
 
+    #[inline(never)]
     fn event_take_pending(&self, port: Port) -> bool {
         let Some((word, bit)) = self.pending(port) else { return false };
         // The ordinary case, nothing pending, costs no locked instruction.
@@ -280,7 +291,7 @@ unsafe impl Hypervisor for Xen {
     fn sleep(&self, ports: &[Port], deadline: Option<u64>) -> Result<(), HypercallError> {
         // SAFETY: whoever has a `Xen` has it from boot, which attaches it at once.
         let upcall = unsafe { Upcall::at(self.window) };
-        sleep::sleep(self, &upcall, ports, deadline)
+        sleep::sleep(self, upcall, ports, deadline)
     }
 
     fn grant_frames_limit(&self) -> u32 {
