@@ -3,7 +3,7 @@
 # Whoever includes this defines the macro FUNCTION, which opens a function by its name.
 #
 # Sizes up to 32 bytes are two overlapping moves. Longer ones are a loop of 64 bytes, or less for what is left, whose last, overlapping
-# part was loaded before the loop; from 16 KiB on the processor's string instructions take over.
+# part was loaded before the loop; from 2 KiB on (memset: 16) the processor's string instructions take over.
 
     .pushsection .text.memory, "ax", @progbits
 
@@ -55,7 +55,7 @@ FUNCTION memmove
     lea r8, [rdi + rdx - 32]
     movups xmm4, [rsi + rdx - 32]
     movups xmm5, [rsi + rdx - 16]
-    cmp rdx, 16384
+    cmp rdx, 2048
     jae 30f
     # rdi is 32 bytes ahead, so that the loop ends where at most 64 are left; rsi is how far `from` is from it
     sub rsi, rdi

@@ -20,7 +20,7 @@ unsafe extern "C" {
 
 /// Every size up to several rounds of the loops, and some on both sides of where the string instructions begin.
 fn sizes() -> impl Iterator<Item = usize> {
-    (0..200).chain([511, 512, 1460, 4096, 16_383, 16_384, 16_385, 16_391, 40_000])
+    (0..200).chain([511, 512, 1460, 2047, 2048, 2055, 4096, 16_383, 16_384, 16_385, 16_391, 40_000])
 }
 
 /// Bytes that differ from their neighbours and from zero.
