@@ -7,7 +7,7 @@ use smoltcp::wire::{IpProtocol, checksum};
 use super::link::Frame;
 use crate::net::direct::header;
 use crate::net::segments;
-use crate::packet::Checksum;
+use crate::packet::{Checksum, Gso};
 
 /// Bytes of an Ethernet header.
 pub(super) const ETHERNET: usize = 14;
@@ -28,6 +28,15 @@ pub(super) fn cut(frame: &[u8], mss: u16) -> Vec<Vec<u8>> {
     assert!(right == packet, "its length is right, and the sum of the pseudo header stands in the checksum's field");
     let packets = segments::cut(packet, mss).expect("a segment");
     packets.into_iter().map(|packet| [&frame[..ETHERNET], &packet].concat()).collect()
+}
+
+/// Bytes of the longest IP packet that becomes of a frame, in one that is still to be cut or was put together, too.
+pub(super) fn longest(frame: &Frame) -> usize {
+    let packet = frame.bytes.get(ETHERNET..).unwrap_or_default();
+    let (Gso::Ipv4 { mss } | Gso::Ipv6 { mss }) = frame.gso else { return packet.len() };
+    let ip_header = header::length_in(packet);
+    let tcp_header = packet.get(ip_header + 12).map_or(0, |offset| 4 * usize::from(offset >> 4));
+    packet.len().min(ip_header + tcp_header + usize::from(mss))
 }
 
 /// Completes a checksum that was left to a device.

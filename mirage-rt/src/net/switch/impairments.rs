@@ -13,12 +13,15 @@ pub enum Direction {
 
 /// What happens to the frames that pass a link. Parts are from 0 (none) to 1 (all); those outside count as the nearest.
 ///
-/// A frame first waits for its turn, when there is a [`bandwidth`](Impairments::bandwidth), or is dropped because too many
-/// bytes wait already. Then it may be lost, else it is sent once or twice, and each copy takes the delay and may be
-/// corrupted or held back.
+/// A frame that is too long goes nowhere. Any other first waits for its turn, when there is a
+/// [`bandwidth`](Impairments::bandwidth), or is dropped because too many bytes wait already. Then it may be lost, else it is
+/// sent once or twice, and each copy takes the delay and may be corrupted or held back.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Impairments {
+    /// The most bytes of an IP packet that passes; longer ones are lost without a word, as at a router whose messages nobody
+    /// gets. Without limit when `None`.
+    pub longest: Option<u16>,
     /// The part of frames that is lost.
     pub loss: f64,
     /// The part of frames that arrives twice.
@@ -53,6 +56,7 @@ pub struct Bandwidth {
 impl Impairments {
     /// A perfect link.
     pub const NONE: Impairments = Impairments {
+        longest: None,
         loss: 0.0,
         duplication: 0.0,
         corruption: 0.0,
@@ -62,6 +66,12 @@ impl Impairments {
         jitter: Duration::ZERO,
         bandwidth: None,
     };
+
+    /// With nothing that passes but packets of at most `bytes`.
+    pub const fn with_longest(mut self, bytes: u16) -> Impairments {
+        self.longest = Some(bytes);
+        self
+    }
 
     /// With this part of frames lost.
     pub const fn with_loss(mut self, loss: f64) -> Impairments {

@@ -25,6 +25,8 @@ pub struct LinkStatistics {
     pub bytes: u64,
     /// Frames that were dropped because too many bytes waited.
     pub dropped: u64,
+    /// Frames that were lost because they were too long.
+    pub too_long: u64,
     /// Frames that were lost by chance.
     pub lost: u64,
     /// Frames that were sent twice.
@@ -53,6 +55,10 @@ impl Link {
     pub(super) fn pass(&mut self, now: Instant, frame: Frame) -> Vec<(Instant, Frame)> {
         self.statistics.frames += 1;
         self.statistics.bytes += frame.bytes.len() as u64;
+        if self.impairments.longest.is_some_and(|longest| cut::longest(&frame) > longest.into()) {
+            self.statistics.too_long += 1;
+            return Vec::new();
+        }
         let Some(sent) = self.take_turn(now, frame.bytes.len()) else {
             self.statistics.dropped += 1;
             return Vec::new();

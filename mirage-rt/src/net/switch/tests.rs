@@ -91,6 +91,16 @@ fn is_about(count: u64, all: u64, part: f64) -> bool {
 }
 
 #[test]
+fn what_is_too_long_is_lost() {
+    let packet = (LENGTH - 14) as u16;
+    for (longest, arrives) in [(packet, 10), (packet - 1, 0)] {
+        let impairments = Impairments::NONE.with_longest(longest);
+        let (arrivals, statistics) = run(7, Direction::Receive, impairments, 10, Duration::from_millis(1));
+        assert_eq!((arrivals.len(), statistics.too_long), (arrives, 10 - arrives as u64));
+    }
+}
+
+#[test]
 fn a_perfect_cable_brings_all_in_order_at_once() {
     let (arrivals, statistics) = run(1, Direction::Transmit, Impairments::NONE, 1000, MILLISECOND);
     let expected = (0..1000).map(|at| (Instant::ZERO + MILLISECOND * at, frame(at)));

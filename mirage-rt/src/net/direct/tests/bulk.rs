@@ -8,7 +8,7 @@ use super::*;
 use crate::runtime::now;
 
 /// Host `number` on a port that cuts packets, and takes such as were not cut when `uncut`.
-fn cutting(switch: &Switch, number: u8, uncut: bool) -> Network {
+pub(super) fn cutting(switch: &Switch, number: u8, uncut: bool) -> Network {
     let port = switch.port().with_info(|info| {
         info.checksum_ipv4 = true;
         info.gso_ipv4 = 65_535;

@@ -30,6 +30,7 @@ macro_rules! worlds {
 
 mod arp;
 mod bad_input;
+mod black_hole;
 mod bulk;
 mod close;
 mod common;

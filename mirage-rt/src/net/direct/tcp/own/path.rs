@@ -24,7 +24,7 @@ const STEPS: [usize; 5] = [4352, 1500, 1400, 1280, 576];
 pub struct Path {
     /// When longer packets are tried again.
     again: Moment,
-    /// Timeouts in a row whose first segment was a full one.
+    /// Timeouts in a row whose first segment was a long one.
     timeouts: u8,
     /// What got through when longer ones did not, once it was seen to.
     good: Option<u16>,
@@ -77,27 +77,27 @@ impl Connection {
     #[cold]
     #[inline(never)]
     pub fn suspect_path(&mut self, now: Instant, link: &Link) {
-        let segment = self.segment(link) as u32;
-        let is_full = self.flight.first().is_some_and(|first| first.range.length() >= segment);
-        if !is_full || !self.is_open() {
-            return;
-        }
+        let Some(first) = self.flight.first().filter(|_| self.is_open()) else { return };
+        let now_most = self.most_segment(link);
+        let options = usize::from(now_most).saturating_sub(self.segment(link));
+        let lost = (first.range.length() as usize + options).min(now_most.into());
+        // Another length is worth a try only if that piece would get shorter by it, be it a full one or not: writes of an
+        // application that are too long for the way would else be sent again as they are for ever.
+        let shorter = |most: &u16| usize::from(*most) < lost;
+        let Some(step) = STEPS.into_iter().map(|mtu| self.fitting(mtu)).find(shorter) else { return };
         let path = &mut self.rare().path;
         path.timeouts = path.timeouts.saturating_add(1);
         let (timeouts, good) = (path.timeouts, path.good);
         if timeouts < SUSPECT {
             return;
         }
-        let now_most = self.most_segment(link);
-        if let Some(good) = good.filter(|good| *good < now_most) {
+        if let Some(good) = good.filter(shorter) {
             // It was not the way that was broken: long packets do not get through.
             self.rare().path.doubtful = false;
             return self.shorten(good, Some(now + AGAIN), link);
         }
-        if let Some(step) = STEPS.into_iter().map(|mtu| self.fitting(mtu)).find(|step| *step < now_most) {
-            self.rare().path.doubtful = true;
-            self.shorten(step, None, link);
-        }
+        self.rare().path.doubtful = true;
+        self.shorten(step, None, link);
     }
 
     /// Something was acknowledged.
@@ -113,6 +113,8 @@ impl Connection {
     /// Tries longer packets again when it is time.
     pub fn retry_path(&mut self, now: Instant, link: &Link) {
         if self.rare.as_ref().is_some_and(|rare| rare.path.again.is_due(now)) {
+            // What is acknowledged from now on says nothing of longer packets, before one is.
+            self.rare().path.doubtful = false;
             self.shorten(u16::MAX, None, link);
         }
     }

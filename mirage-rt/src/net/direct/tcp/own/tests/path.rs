@@ -78,3 +78,25 @@ fn short_packets_that_get_lost_are_no_sign_of_a_short_way() {
     script.hears("1:1 ack 501").writes(1000);
     assert_eq!(script.ranges(), ["100000 501:1501"]);
 }
+
+#[test]
+fn a_short_write_can_be_too_long_as_well() {
+    let mut script = Script::without_sack();
+    script.writes(800).until(3000);
+    assert_eq!(script.ranges(), ["0 1:801", "1000 1:801", "3000 1:537"]);
+}
+
+#[test]
+fn what_was_short_says_nothing_of_longer_packets() {
+    let mut script = Script::without_sack();
+    script.writes(1000).until(3000).hears("1:1 ack 537").hears("1:1 ack 1001");
+    // Longer packets are tried again, but first something short arrives.
+    script.until(9000).writes(100).until(9010).hears("1:1 ack 1101");
+    script.ranges();
+    script.writes(1000).until(9900);
+    let left = script.ranges();
+    assert_eq!(left[left.len() - 1], "9610 1101:1637", "it is known what gets through: {left:?}");
+    script.until(9910).hears("1:1 ack 1637").hears("1:1 ack 2101").until(20_000).writes(1000);
+    let left = script.ranges();
+    assert_eq!(left[left.len() - 2..], ["20000 2101:2637", "20000 2637:3101"], "{left:?}");
+}
