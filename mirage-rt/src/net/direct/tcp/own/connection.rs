@@ -268,7 +268,7 @@ impl Connection {
         self.owed.told = self.expected;
         self.edge = self.expected.add(u32::from(link.window));
         self.start_use(now);
-        self.peer_mss = options.mss.unwrap_or(536).max(LEAST_MSS);
+        self.peer_mss = options.mss.unwrap_or_else(|| usual_mss(self.remote())).max(LEAST_MSS);
         self.peer_shift = options.window_shift.unwrap_or(0).min(14);
         if options.window_shift.is_none() {
             // Then neither side shifts.

@@ -1,6 +1,7 @@
 //! Two machines on a link in virtual time, and scripts of what arrives and what must leave.
 
 mod accepted;
+mod blind;
 mod buffers;
 mod choices;
 mod exhaustive;
@@ -9,6 +10,7 @@ mod marks;
 mod pages;
 mod path;
 mod recovery;
+mod resets;
 mod script;
 mod scripts;
 mod taking;

@@ -10,15 +10,15 @@ use crate::net::address::ListenAddr;
 use crate::net::direct::tcp::Tcp;
 
 /// A listener at port 80.
-struct Server {
-    tcp: Tcp<OwnTcp>,
-    out: Kept,
-    now: Instant,
-    words: Words,
+pub struct Server {
+    pub tcp: Tcp<OwnTcp>,
+    pub out: Kept,
+    pub now: Instant,
+    pub words: Words,
 }
 
 impl Server {
-    fn new() -> Server {
+    pub fn new() -> Server {
         let buffers = Buffers { receive: 8000, send: 100_000, budget: 1 << 24 };
         let machine = OwnTcp::new(Paths::of(1500, 0), buffers, CongestionControl::NewReno, KEY);
         let clock = machine.clock(&tuple());
@@ -28,14 +28,14 @@ impl Server {
     }
 
     /// The peer has another port from now on.
-    fn port(&mut self, port: u16) {
+    pub fn port(&mut self, port: u16) {
         let local = tuple().local();
         self.words.tuple = FourTuple::new(&KEY, local, SocketAddr::new(tuple().remote().ip(), port));
         self.words.clock = self.tcp.machine.clock(&self.words.tuple);
     }
 
     /// What leaves at once.
-    fn hears(&mut self, text: &str) -> Vec<String> {
+    pub fn hears(&mut self, text: &str) -> Vec<String> {
         let packet = self.words.peers(text);
         let mut segment = parse(&self.words.tuple.reversed(), &packet);
         segment.tuple = self.words.tuple;
@@ -43,7 +43,7 @@ impl Server {
         self.run()
     }
 
-    fn run(&mut self) -> Vec<String> {
+    pub fn run(&mut self) -> Vec<String> {
         self.tcp.run(self.now, 100, &mut self.out);
         let packets = self.out.cut_packets();
         packets
@@ -58,7 +58,7 @@ impl Server {
             .collect()
     }
 
-    fn until(&mut self, milliseconds: u64) -> Vec<String> {
+    pub fn until(&mut self, milliseconds: u64) -> Vec<String> {
         let end = Instant::from_nanos(milliseconds * 1_000_000);
         let mut left = Vec::new();
         while let Some(deadline) = self.tcp.deadline().filter(|deadline| *deadline <= end) {
@@ -69,14 +69,14 @@ impl Server {
         left
     }
 
-    fn accept(&mut self) -> ConnId {
+    pub fn accept(&mut self) -> ConnId {
         match self.tcp.poll_accept(0, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok((id, _))) => id,
             other => panic!("nothing to accept: {other:?}"),
         }
     }
 
-    fn writes(&mut self, id: ConnId, length: usize) -> Vec<String> {
+    pub fn writes(&mut self, id: ConnId, length: usize) -> Vec<String> {
         let written = self.tcp.poll_write(id, &mut Context::from_waker(Waker::noop()), &alloc::vec![7; length]);
         assert!(matches!(written, Poll::Ready(Ok(written)) if written == length));
         self.run()
