@@ -2,14 +2,13 @@
 //! the position of our SYN, which the peer gives back. Its timestamp, when both sides use them, gives the rest back.
 
 use super::machine::Handshake;
-use super::segment::{FourTuple, Segment, Seq, SynOptions};
+use super::segment::{FourTuple, Segment, Seq, SynOptions, default_mss};
 use crate::net::direct::hash::Keyed;
 use crate::time::{Duration, Instant};
 
-/// The segment sizes that fit into three bits: the largest one not above what the peer offered is used.
-const SIZES: [u16; 8] = [216, 536, 1024, 1220, 1360, 1400, 1440, 1460];
-/// What a peer takes that offers nothing (RFC 9293, 3.7.1).
-const DEFAULT_SIZE: u16 = 536;
+/// The segment sizes that fit into three bits: the largest one not above what the peer offered is used. The first is what
+/// connections use at least, so that none has longer ones than its peer takes.
+const SIZES: [u16; 8] = [88, 536, 1024, 1220, 1360, 1400, 1440, 1460];
 /// How long a cookie is new; it is good for twice as long.
 const PERIOD: Duration = Duration::from_secs(64);
 /// The bits that cannot be guessed.
@@ -31,7 +30,7 @@ impl Cookies {
     /// The position for our answer to a SYN.
     pub fn make(&mut self, now: Instant, tuple: &FourTuple, peer_isn: Seq, size: Option<u16>) -> Seq {
         self.until = now + 2 * PERIOD;
-        let size = size.unwrap_or(DEFAULT_SIZE);
+        let size = size.unwrap_or(default_mss(tuple.remote().ip()));
         let index = SIZES.iter().rposition(|fits| *fits <= size).unwrap_or(0) as u32;
         let period = period(now);
         Seq(self.hash(tuple, peer_isn, period) & SECRET | (period & 31) << 3 | index)

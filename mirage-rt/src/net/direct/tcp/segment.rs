@@ -284,6 +284,11 @@ pub struct SynOptions {
     pub ecn: bool,
 }
 
+/// Bytes of a segment that every host at such an address takes, for those that offer nothing (RFC 9293, 3.7.1).
+pub fn default_mss(remote: IpAddr) -> u16 {
+    if remote.is_ipv4() { 536 } else { 1220 }
+}
+
 impl SynOptions {
     fn take(&mut self, kind: u8, data: &[u8]) {
         match (kind, data) {

@@ -47,6 +47,7 @@ mod neighbours;
 mod options;
 mod pages;
 mod raw;
+mod segment_sizes;
 mod vectored;
 
 use common::*;

@@ -85,6 +85,17 @@ impl Raw {
         self.send_ip(&packet);
     }
 
+    /// Sends a SYN with these options, as they are; their length is a multiple of four.
+    pub(super) fn send_syn(&mut self, from: SocketAddr, to: SocketAddr, bare: &Bare, options: &[u8]) {
+        let mut bytes = [0; BARE_MOST];
+        let length = bare.emit(&FourTuple::new(&KEY, from, to), &mut bytes).expect("of one family");
+        let mut packet = [&bytes[..length], options].concat();
+        packet[header::length(to.ip()) + 12] = (20 + options.len() as u8) << 2;
+        header::set_length(&mut packet);
+        header::fill_transport(&mut packet, false);
+        self.send_ip(&packet);
+    }
+
     /// Whether a packet is of neighbour discovery; a question for our address is answered.
     #[cfg(not(feature = "ipv6"))]
     fn answer_discovery(&mut self, _: &[u8]) -> bool {
@@ -180,6 +191,11 @@ impl Raw {
 
     /// The segments that came within a millisecond.
     pub(super) async fn segments(&mut self) -> Vec<Segment> {
+        self.segments_with_data().await.into_iter().map(|(segment, _)| segment).collect()
+    }
+
+    /// The same with their data.
+    pub(super) async fn segments_with_data(&mut self) -> Vec<(Segment, Vec<u8>)> {
         let packets = self.packets().await;
         packets
             .iter()
@@ -188,7 +204,8 @@ impl Raw {
                 let mut filled = bytes.clone();
                 header::fill_transport(&mut filled, false);
                 assert!(filled == *bytes, "the stack sends right checksums");
-                Segment::parse(&KEY, source, destination, header::payload(bytes))
+                let segment = Segment::parse(&KEY, source, destination, header::payload(bytes))?;
+                Some((segment, bytes[bytes.len() - segment.length as usize..].to_vec()))
             })
             .collect()
     }

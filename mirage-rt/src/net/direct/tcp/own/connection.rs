@@ -17,7 +17,7 @@ use super::sequence::{distance, later};
 use super::timers::Timer;
 use crate::net::direct::limit::Seldom;
 use crate::net::direct::tcp::machine::{Expected, Handshake, Readiness, State};
-use crate::net::direct::tcp::segment::{FourTuple, Segment, Seq, SynOptions};
+use crate::net::direct::tcp::segment::{FourTuple, Segment, Seq, SynOptions, default_mss};
 use crate::net::direct::tcp::timestamps::{self, Stamps};
 use crate::net::{CongestionControl, TcpInfo, TcpState};
 use crate::time::Instant;
@@ -268,7 +268,7 @@ impl Connection {
         self.owed.told = self.expected;
         self.edge = self.expected.add(u32::from(link.window));
         self.start_use(now);
-        self.peer_mss = options.mss.unwrap_or_else(|| usual_mss(self.remote())).max(LEAST_MSS);
+        self.peer_mss = options.mss.unwrap_or(default_mss(self.remote())).max(LEAST_MSS);
         self.peer_shift = options.window_shift.unwrap_or(0).min(14);
         if options.window_shift.is_none() {
             // Then neither side shifts.

@@ -11,7 +11,7 @@ use super::{ACK_DELAY, CONNECT_TIMEOUT, Parts, USER_TIMEOUT, smol_duration};
 use crate::net::direct::header;
 use crate::net::direct::ip::TxMeta;
 use crate::net::direct::tcp::machine::ConnId;
-use crate::net::direct::tcp::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions};
+use crate::net::direct::tcp::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions, default_mss};
 use crate::net::{TcpInfo, TcpState};
 use crate::time::{Duration, Instant};
 
@@ -176,7 +176,7 @@ impl Connection {
     pub fn hear_syn(&mut self, isn: Seq, options: &SynOptions) {
         self.peer_isn = Some(isn);
         // Without the option, as little as every host takes (RFC 9293, 3.7.1).
-        self.peer_mss = options.mss.filter(|mss| *mss > 0).unwrap_or(536);
+        self.peer_mss = options.mss.filter(|mss| *mss > 0).unwrap_or(default_mss(self.remote));
         self.sent.mss = self.sent.mss.min(self.peer_mss);
         self.peer_shift = options.window_shift.unwrap_or(0);
         if options.window_shift.is_none() {
