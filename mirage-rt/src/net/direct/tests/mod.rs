@@ -38,6 +38,7 @@ mod configure;
 #[cfg(feature = "datagrams")]
 mod echoes;
 mod flat;
+mod floods;
 #[cfg(feature = "datagrams")]
 mod fragments;
 mod hosts;
