@@ -35,6 +35,7 @@ mod bulk;
 mod close;
 mod common;
 mod configure;
+mod differential;
 #[cfg(feature = "datagrams")]
 mod echoes;
 mod flat;
