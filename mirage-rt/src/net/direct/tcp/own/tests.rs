@@ -5,6 +5,7 @@ mod blind;
 mod buffers;
 mod choices;
 mod exhaustive;
+mod exhaustive_passive;
 mod link;
 mod marks;
 mod pages;
