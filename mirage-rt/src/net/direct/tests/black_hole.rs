@@ -65,7 +65,9 @@ fn long_packets_never_arrive() {
             assert_eq!(packet_length(&stream), 1500);
             let took = round(&stream, pattern(longest.into(), 30_000)).await;
             assert!(took < within, "{took:?} for packets of {longest} bytes");
-            assert!(packet_length(&stream) <= longest.into(), "{:?}", stream.info());
+            // After so long, who has no more to say may be about to try longer ones again.
+            let tries = took > 10 * SECOND;
+            assert!(tries || packet_length(&stream) <= longest.into(), "{:?}", stream.info());
             assert!(switch.statistics().too_long > 0);
             exchange(stream, pattern(3, 1000)).await;
         });

@@ -53,26 +53,32 @@ fn errors(direct: &Direct) -> (u64, u64) {
     (interface.icmp_sent[1], interface.icmp_limited)
 }
 
-/// Runs a flood of what `make` makes beside a connection that transfers data, and another one that is made meanwhile; for how many
+/// Runs a flood of what `make` makes of the client's port and a number, beside a connection that transfers data, and another one that is made meanwhile; for how many
 /// seconds it went, begun ones too.
-async fn flood(switch: &Switch, direct: &Direct, server: &Network, make: impl Fn(usize) -> Vec<u8> + 'static) -> u64 {
+async fn flood(
+    switch: &Switch,
+    direct: &Direct,
+    server: &Network,
+    make: impl Fn(u16, usize) -> Vec<u8> + 'static,
+) -> u64 {
     let _echoing = echo_server(server, 80).await;
     let client = host(switch, 2);
     let before = client.tcp().connect(at(1, 80)).await.expect("the server listens");
     exchange(client.tcp().connect(at(1, 80)).await.expect("the server listens"), pattern(1, 3000)).await;
     sleep(Duration::from_secs(5)).await;
+    let port = before.local_addr().port();
     let (pages, memory) = (switch.pool().available(), direct.shared.stack.borrow().tcp.memory());
     let start = now();
     let mut raw = Raw::new(switch, 3);
     // Whoever asks for its Ethernet address gets it.
-    raw.send_ip(&make(0));
+    raw.send_ip(&make(port, 0));
     raw.packets().await;
     let pool = switch.pool();
     let flooding = spawn(async move {
         let mut least = usize::MAX;
         for number in 0..PACKETS / BURST {
             for packet in 0..BURST {
-                raw.send_ip(&make(number * BURST + packet));
+                raw.send_ip(&make(port, number * BURST + packet));
             }
             sleep(Duration::from_millis(1)).await;
             least = least.min(pool.available());
@@ -104,7 +110,7 @@ fn datagrams_to_an_open_port() {
         let switch = Switch::new(160, Impairments::NONE);
         let (direct, server) = stack(&switch);
         let socket = server.udp().bind(53).await.expect("the port is free");
-        flood(&switch, &direct, &server, |number| datagram(number as u16 + 1, 53, &[7; 400])).await;
+        flood(&switch, &direct, &server, |_, number| datagram(number as u16 + 1, 53, &[7; 400])).await;
         let udp = direct.snapshot().udp;
         assert_eq!(udp.received.packets + udp.queue_drops, PACKETS as u64 + 1);
         // 64 KiB of datagrams wait, with what it takes to keep them.
@@ -121,7 +127,7 @@ fn datagrams_to_closed_ports() {
     testing::run(161, async {
         let switch = Switch::new(161, Impairments::NONE);
         let (direct, server) = stack(&switch);
-        let seconds = flood(&switch, &direct, &server, |number| datagram(9, number as u16 + 100, &[7; 400])).await;
+        let seconds = flood(&switch, &direct, &server, |_, number| datagram(9, number as u16 + 100, &[7; 400])).await;
         let (sent, limited) = errors(&direct);
         assert_eq!(sent + limited, PACKETS as u64 + 1);
         assert!(sent > 0 && sent <= 150 * seconds, "{sent} errors in {seconds} seconds");
@@ -134,7 +140,7 @@ fn echo_requests() {
         let switch = Switch::new(162, Impairments::NONE);
         let (direct, server) = stack(&switch);
         let kind = if is_ipv6() { 128 } else { 8 };
-        flood(&switch, &direct, &server, move |number| {
+        flood(&switch, &direct, &server, move |_, number| {
             icmp(&[&[kind, 0, 0, 0, 0, 7, (number >> 8) as u8, number as u8], &[7; 1000][..]].concat())
         })
         .await;
@@ -142,12 +148,12 @@ fn echo_requests() {
     });
 }
 
-/// Errors of all kinds about segments of the connections that there are, by somebody who does not see their positions.
+/// Errors of all kinds about segments of the connection, by somebody who does not see their positions.
 fn errors_of_icmp() {
     testing::run(163, async {
         let switch = Switch::new(163, Impairments::NONE);
         let (direct, server) = stack(&switch);
-        flood(&switch, &direct, &server, |number| {
+        flood(&switch, &direct, &server, |port, number| {
             let kinds: [[u8; 2]; 4] =
                 if is_ipv6() { [[1, 4], [1, 3], [2, 0], [3, 0]] } else { [[3, 3], [3, 1], [3, 4], [11, 0]] };
             let mut message = Vec::from([kinds[number % 4][0], kinds[number % 4][1], 0, 0, 0, 0, 5, 0]);
@@ -155,7 +161,7 @@ fn errors_of_icmp() {
             let segment = header::emit(&mut quoted, at(1, 0).ip(), at(2, 0).ip(), IpProtocol::Tcp);
             let segment = segment.expect("of one family");
             segment[..2].copy_from_slice(&80u16.to_be_bytes());
-            segment[2..4].copy_from_slice(&(49_152 + number as u16 * 4).to_be_bytes());
+            segment[2..4].copy_from_slice(&port.to_be_bytes());
             segment[4..8].copy_from_slice(&(number as u32).wrapping_mul(0x9e37_79b9).to_be_bytes());
             quoted.truncate(header::length(at(1, 0).ip()) + 20);
             message.extend_from_slice(&quoted);
