@@ -1,7 +1,7 @@
 //! Exceptions: the tables that name their handlers, and the report of one.
 //!
 //! Nothing here returns to what was interrupted, because no exception is expected; only the interrupt that ends a
-//! [sleep](crate::sleep) does, at once. Both run on stacks of their own (IST): the compiler keeps data below the stack pointer,
+//! sleep does, at once. Both run on stacks of their own (IST): the compiler keeps data below the stack pointer,
 //! which a handler on the same stack would destroy.
 
 use core::arch::asm;
