@@ -170,3 +170,13 @@ fn fifty_connections_echo() {
 worlds! {
     fifty_connections_echo,
 }
+
+/// A switch, and a connection from host 2 to host 1: the client's end and the server's.
+pub async fn pair(seed: u64) -> (Switch, TcpStream, TcpStream) {
+    let switch = Switch::new(seed, Impairments::NONE);
+    let (server, client) = (host(&switch, 1), host(&switch, 2));
+    let mut listener = server.tcp().bind(80).await.expect("the port is free");
+    let connecting = client.tcp().connect(at(1, 80)).await.expect("the server listens");
+    let (accepted, _) = listener.accept().await.expect("a connection waits");
+    (switch, connecting, accepted)
+}

@@ -53,8 +53,8 @@ fn errors(direct: &Direct) -> (u64, u64) {
     (interface.icmp_sent[1], interface.icmp_limited)
 }
 
-/// Runs a flood of what `make` makes of the client's port and a number, beside a connection that transfers data, and another one that is made meanwhile; for how many
-/// seconds it went, begun ones too.
+/// Runs a flood of what `make` makes of the client's port and a number, beside a connection that transfers data, and another one that
+/// is made meanwhile; for how many seconds it went, begun ones too.
 async fn flood(
     switch: &Switch,
     direct: &Direct,

@@ -7,16 +7,6 @@ use crate::time::{Duration, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A switch, and a connection from host 2 to host 1: the client's end and the server's.
-async fn pair(seed: u64) -> (Switch, TcpStream, TcpStream) {
-    let switch = Switch::new(seed, Impairments::NONE);
-    let (server, client) = (host(&switch, 1), host(&switch, 2));
-    let mut listener = server.tcp().bind(80).await.expect("the port is free");
-    let connecting = client.tcp().connect(at(1, 80)).await.expect("the server listens");
-    let (accepted, _) = listener.accept().await.expect("a connection waits");
-    (switch, connecting, accepted)
-}
-
 fn a_linger_time_of_zero_is_a_hard_close() {
     testing::run(61, async {
         let (_switch, client, server) = pair(61).await;
