@@ -128,10 +128,10 @@ impl<'a> SharedBytes<'a> {
         const { assert!(N.is_multiple_of(4)) };
         let mut copy = [0; N];
         let address = self.at::<u32>(offset, N);
-        for (index, word) in copy.chunks_exact_mut(4).enumerate() {
+        for (index, word) in copy.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             // SAFETY: `at` checked the bounds and the alignment of all N bytes.
             let value = unsafe { access::read_u32(address.add(index)) };
-            word.copy_from_slice(&value.to_ne_bytes());
+            *word = value.to_ne_bytes();
             self.was_read(offset + 4 * index, 4);
         }
         copy

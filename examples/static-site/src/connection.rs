@@ -5,7 +5,7 @@ use core::cell::Cell;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
-use mirage_rt::kv::Embedded;
+use mirage_rt::kv::{self, Embedded};
 use mirage_rt::log::{info, warn};
 use mirage_rt::net::{AcceptError, TcpListener, TcpStream};
 use mirage_rt::{Duration, Instant, Runtime, TimeLimit, now, sleep, spawn, yield_now};
@@ -13,7 +13,7 @@ use mirage_rt::{Duration, Instant, Runtime, TimeLimit, now, sleep, spawn, yield_
 use crate::http::date::{Clock, Date, Latest};
 use crate::http::response::{self, Delivery};
 use crate::http::session::{Session, Step};
-use crate::http::site::{Answer, File, Files};
+use crate::http::site::{Answer, Fields, File, Files};
 use crate::http::status::Status;
 
 /// How long a connection may be silent between requests.
@@ -50,9 +50,26 @@ impl Clock for WallClock {
     }
 }
 
-impl Files for Embedded {
-    fn find(&self, name: &str) -> Option<File> {
-        self.file(name).map(|file| File { content: file.content, digest: file.digest })
+/// The embedded files, and what is said of each.
+struct Site {
+    files: Embedded,
+    /// In the order of the files.
+    fields: Vec<Fields>,
+}
+
+impl Site {
+    fn new(files: Embedded) -> Site {
+        let fields = |file: &kv::File| Fields::new(file.name, file.digest, file.content.len());
+        Site { files, fields: files.files().iter().map(fields).collect() }
+    }
+}
+
+impl Files for Site {
+    fn find(&self, name: &str) -> Option<File<'_>> {
+        let files = self.files.files();
+        let index = files.binary_search_by(|file| file.name.as_bytes().cmp(name.as_bytes())).ok()?;
+        let file = files.get(index)?;
+        Some(File { content: file.content, digest: file.digest, fields: self.fields.get(index)? })
     }
 }
 
@@ -63,7 +80,7 @@ impl Files for Embedded {
 /// When the network is gone.
 pub async fn serve_all(mut listener: TcpListener, files: Embedded, most: usize) -> mirage_rt::Result {
     let open = Rc::new(Cell::new(0));
-    let clock = Rc::new(WallClock::default());
+    let (site, clock) = (Rc::new(Site::new(files)), Rc::new(WallClock::default()));
     let mut failing = false;
     loop {
         let stream = match listener.accept().await {
@@ -82,9 +99,9 @@ pub async fn serve_all(mut listener: TcpListener, files: Embedded, most: usize) 
         failing = false;
         match Place::take(&open, most) {
             Some(place) => {
-                let clock = Rc::clone(&clock);
+                let (site, clock) = (Rc::clone(&site), Rc::clone(&clock));
                 drop(spawn(async move {
-                    serve(stream, files, &*clock).await;
+                    serve(stream, &site, &*clock).await;
                     drop(place);
                 }));
             }
@@ -127,7 +144,7 @@ async fn turn_away(stream: &TcpStream, most: usize, clock: &impl Clock) {
 }
 
 /// Serves one connection until it ends. What ends it early is the client's affair: nothing is logged.
-async fn serve(stream: TcpStream, files: Embedded, clock: &impl Clock) {
+async fn serve(stream: TcpStream, site: &Site, clock: &impl Clock) {
     let mut session = Session::new();
     let mut patience = TimeLimit::new();
     // When the head that has begun to arrive must be complete.
@@ -136,7 +153,7 @@ async fn serve(stream: TcpStream, files: Embedded, clock: &impl Clock) {
         if left == 0 {
             yield_now().await;
         }
-        match session.step(&files, clock) {
+        match session.step(site, clock) {
             Step::Receive { idle } => {
                 let limit = if idle {
                     head_due = None;

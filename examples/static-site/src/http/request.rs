@@ -47,8 +47,17 @@ pub struct Request<'a> {
     pub http_1_0: bool,
     /// Bytes of a body follow.
     pub has_body: bool,
-    /// Values of `If-None-Match`, in order. Unused places are empty and match nothing.
-    pub if_none_match: [&'a [u8]; MAX_CONDITIONS],
+    /// Values of `If-None-Match`, in order.
+    if_none_match: [&'a [u8]; MAX_CONDITIONS],
+    /// How many there are.
+    conditions: usize,
+}
+
+impl<'a> Request<'a> {
+    /// The values of `If-None-Match`, in order.
+    pub fn conditions(&self) -> &[&'a [u8]] {
+        self.if_none_match.get(..self.conditions).unwrap_or_default()
+    }
 }
 
 /// The most `If-None-Match` fields of a request that are looked at; clients send one. Others count as not matching.
@@ -104,6 +113,7 @@ fn check<'a>(parsed: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status> 
         http_1_0,
         has_body,
         if_none_match: fields.if_none_match,
+        conditions: fields.conditions,
     })
 }
 
@@ -200,7 +210,7 @@ mod tests {
         let request = complete("GET /a?b HTTP/1.1\r\nHost: x\r\nAccept: */*\r\nif-none-match: \"t\"\r\n\r\n");
         assert_eq!(request.method, Method::Get);
         assert_eq!(request.target, Ok(Target { path: "/a", query: Some("b") }));
-        assert_eq!(request.if_none_match[0], b"\"t\"");
+        assert_eq!(request.conditions()[0], b"\"t\"");
         assert!(request.keep_alive && !request.http_1_0 && !request.has_body);
     }
 
@@ -278,7 +288,7 @@ mod tests {
         assert_eq!(refused(&format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n")), Status::HeaderFieldsTooLarge);
         let conditions: String = (0..9).map(|index| format!("If-None-Match: \"{index}\"\r\n")).collect();
         let text = format!("GET / HTTP/1.1\r\nHost: x\r\n{conditions}\r\n");
-        assert_eq!(complete(&text).if_none_match[MAX_CONDITIONS - 1], b"\"3\"");
+        assert_eq!(complete(&text).conditions()[MAX_CONDITIONS - 1], b"\"3\"");
     }
 
     #[test]

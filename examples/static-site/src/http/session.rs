@@ -18,11 +18,11 @@ pub const MAX_HEAD: usize = 8 * 1024;
 /// Room for received bytes that a connection starts with: most requests fit.
 const FIRST_SPACE: usize = 1024;
 
-/// Contents up to this size are sent in one write with their head.
+/// Contents up to this size are collected with their heads while more requests are there.
 const SMALL: usize = 4 * 1024;
 
-/// Room for answers that a connection keeps: those to most requests fit, with their contents when these are small.
-const KEPT_OUTPUT: usize = 2 * 1024;
+/// Room for answers that a connection keeps: the heads of most fit.
+const KEPT_OUTPUT: usize = 1024;
 
 /// Answers are collected up to this size, then written.
 const BATCH: usize = 8 * 1024;
@@ -96,7 +96,11 @@ impl Session {
         while self.closing.is_none() && self.output.len() < BATCH {
             match self.next_request(files, clock) {
                 None => break,
-                Some(content) if content.len() <= SMALL && self.output.try_reserve(content.len()).is_ok() => {
+                Some(content)
+                    if content.len() <= SMALL
+                        && self.start != self.end
+                        && self.output.try_reserve(content.len()).is_ok() =>
+                {
                     self.output.extend_from_slice(content);
                 }
                 Some(content) => return Step::Send(content),
@@ -188,7 +192,7 @@ impl Session {
         }
     }
 
-    fn answer(&mut self, answer: &Answer, delivery: Delivery) -> &'static [u8] {
+    fn answer(&mut self, answer: &Answer<'_>, delivery: Delivery) -> &'static [u8] {
         let before = self.output.len();
         match response::write(answer, delivery, &mut self.output) {
             Ok(content) => content,

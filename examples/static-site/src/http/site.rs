@@ -1,5 +1,6 @@
 //! Which answer a request gets: from its target to a file, a redirection or a refusal.
 
+use alloc::format;
 use alloc::string::String;
 
 use super::entity_tag;
@@ -16,29 +17,61 @@ const NOT_FOUND: &str = "404.html";
 
 /// A file of a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct File {
+pub struct File<'a> {
     /// Its content.
     pub content: &'static [u8],
     /// Equal for equal contents, different for different ones: hexadecimal digits.
     pub digest: &'static str,
+    /// What each answer with it says.
+    pub fields: &'a Fields,
+}
+
+/// The header fields that tell of a file. They are the same in each answer, so they are made once.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fields {
+    lines: String,
+    /// Bytes of the first line, which is the entity tag.
+    tag: usize,
+}
+
+impl Fields {
+    /// Those of a file with this name, digest and length in bytes.
+    pub fn new(name: &str, digest: &str, length: usize) -> Fields {
+        let mut lines = format!("\r\nETag: \"{digest}\"");
+        let tag = lines.len();
+        lines += "\r\nContent-Type: ";
+        lines += media_type::of(name);
+        lines += &format!("\r\nContent-Length: {length}");
+        Fields { lines, tag }
+    }
+
+    /// The entity tag.
+    fn tag(&self) -> &str {
+        self.lines.get(..self.tag).unwrap_or_default()
+    }
+
+    /// Type and length of the content.
+    fn content(&self) -> &str {
+        self.lines.get(self.tag..).unwrap_or_default()
+    }
 }
 
 /// The files of a site.
 pub trait Files {
     /// The file `name`: segments with `/` between them, without one in front. `None` for folders and for any name
     /// without a file.
-    fn find(&self, name: &str) -> Option<File>;
+    fn find(&self, name: &str) -> Option<File<'_>>;
 }
 
 /// An answer, but for what the connection adds to it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Answer<'a> {
     /// The status.
     pub status: Status,
+    /// Lines of its head that tell of a file, each after the end of the line before. Of a refusal there are none.
+    pub fields: &'a str,
     /// The content.
     pub content: Content,
-    /// The file's entity tag, without its quotes. Of a refusal there is none.
-    pub entity_tag: Option<&'static str>,
     /// Where to go instead.
     pub location: Option<String>,
 }
@@ -46,23 +79,23 @@ pub struct Answer {
 /// The content of an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Bytes of this type.
-    File(&'static [u8], &'static str),
+    /// These bytes, of which the fields tell.
+    File(&'static [u8]),
     /// A short page that names the status.
     StatusPage,
     /// None, as of a 304: its length is not said either.
     None,
 }
 
-impl Answer {
+impl Answer<'_> {
     /// An answer that is nothing but its status.
-    pub fn status(status: Status) -> Answer {
-        Answer { status, content: Content::StatusPage, entity_tag: None, location: None }
+    pub fn status(status: Status) -> Self {
+        Answer { status, fields: "", content: Content::StatusPage, location: None }
     }
 }
 
 /// The answer to `request`.
-pub fn answer(request: &Request<'_>, files: &impl Files) -> Answer {
+pub fn answer<'a>(request: &Request<'_>, files: &'a impl Files) -> Answer<'a> {
     match request.method {
         Method::Get | Method::Head => {}
         Method::NotAllowed => return Answer::status(Status::MethodNotAllowed),
@@ -76,17 +109,17 @@ pub fn answer(request: &Request<'_>, files: &impl Files) -> Answer {
     }
 }
 
-fn resource(target: &Target<'_>, name: &str, request: &Request<'_>, files: &impl Files) -> Answer {
+fn resource<'a>(target: &Target<'_>, name: &str, request: &Request<'_>, files: &'a impl Files) -> Answer<'a> {
     if name.is_empty() || name.ends_with('/') {
         // The root's needs no memory. No file has an empty name.
         let below = if name.is_empty() { None } else { Some(joined(name, INDEX).unwrap_or_default()) };
         return match files.find(below.as_deref().unwrap_or(INDEX)) {
-            Some(file) => conditional(file, INDEX, request),
+            Some(file) => conditional(file, request),
             None => not_found(files),
         };
     }
     if let Some(file) = files.find(name) {
-        return conditional(file, name, request);
+        return conditional(file, request);
     }
     // Relative links in a folder's index need the slash in its address.
     match joined(name, "/index.html").and_then(|index| files.find(&index)).and_then(|_| with_slash(target)) {
@@ -96,21 +129,27 @@ fn resource(target: &Target<'_>, name: &str, request: &Request<'_>, files: &impl
 }
 
 /// The file, or the news that the client's copy is still right (RFC 9110, section 13.1.2).
-fn conditional(file: File, name: &str, request: &Request<'_>) -> Answer {
-    let known = request.if_none_match.iter().any(|list| entity_tag::list_matches(list, file.digest));
-    let (status, content) = match known {
-        true => (Status::NotModified, Content::None),
-        false => (Status::Ok, Content::File(file.content, media_type::of(name))),
-    };
-    Answer { status, content, entity_tag: Some(file.digest), location: None }
+fn conditional<'a>(file: File<'a>, request: &Request<'_>) -> Answer<'a> {
+    if request.conditions().iter().any(|list| entity_tag::list_matches(list, file.digest)) {
+        return Answer {
+            status: Status::NotModified,
+            fields: file.fields.tag(),
+            content: Content::None,
+            location: None,
+        };
+    }
+    Answer { status: Status::Ok, fields: &file.fields.lines, content: Content::File(file.content), location: None }
 }
 
-fn not_found(files: &impl Files) -> Answer {
-    let mut answer = Answer::status(Status::NotFound);
-    if let Some(page) = files.find(NOT_FOUND) {
-        answer.content = Content::File(page.content, media_type::of(NOT_FOUND));
+fn not_found(files: &impl Files) -> Answer<'_> {
+    match files.find(NOT_FOUND) {
+        Some(page) => Answer {
+            fields: page.fields.content(),
+            content: Content::File(page.content),
+            ..Answer::status(Status::NotFound)
+        },
+        None => Answer::status(Status::NotFound),
     }
-    answer
 }
 
 /// The folder's own address: the path as it was sent, so that its encoding stays, with a slash and the query.
