@@ -2,8 +2,8 @@
 //!
 //! A packet is an Ethernet frame (or what a layer above made of it) in up to 19 pages: a *head*, a page with
 //! [`HEADROOM`] free bytes in front of the data, and up to [`MAX_FRAGMENTS`] fragments that follow it. It carries what is
-//! known of its checksum and whether it is to be cut into segments. [`PacketMut`] is owned and can be written;
-//! [`Packet`] is its frozen form, cloned for the price of a counter. The pages go back to their pool on drop.
+//! known of its checksum and whether it is to be cut into segments. The pages go back to their pool on drop; those that others
+//! may still need are [shared](Fragment::shared).
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -211,11 +211,6 @@ impl PacketMut {
         self.gso = gso;
     }
 
-    /// The frozen packet.
-    pub fn freeze(self) -> Packet {
-        Packet(Rc::new(self))
-    }
-
     /// The head as a fragment, with its page.
     pub fn head_fragment(&self) -> &Fragment {
         &self.head
@@ -261,35 +256,6 @@ impl PacketMut {
             done += length;
         }
         done
-    }
-}
-
-/// A packet that is not changed any more. Clones share its pages.
-#[derive(Clone, Debug)]
-pub struct Packet(Rc<PacketMut>);
-
-impl Packet {
-    /// The packet for writing again, when this is its only handle; itself when it is not.
-    ///
-    /// # Errors
-    ///
-    /// The packet, unchanged, when there are other clones.
-    pub fn try_into_mut(self) -> Result<PacketMut, Packet> {
-        Rc::try_unwrap(self.0).map_err(Packet)
-    }
-}
-
-impl core::ops::Deref for Packet {
-    type Target = PacketMut;
-
-    fn deref(&self) -> &PacketMut {
-        &self.0
-    }
-}
-
-impl From<PacketMut> for Packet {
-    fn from(packet: PacketMut) -> Packet {
-        packet.freeze()
     }
 }
 

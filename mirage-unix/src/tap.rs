@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 
 use mirage_rt::log::warn;
 use mirage_rt::net::log_targets;
-use mirage_rt::packet::{Fragment, Gso, HEADROOM, MAX_FRAGMENTS, MAX_HEAD, Packet, PacketMut};
+use mirage_rt::packet::{Fragment, Gso, HEADROOM, MAX_FRAGMENTS, MAX_HEAD, PacketMut};
 use mirage_rt::page::{PAGE_SIZE, Page, PagePool};
 use mirage_rt::types::network::{NetworkDevice, NetworkError, NetworkInfo, TransmitError, TransmitErrorKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -200,7 +200,7 @@ impl Tap {
     }
 
     /// Why `packet` can't be taken, if it can't.
-    fn refusal(&self, packet: &Packet) -> Option<TransmitErrorKind> {
+    fn refusal(&self, packet: &PacketMut) -> Option<TransmitErrorKind> {
         let length = packet.len();
         let most = match packet.gso() {
             Gso::None => usize::from(self.info.mtu) + ETHERNET + 4,
@@ -258,7 +258,7 @@ impl NetworkDevice for Tap {
     }
 
     /// Writes the frame at once. One that the host can't take now because the interface is down is lost.
-    fn transmit(&mut self, packet: Packet) -> Result<(), TransmitError> {
+    fn transmit(&mut self, packet: PacketMut) -> Result<(), TransmitError> {
         if let Some(kind) = self.refusal(&packet) {
             return Err(TransmitError { packet, kind });
         }

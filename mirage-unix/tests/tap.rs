@@ -146,7 +146,7 @@ mod inner {
             let kernel_mac = packet.head()[6..12].to_vec();
 
             let answer = datagram(&tap, &kernel_mac, port, b"to the kernel");
-            tap.transmit(answer.freeze()).expect("there is room");
+            tap.transmit(answer).expect("there is room");
             tap.flush();
             let mut buffer = [0; 100];
             let (length, sender) = socket.recv_from(&mut buffer).expect("it arrives");
@@ -154,11 +154,11 @@ mod inner {
 
             let mut segments = datagram(&tap, &kernel_mac, port, b"x");
             segments.set_gso(Gso::Ipv4 { mss: 1 });
-            let error = tap.transmit(segments.freeze()).expect_err("it can't cut segments");
+            let error = tap.transmit(segments).expect_err("it can't cut segments");
             assert_eq!(error.kind, TransmitErrorKind::Offload);
             for length in [13, 1519] {
                 let odd = PacketMut::copy_of(&tap.pool(), &vec![0; length]).expect("the pool has pages");
-                assert_eq!(tap.transmit(odd.freeze()).expect_err("no such frame").kind, TransmitErrorKind::Size);
+                assert_eq!(tap.transmit(odd).expect_err("no such frame").kind, TransmitErrorKind::Size);
             }
         });
     }

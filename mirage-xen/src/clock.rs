@@ -30,6 +30,20 @@ struct TimeInfo {
 }
 
 impl TimeInfo {
+    /// What stands there, word by word: it is consistent if the version is.
+    #[inline(always)]
+    fn read(memory: SharedBytes<'_>) -> Self {
+        let word = |offset: usize| memory.load_u32(TIME + offset, Ordering::Relaxed);
+        let long = |offset: usize| u64::from(word(offset + 4)) << 32 | u64::from(word(offset));
+        TimeInfo {
+            // The first byte of its word. It is the last one, so that its bounds are those of all.
+            shift: word(offset_of!(vcpu_time_info, tsc_shift)) as i8,
+            multiplier: word(offset_of!(vcpu_time_info, tsc_to_system_mul)),
+            stamp: long(offset_of!(vcpu_time_info, tsc_timestamp)),
+            nanoseconds: long(offset_of!(vcpu_time_info, system_time)),
+        }
+    }
+
     /// System time at the counter's value `now`.
     fn at(self, now: u64) -> u64 {
         // A domain's counter starts at zero, so a stamp from before that is negative: the difference wraps. And the
@@ -52,10 +66,7 @@ impl Clock {
     /// Nanoseconds since the host booted.
     pub fn system_time(&self) -> u64 {
         let version = TIME + offset_of!(vcpu_time_info, version);
-        let (info, now) = self.consistent(version, |memory| {
-            let words = memory.read_words::<{ size_of::<vcpu_time_info>() }>(TIME);
-            (parse(&words), cpu::time_stamp())
-        });
+        let (info, now) = self.consistent(version, |memory| (TimeInfo::read(memory), cpu::time_stamp()));
         info.at(now)
     }
 
@@ -83,20 +94,6 @@ impl Clock {
             }
             core::hint::spin_loop();
         }
-    }
-}
-
-#[inline(always)]
-fn parse(words: &[u8; size_of::<vcpu_time_info>()]) -> TimeInfo {
-    let words = words.as_chunks::<4>().0;
-    let word = |offset: usize| u32::from_le_bytes(words[offset / 4]);
-    let long = |offset: usize| u64::from(word(offset + 4)) << 32 | u64::from(word(offset));
-    TimeInfo {
-        stamp: long(offset_of!(vcpu_time_info, tsc_timestamp)),
-        nanoseconds: long(offset_of!(vcpu_time_info, system_time)),
-        multiplier: word(offset_of!(vcpu_time_info, tsc_to_system_mul)),
-        // The first byte of its word.
-        shift: word(offset_of!(vcpu_time_info, tsc_shift)) as i8,
     }
 }
 

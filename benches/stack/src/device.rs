@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use mirage_bench_wire::{MTU, SERVER_MAC, Setting};
-use mirage_rt::packet::{Checksum, Packet, PacketMut};
+use mirage_rt::packet::{Checksum, PacketMut};
 use mirage_rt::page::PagePool;
 use mirage_rt::types::network::{NetworkDevice, NetworkError, NetworkInfo, TransmitError};
 
@@ -18,7 +18,7 @@ pub struct Queues {
     pool: Rc<dyn PagePool>,
     checksum: Checksum,
     receive: RefCell<VecDeque<PacketMut>>,
-    transmit: RefCell<VecDeque<Packet>>,
+    transmit: RefCell<VecDeque<PacketMut>>,
     receiver: Cell<Option<Waker>>,
 }
 
@@ -97,7 +97,7 @@ impl NetworkDevice for Device {
         }
     }
 
-    fn transmit(&mut self, packet: Packet) -> Result<(), TransmitError> {
+    fn transmit(&mut self, packet: PacketMut) -> Result<(), TransmitError> {
         self.queues.transmit.borrow_mut().push_back(packet);
         Ok(())
     }

@@ -44,7 +44,7 @@ use core::task::{Context, Poll};
 pub use live::Live;
 
 use super::log_targets;
-use crate::packet::{Packet, PacketMut};
+use crate::packet::PacketMut;
 use crate::runtime::Runtime;
 use crate::types::network::{GroupError, NetworkDevice, NetworkError, NetworkInfo, TransmitError};
 
@@ -211,7 +211,7 @@ impl<D: NetworkDevice, S: Sink> NetworkDevice for Capture<D, S> {
         self.device.poll_ready(context)
     }
 
-    fn transmit(&mut self, packet: Packet) -> Result<(), TransmitError> {
+    fn transmit(&mut self, packet: PacketMut) -> Result<(), TransmitError> {
         // The record is made before, as the packet is given away, and written only when the device has taken it.
         self.note(&packet);
         self.device.transmit(packet)?;

@@ -73,7 +73,7 @@ pub use impairments::{Bandwidth, Direction, Impairments};
 pub use link::LinkStatistics;
 pub use port::Port;
 
-use crate::packet::{Checksum, Gso, Packet, PacketMut};
+use crate::packet::{Checksum, Gso, PacketMut};
 use crate::page::{HeapPool, PagePool};
 use crate::runtime::{Runtime, now};
 use crate::time::{Instant, sleep_until};
@@ -224,7 +224,7 @@ impl Switch {
     }
 
     /// Sends `frame` from `port`.
-    fn send(&self, port: usize, frame: &Packet) {
+    fn send(&self, port: usize, frame: &PacketMut) {
         let deadline = {
             let mut inner = self.inner.borrow_mut();
             inner.frames += 1;

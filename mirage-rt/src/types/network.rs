@@ -3,7 +3,7 @@
 use core::fmt;
 use core::task::{Context, Poll};
 
-use crate::packet::{Packet, PacketMut};
+use crate::packet::PacketMut;
 
 /// What a network device can do and who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub trait NetworkDevice {
     /// The packet comes back with the reason: no room ([`TransmitErrorKind::Full`]), a size or an offload that the device
     /// does not take, or the device is away. The network is allowed to lose packets: to drop it is right, to keep it for
     /// ever is not.
-    fn transmit(&mut self, packet: Packet) -> Result<(), TransmitError>;
+    fn transmit(&mut self, packet: PacketMut) -> Result<(), TransmitError>;
 
     /// Tells the other side of all packets queued since the last call: one notification for a burst.
     fn flush(&mut self);
@@ -140,7 +140,7 @@ impl core::error::Error for NetworkError {}
 #[derive(Debug)]
 pub struct TransmitError {
     /// The frame.
-    pub packet: Packet,
+    pub packet: PacketMut,
     /// Why.
     pub kind: TransmitErrorKind,
 }

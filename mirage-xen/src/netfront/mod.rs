@@ -26,7 +26,7 @@ use alloc::rc::Rc;
 use core::fmt;
 use core::task::{Context, Poll};
 
-use mirage_rt::packet::{Packet, PacketMut};
+use mirage_rt::packet::PacketMut;
 use mirage_rt::page::PagePool;
 use mirage_rt::time::Duration;
 use mirage_rt::types::network::{
@@ -273,7 +273,7 @@ impl NetworkDevice for Netfront {
         }
     }
 
-    fn transmit(&mut self, packet: Packet) -> Result<(), TransmitError> {
+    fn transmit(&mut self, packet: PacketMut) -> Result<(), TransmitError> {
         let device = &self.control.device;
         let mut state = device.state.borrow_mut();
         let state = &mut *state;

@@ -208,14 +208,14 @@ impl ReceiveQueue {
                 Expect::Extra => self.take_extra(raw, grant)?,
                 Expect::First | Expect::More => self.take_data(index, raw, grant)?,
             };
-            if complete {
-                return Ok(Some(self.finish()));
+            if complete.is_some() {
+                return Ok(complete);
             }
         }
     }
 
-    /// Takes a slot of data; whether it was the packet's last.
-    fn take_data(&mut self, index: u32, raw: [u8; 8], grant: Grant) -> Result<bool, Broken> {
+    /// Takes a slot of data; what has come, if it was the packet's last.
+    fn take_data(&mut self, index: u32, raw: [u8; 8], grant: Grant) -> Result<Option<Received>, Broken> {
         let data = ReceiveData::parse(&raw);
         if u32::from(data.id) != index {
             return Err(Broken::ReceiveId { id: data.id, expected: index as u16 });
@@ -229,6 +229,13 @@ impl ReceiveQueue {
         let page = self.replace(reference, page.into_page());
 
         let first = self.assembly.expect == Expect::First;
+        let goes_on = data.flags & (receive_flags::EXTRA_INFO | receive_flags::MORE_DATA) != 0;
+        if first && !goes_on && data.status >= 0 {
+            // Nearly all of them: there is nothing to be put together.
+            let Some(page) = page else { return Ok(Some(Received::NoMemory)) };
+            let head = Fragment::new(page, start..start + length);
+            return Ok(Some(head.map_or(Received::Error, |head| complete(PacketMut::from_head(head), data.flags))));
+        }
         let assembly = &mut self.assembly;
         if first {
             assembly.flags = data.flags;
@@ -250,9 +257,9 @@ impl ReceiveQueue {
         assembly.expect = match (first && data.flags & receive_flags::EXTRA_INFO != 0, assembly.more) {
             (true, _) => Expect::Extra,
             (false, true) => Expect::More,
-            (false, false) => return Ok(true),
+            (false, false) => return Ok(Some(self.finish())),
         };
-        Ok(false)
+        Ok(None)
     }
 
     /// Posts another page in place of `page`, which is to be handed on; or `page` itself, when the pool has no other and
@@ -275,8 +282,8 @@ impl ReceiveQueue {
         }
     }
 
-    /// Takes a slot of extra information, whose page was not used; whether it was the packet's last.
-    fn take_extra(&mut self, raw: [u8; 8], grant: Grant) -> Result<bool, Broken> {
+    /// Takes a slot of extra information, whose page was not used; what has come, if it was the packet's last.
+    fn take_extra(&mut self, raw: [u8; 8], grant: Grant) -> Result<Option<Received>, Broken> {
         self.post_grant(grant);
         let assembly = &mut self.assembly;
         assembly.extras += 1;
@@ -293,30 +300,36 @@ impl ReceiveQueue {
             (Extra::Other { .. }, _) => {}
         }
         if another {
-            return Ok(false);
+            return Ok(None);
         }
         assembly.expect = Expect::More;
-        Ok(!assembly.more)
+        Ok((!assembly.more).then(|| self.finish()))
     }
 
+    /// What was put together.
+    #[inline(never)]
     fn finish(&mut self) -> Received {
         let Assembly { packet, flags, doom, .. } = core::mem::take(&mut self.assembly);
-        let mut packet = match (doom, packet) {
-            (None, Some(packet)) => packet,
-            (Some(Doom::Memory), _) => return Received::NoMemory,
-            _ => return Received::Error,
-        };
-        if packet.head().len() < super::ETHERNET_HEADER {
-            return Received::Error;
+        match (doom, packet) {
+            (None, Some(packet)) => complete(packet, flags),
+            (Some(Doom::Memory), _) => Received::NoMemory,
+            _ => Received::Error,
         }
-        if flags & receive_flags::CHECKSUM_BLANK != 0 {
-            match checksum::locate(packet.head()) {
-                Some(partial) => packet.set_checksum(partial),
-                None => return Received::Error,
-            }
-        } else if flags & receive_flags::DATA_VALIDATED != 0 {
-            packet.set_checksum(Checksum::Verified);
-        }
-        Received::Packet(packet)
     }
+}
+
+/// A packet all of which is there, with what the backend's flags say of it.
+fn complete(mut packet: PacketMut, flags: u16) -> Received {
+    if packet.head().len() < super::ETHERNET_HEADER {
+        return Received::Error;
+    }
+    if flags & receive_flags::CHECKSUM_BLANK != 0 {
+        match checksum::locate(packet.head()) {
+            Some(partial) => packet.set_checksum(partial),
+            None => return Received::Error,
+        }
+    } else if flags & receive_flags::DATA_VALIDATED != 0 {
+        packet.set_checksum(Checksum::Verified);
+    }
+    Received::Packet(packet)
 }

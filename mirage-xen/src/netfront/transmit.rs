@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use mirage_rt::packet::{Checksum, Fragment, Gso, Packet};
+use mirage_rt::packet::{Checksum, Fragment, Gso, PacketMut};
 use mirage_rt::types::network::TransmitErrorKind;
 
 use super::Broken;
@@ -57,7 +57,7 @@ pub(super) struct TransmitQueue {
 enum Slot {
     Free,
     /// A part of a packet was read.
-    Part(ReadGrant<Packet>),
+    Part(ReadGrant<Fragment>),
     /// A group was noted.
     Group,
 }
@@ -102,7 +102,7 @@ impl TransmitQueue {
     }
 
     /// Queues a packet; it comes back when it does not fit or is not such that the backend takes it.
-    pub(super) fn push(&mut self, packet: Packet) -> Result<(), (TransmitErrorKind, Packet)> {
+    pub(super) fn push(&mut self, packet: PacketMut) -> Result<(), (TransmitErrorKind, PacketMut)> {
         let (parts, length) = match self.check(&packet) {
             Ok(found) => found,
             Err(kind) => return Err((kind, packet)),
@@ -124,16 +124,24 @@ impl TransmitQueue {
             flags |= transmit_flags::EXTRA_INFO;
         }
         let mark = self.ring.next_request();
+        let (checksum, gso) = (packet.checksum(), packet.gso());
+        let (head, fragments) = packet.into_parts();
         let mut ids = [0; MAX_PARTS];
         let mut done = 0;
-        for number in 0..=packet.fragments().len() {
-            let range = part(&packet, number).range();
+        let mut rest = core::iter::once(head).chain(fragments);
+        while let Some(part) = rest.next() {
+            let range = part.range();
             if range.is_empty() {
                 continue;
             }
-            let Some((id, grant)) = self.lend(&packet, number) else {
-                self.take_back(mark, &ids[..done]);
-                return Err((TransmitErrorKind::Memory, packet));
+            let (id, grant) = match self.lend(part) {
+                Ok(lent) => lent,
+                Err(part) => {
+                    let mut packet = self.take_back(mark, &ids[..done], part, &mut rest);
+                    packet.set_checksum(checksum);
+                    packet.set_gso(gso);
+                    return Err((TransmitErrorKind::Memory, packet));
+                }
             };
             ids[done] = id;
             done += 1;
@@ -168,7 +176,7 @@ impl TransmitQueue {
     }
 
     /// The number of parts and of bytes of a packet that the backend takes.
-    fn check(&self, packet: &Packet) -> Result<(usize, usize), TransmitErrorKind> {
+    fn check(&self, packet: &PacketMut) -> Result<(usize, usize), TransmitErrorKind> {
         let (mut parts, mut length) = (0, 0);
         for part in packet.parts() {
             parts += usize::from(!part.is_empty());
@@ -199,38 +207,50 @@ impl TransmitQueue {
         if cuts && sums { Ok((parts, length)) } else { Err(TransmitErrorKind::Offload) }
     }
 
-    /// Grants a part of `packet`; the id of the slot that keeps it and the grant's number, or `None` when that is impossible.
-    fn lend(&mut self, packet: &Packet, number: usize) -> Option<(u16, u32)> {
-        let reference = match self.spare.pop() {
-            Some(reference) => reference,
-            None => self.grants.reference().ok()?,
-        };
-        match reference.lend_read_only(packet.clone(), |packet| part(packet, number).page(), self.backend) {
+    /// Grants a part of a packet; the id of the slot that keeps it and the grant's number. The part comes back when that is
+    /// impossible.
+    fn lend(&mut self, part: Fragment) -> Result<(u16, u32), Fragment> {
+        let Some(reference) = self.spare.pop().or_else(|| self.grants.reference().ok()) else { return Err(part) };
+        // `push` saw to it that there is an id for each part.
+        let Some(id) = self.free.pop() else { return Err(part) };
+        match reference.lend_read_only(part, Fragment::page, self.backend) {
             Ok(grant) => {
-                let id = self.free.pop()?;
                 let number = grant.number();
                 self.slots[usize::from(id)] = Slot::Part(grant);
-                Some((id, number))
+                Ok((id, number))
             }
-            Err((error, reference, _packet)) => {
+            Err((error, reference, part)) => {
                 warn(format_args!("netfront: a packet is not sent: {error}"));
                 self.spare.push(reference);
-                None
+                self.free.push(id);
+                Err(part)
             }
         }
     }
 
-    /// Undoes a packet half queued, of which the backend was told nothing.
-    fn take_back(&mut self, mark: u32, ids: &[u16]) {
+    /// Undoes a packet half queued, of which the backend was told nothing: it is put together from the parts that were lent, the
+    /// next one and the rest.
+    #[cold]
+    #[inline(never)]
+    fn take_back(
+        &mut self,
+        mark: u32,
+        ids: &[u16],
+        next: Fragment,
+        rest: &mut dyn Iterator<Item = Fragment>,
+    ) -> PacketMut {
         self.ring.rewind(mark);
+        let mut packet: Option<PacketMut> = None;
         for id in ids {
             if let Slot::Part(grant) = self.take(*id)
-                && let Ok((reference, _packet)) = grant.end()
+                && let Ok((reference, part)) = grant.end()
             {
                 self.spare.push(reference);
+                packet = Some(joined(packet, part));
             }
             self.free.push(*id);
         }
+        rest.fold(joined(packet, next), |packet, part| joined(Some(packet), part))
     }
 
     /// What a request waited for.
@@ -264,7 +284,7 @@ impl TransmitQueue {
             match self.take(response.id) {
                 Slot::Free => return Err(Broken::TransmitId { id: response.id }),
                 Slot::Part(grant) => {
-                    let (reference, _packet) = grant.end().map_err(|_| Broken::TransmitInUse)?;
+                    let (reference, _part) = grant.end().map_err(|_| Broken::TransmitInUse)?;
                     self.spare.push(reference);
                 }
                 Slot::Group if refused => warn(format_args!("netfront: the backend has no room for another group")),
@@ -291,10 +311,10 @@ impl TransmitQueue {
     }
 }
 
-/// The head, number 0, or a fragment.
-fn part(packet: &Packet, number: usize) -> &Fragment {
-    match number.checked_sub(1) {
-        None => packet.head_fragment(),
-        Some(index) => &packet.fragments()[index],
-    }
+/// A packet with one part more, of as many as it had once.
+fn joined(packet: Option<PacketMut>, part: Fragment) -> PacketMut {
+    let Some(mut packet) = packet else { return PacketMut::from_head(part) };
+    // There was room for them all.
+    let _ = packet.push_fragment(part);
+    packet
 }

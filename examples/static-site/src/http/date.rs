@@ -8,8 +8,8 @@ const MONTHS: [&[u8; 3]; 12] =
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
-/// A time in the form of the field.
-pub type Date = [u8; 29];
+/// The line of a head that tells a time, with the end of the line before.
+pub type Date = [u8; 37];
 
 /// Where the `Date` of answers comes from.
 pub trait Clock {
@@ -35,14 +35,15 @@ impl Latest {
     }
 }
 
-/// The form `Sun, 06 Nov 1994 08:49:37 GMT` of a time in whole seconds since 1970-01-01 UTC.
+/// The line `Date: Sun, 06 Nov 1994 08:49:37 GMT` of a time in whole seconds since 1970-01-01 UTC.
 ///
 /// The form has four digits for the year; from the year 10000 on the digits above them are lost.
 pub fn imf_fixdate(seconds: u64) -> Date {
     let days = seconds / SECONDS_PER_DAY;
     let second = seconds % SECONDS_PER_DAY;
     let (year, month, day) = civil(days);
-    let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    let mut line = *b"\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT";
+    let text = &mut line[8..];
     text[0..3].copy_from_slice(DAYS[(days % 7) as usize]);
     digits(&mut text[5..7], u64::from(day));
     text[8..11].copy_from_slice(MONTHS[usize::from(month)]);
@@ -50,7 +51,7 @@ pub fn imf_fixdate(seconds: u64) -> Date {
     digits(&mut text[17..19], second / 3600);
     digits(&mut text[20..22], second / 60 % 60);
     digits(&mut text[23..25], second % 60);
-    text
+    line
 }
 
 /// Writes the last digits of `number`, as many as there is room for.
@@ -83,7 +84,9 @@ mod tests {
     use super::*;
 
     fn text(seconds: u64) -> std::string::String {
-        std::str::from_utf8(&imf_fixdate(seconds)).expect("the form is ASCII").into()
+        let line = imf_fixdate(seconds);
+        let line = std::str::from_utf8(&line).expect("the form is ASCII");
+        line.strip_prefix("\r\nDate: ").expect("a line").into()
     }
 
     #[test]
@@ -129,6 +132,6 @@ mod tests {
     #[test]
     fn the_last_second_of_the_clock_has_a_form() {
         assert!(text(u64::MAX / 1_000_000_000).starts_with("Sun, 21 Jul 2554"));
-        assert_eq!(imf_fixdate(u64::MAX / 2).len(), 29);
+        assert_eq!(imf_fixdate(u64::MAX / 2).len(), 37);
     }
 }

@@ -140,29 +140,33 @@ impl<'a> Fields<'a> {
 
     fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), Status> {
         let is = |known| matches(name.as_bytes(), known);
-        if is(b"host") {
-            self.hosts += 1;
-        } else if is(b"connection") {
-            for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-                self.close |= matches(option, b"close");
-                self.keep_alive |= matches(option, b"keep-alive");
-            }
-        } else if is(b"content-length") {
-            // A list of equal lengths is allowed (RFC 9112, section 6.3).
-            for member in value.split(|&byte| byte == b',') {
-                let length = decimal(member.trim_ascii()).ok_or(Status::BadRequest)?;
-                if self.content_length.is_some_and(|before| before != length) {
-                    return Err(Status::BadRequest);
+        // By its length a name can be one of these only.
+        match name.len() {
+            4 if is(b"host") => self.hosts += 1,
+            10 if is(b"connection") => {
+                for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                    self.close |= matches(option, b"close");
+                    self.keep_alive |= matches(option, b"keep-alive");
                 }
-                self.content_length = Some(length);
             }
-        } else if is(b"transfer-encoding") {
-            self.transfer_encoding = true;
-        } else if is(b"if-none-match")
-            && let Some(place) = self.if_none_match.get_mut(self.conditions)
-        {
-            *place = value;
-            self.conditions += 1;
+            14 if is(b"content-length") => {
+                // A list of equal lengths is allowed (RFC 9112, section 6.3).
+                for member in value.split(|&byte| byte == b',') {
+                    let length = decimal(member.trim_ascii()).ok_or(Status::BadRequest)?;
+                    if self.content_length.is_some_and(|before| before != length) {
+                        return Err(Status::BadRequest);
+                    }
+                    self.content_length = Some(length);
+                }
+            }
+            17 if is(b"transfer-encoding") => self.transfer_encoding = true,
+            13 if is(b"if-none-match") => {
+                if let Some(place) = self.if_none_match.get_mut(self.conditions) {
+                    *place = value;
+                    self.conditions += 1;
+                }
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::status::Status;
 /// What the connection adds to an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery {
-    /// The time, where the machine knows it.
+    /// The line that tells the time, where the machine knows it.
     pub date: Option<Date>,
     /// Only the head is sent.
     pub head_only: bool,
@@ -29,48 +29,50 @@ pub fn write(answer: &Answer<'_>, delivery: Delivery, out: &mut Vec<u8>) -> Resu
     let location = answer.location.as_deref().unwrap_or_default();
     // More than all the fixed text below.
     out.try_reserve(512 + answer.fields.len() + location.len())?;
-    field(out, b"HTTP/1.1 ", answer.status.line().as_bytes());
+    add(out, answer.status.line().as_bytes());
     if let Some(date) = delivery.date {
-        field(out, b"\r\nDate: ", &date);
+        add(out, &date);
     }
     if answer.status == Status::MethodNotAllowed {
-        field(out, b"\r\nAllow: ", b"GET, HEAD");
+        add(out, b"\r\nAllow: GET, HEAD");
     }
     if !location.is_empty() {
-        field(out, b"\r\nLocation: ", location.as_bytes());
+        add(out, b"\r\nLocation: ");
+        add(out, location.as_bytes());
     }
-    field(out, answer.fields.as_bytes(), b"");
+    add(out, answer.fields.as_bytes());
     if answer.content == Content::StatusPage {
         let length = status_page_length(answer.status) as u64;
-        field(out, b"\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: ", decimal(length, &mut [0; 20]));
+        add(out, b"\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: ");
+        add(out, decimal(length, &mut [0; 20]));
     }
-    match (delivery.keep_alive, delivery.http_1_0) {
-        (false, _) => field(out, b"\r\nConnection: ", b"close"),
-        (true, true) => field(out, b"\r\nConnection: ", b"keep-alive"),
-        (true, false) => {}
-    }
-    out.extend_from_slice(b"\r\n\r\n");
+    add(
+        out,
+        match (delivery.keep_alive, delivery.http_1_0) {
+            (false, _) => b"\r\nConnection: close\r\n\r\n",
+            (true, true) => b"\r\nConnection: keep-alive\r\n\r\n",
+            (true, false) => b"\r\n\r\n",
+        },
+    );
     match answer.content {
         _ if delivery.head_only => Ok(&[]),
         Content::File(bytes) => Ok(bytes),
         Content::StatusPage => {
-            status_page(answer.status).iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+            status_page(answer.status).iter().for_each(|part| add(out, part.as_bytes()));
             Ok(&[])
         }
         Content::None => Ok(&[]),
     }
 }
 
-/// Appends a line but for its end, which comes with the next one's name.
 // One copy: it is called in ten places.
 #[inline(never)]
-fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(value);
+fn add(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(bytes);
 }
 
 fn status_page(status: Status) -> [&'static str; 5] {
-    ["<!doctype html>\n<title>", status.line(), "</title>\n<h1>", status.line(), "</h1>\n"]
+    ["<!doctype html>\n<title>", status.words(), "</title>\n<h1>", status.words(), "</h1>\n"]
 }
 
 fn status_page_length(status: Status) -> usize {

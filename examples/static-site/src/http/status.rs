@@ -31,20 +31,25 @@ pub enum Status {
 
 impl Status {
     /// Code and reason phrase, as the status line has them.
+    pub fn words(self) -> &'static str {
+        self.line().get("HTTP/1.1 ".len()..).unwrap_or_default()
+    }
+
+    /// The status line, without its end.
     pub const fn line(self) -> &'static str {
         match self {
-            Status::Ok => "200 OK",
-            Status::MovedPermanently => "301 Moved Permanently",
-            Status::NotModified => "304 Not Modified",
-            Status::BadRequest => "400 Bad Request",
-            Status::NotFound => "404 Not Found",
-            Status::MethodNotAllowed => "405 Method Not Allowed",
-            Status::RequestTimeout => "408 Request Timeout",
-            Status::UriTooLong => "414 URI Too Long",
-            Status::HeaderFieldsTooLarge => "431 Request Header Fields Too Large",
-            Status::NotImplemented => "501 Not Implemented",
-            Status::ServiceUnavailable => "503 Service Unavailable",
-            Status::VersionNotSupported => "505 HTTP Version Not Supported",
+            Status::Ok => "HTTP/1.1 200 OK",
+            Status::MovedPermanently => "HTTP/1.1 301 Moved Permanently",
+            Status::NotModified => "HTTP/1.1 304 Not Modified",
+            Status::BadRequest => "HTTP/1.1 400 Bad Request",
+            Status::NotFound => "HTTP/1.1 404 Not Found",
+            Status::MethodNotAllowed => "HTTP/1.1 405 Method Not Allowed",
+            Status::RequestTimeout => "HTTP/1.1 408 Request Timeout",
+            Status::UriTooLong => "HTTP/1.1 414 URI Too Long",
+            Status::HeaderFieldsTooLarge => "HTTP/1.1 431 Request Header Fields Too Large",
+            Status::NotImplemented => "HTTP/1.1 501 Not Implemented",
+            Status::ServiceUnavailable => "HTTP/1.1 503 Service Unavailable",
+            Status::VersionNotSupported => "HTTP/1.1 505 HTTP Version Not Supported",
         }
     }
 }

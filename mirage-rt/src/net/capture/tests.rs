@@ -133,7 +133,7 @@ fn the_snapshot_length_cuts_and_is_bounded() {
             let mut device = Capture::with_snap_length(switch.port(), trace.clone(), asked).expect("there is room");
             let frame = vec![9; 1000];
             let packet = PacketMut::copy_of(&switch.pool(), &frame).expect("pages are left");
-            device.transmit(packet.freeze()).expect("the port takes it");
+            device.transmit(packet).expect("the port takes it");
             let (snap_length, records) = read(&trace.take());
             assert_eq!(snap_length, given);
             let [record] = &records[..] else { panic!("one record, not {}", records.len()) };
@@ -158,7 +158,7 @@ fn packets_of_several_pages_are_whole_or_cut_anywhere() {
             packet.set_gso(Gso::Ipv4 { mss: 1460 });
             packet.set_checksum(Checksum::Partial { start: 34, offset: 16 });
             // Not flushed: the switch would look what is in it.
-            device.transmit(packet.freeze()).expect("the port takes it");
+            device.transmit(packet).expect("the port takes it");
             let (_, records) = read(&trace.take());
             assert_eq!(records.len(), 1);
             assert_eq!(records[0].original, 60_000);
@@ -174,7 +174,7 @@ fn what_the_device_refuses_is_not_written() {
         let trace = Memory::new(1 << 20);
         let mut device = Capture::new(switch.port(), trace.clone()).expect("there is room");
         let long = PacketMut::copy_of(&switch.pool(), &[0; 2000]).expect("pages are left");
-        assert!(device.transmit(long.freeze()).is_err());
+        assert!(device.transmit(long).is_err());
         assert_eq!(read(&trace.take()).1, []);
     });
 }
@@ -187,7 +187,7 @@ fn a_full_memory_leaves_out_frames_and_has_room_when_it_was_emptied() {
         let mut device = Capture::new(switch.port(), trace.clone()).expect("there is room");
         let mut send = |number: u8, length: usize| {
             let packet = PacketMut::copy_of(&switch.pool(), &vec![number; length]).expect("pages are left");
-            device.transmit(packet.freeze()).expect("the port takes it");
+            device.transmit(packet).expect("the port takes it");
             device.flush();
         };
         for number in 0..4 {
@@ -223,7 +223,7 @@ fn a_sink_that_fails_ends_the_capture_and_not_the_network() {
         frame[..6].copy_from_slice(&receiver.info().mac);
         for _ in 0..10 {
             let packet = PacketMut::copy_of(&switch.pool(), &frame).expect("pages are left");
-            device.transmit(packet.freeze()).expect("the port takes it");
+            device.transmit(packet).expect("the port takes it");
             device.flush();
             let received = poll_fn(|context| receiver.poll_receive(context)).await.expect("the port works");
             assert_eq!(received.len(), 60);

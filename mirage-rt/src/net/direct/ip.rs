@@ -22,7 +22,7 @@ use crate::keys::Cidr;
 use crate::net::StaticRoute;
 #[cfg(feature = "ipv6")]
 use crate::net::names::Family;
-use crate::packet::{MAX_HEAD, Packet, PacketMut};
+use crate::packet::{MAX_HEAD, PacketMut};
 use crate::page::{Page, PagePool};
 use crate::time::Instant;
 use crate::types::network::NetworkInfo;
@@ -164,7 +164,7 @@ pub struct Ip {
     latest: (Ipv4Addr, Mac, Instant),
     /// Until when our address is not defended again.
     defended_until: Instant,
-    out: VecDeque<Packet>,
+    out: VecDeque<PacketMut>,
     room: usize,
     pub(super) now: Instant,
     pub(super) unblocked: Vec<IpAddr>,
@@ -397,12 +397,12 @@ impl Ip {
     }
 
     /// The next frame for the device.
-    pub fn pop_frame(&mut self) -> Option<Packet> {
+    pub fn pop_frame(&mut self) -> Option<PacketMut> {
         self.out.pop_front()
     }
 
     /// Puts back a frame that the device had no room for.
-    pub fn push_back(&mut self, frame: Packet) {
+    pub fn push_back(&mut self, frame: PacketMut) {
         self.out.push_front(frame);
     }
 

@@ -6,7 +6,7 @@ use core::task::{Context, Poll, Waker};
 
 use super::link::Link;
 use super::{Direction, Impairments, Switch};
-use crate::packet::{Checksum, Gso, Packet, PacketMut};
+use crate::packet::{Checksum, Gso, PacketMut};
 use crate::types::network::{NetworkDevice, NetworkError, NetworkInfo, TransmitError, TransmitErrorKind};
 
 /// Frames that wait at a port to be received, at most; more are dropped, as a real port's buffer would.
@@ -98,7 +98,7 @@ pub struct Port {
     switch: Switch,
     index: usize,
     info: NetworkInfo,
-    pending: Vec<Packet>,
+    pending: Vec<PacketMut>,
 }
 
 impl Port {
@@ -134,7 +134,7 @@ impl Port {
     }
 
     /// Whether the port completes checksums of the frame's family.
-    fn completes(&self, frame: &Packet) -> bool {
+    fn completes(&self, frame: &PacketMut) -> bool {
         if frame.head().get(12..14) == Some(&[0x86, 0xdd]) { self.info.checksum_ipv6 } else { self.info.checksum_ipv4 }
     }
 
@@ -194,7 +194,7 @@ impl NetworkDevice for Port {
         Poll::Ready(Ok(PORT_ROOM - self.pending.len().min(PORT_ROOM - 1)))
     }
 
-    fn transmit(&mut self, packet: Packet) -> Result<(), TransmitError> {
+    fn transmit(&mut self, packet: PacketMut) -> Result<(), TransmitError> {
         let kind = if self.pending.len() == PORT_ROOM {
             Some(TransmitErrorKind::Full)
         } else if packet.len() < 14 || packet.len() > self.most(packet.gso()) {

@@ -35,7 +35,7 @@ fn number(frame: &[u8]) -> u32 {
 
 fn send(switch: &Switch, port: &mut Port, bytes: &[u8]) {
     let packet = PacketMut::copy_of(&switch.pool(), bytes).expect("pages are left");
-    port.transmit(packet.freeze()).expect("the port takes it");
+    port.transmit(packet).expect("the port takes it");
     port.flush();
 }
 

@@ -14,7 +14,7 @@ fn a_backend_without_a_link_is_as_one_that_is_away() {
         assert_eq!(error, NetworkError::Disconnected);
         assert!(control.is_connected() && !control.has_link());
         assert_eq!(ready(&mut device).await.err(), Some(NetworkError::Disconnected));
-        let packet = PacketMut::copy_of(&machine.pool(), &bytes(60, 1)).expect("pages").freeze();
+        let packet = PacketMut::copy_of(&machine.pool(), &bytes(60, 1)).expect("pages");
         let error = device.transmit(packet).expect_err("no link");
         assert_eq!(error.kind, TransmitErrorKind::Device(NetworkError::Disconnected));
         netback.set_carrier(true);
@@ -65,7 +65,7 @@ async fn echo_under(
             let length = 60 + number * 37 % 1400;
             if let Some(packet) = PacketMut::copy_of(&pool, &bytes(length, length)) {
                 // Refused while the device is away: lost, as networks lose packets.
-                let _ = device.transmit(packet.freeze());
+                let _ = device.transmit(packet);
                 device.flush();
             }
             poll_fn(|context| {
@@ -289,7 +289,7 @@ fn a_device_that_is_away_says_so_once() {
         control.quiesce().await;
         assert_eq!(receive(&mut device).await.err(), Some(NetworkError::Disconnected));
         assert_eq!(ready(&mut device).await.err(), Some(NetworkError::Disconnected));
-        let packet = PacketMut::copy_of(&machine.pool(), &bytes(60, 1)).expect("pages").freeze();
+        let packet = PacketMut::copy_of(&machine.pool(), &bytes(60, 1)).expect("pages");
         let error = device.transmit(packet).expect_err("away");
         assert_eq!(error.kind, TransmitErrorKind::Device(NetworkError::Disconnected));
         let waiting = spawn(async move {

@@ -65,7 +65,7 @@ async fn ready_now(device: &mut Netfront) -> bool {
 
 async fn send(device: &mut Netfront, packet: PacketMut) {
     ready(device).await.expect("connected");
-    device.transmit(packet.freeze()).expect("there is room");
+    device.transmit(packet).expect("there is room");
     device.flush();
 }
 

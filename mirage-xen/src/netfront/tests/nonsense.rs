@@ -108,7 +108,7 @@ proptest! {
                     Poll::Ready(())
                 })
                 .await;
-                let _ = device.transmit(PacketMut::copy_of(&machine.pool(), &bytes(100, 1)).expect("pages").freeze());
+                let _ = device.transmit(PacketMut::copy_of(&machine.pool(), &bytes(100, 1)).expect("pages"));
                 device.flush();
             }
             control.quiesce().await;

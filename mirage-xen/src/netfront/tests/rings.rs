@@ -12,7 +12,7 @@ fn a_burst_is_one_notification_each_way() {
         for number in 0..10 {
             ready(&mut device).await.expect("connected");
             device
-                .transmit(PacketMut::copy_of(&machine.pool(), &bytes(100 + number, 1)).expect("pages").freeze())
+                .transmit(PacketMut::copy_of(&machine.pool(), &bytes(100 + number, 1)).expect("pages"))
                 .expect("room");
         }
         device.flush();
@@ -39,7 +39,7 @@ fn a_full_ring_is_not_ready_until_the_backend_answers() {
         let pool = machine.pool();
         let mut sent = 0;
         let full = loop {
-            match device.transmit(PacketMut::copy_of(&pool, &bytes(100, sent)).expect("pages").freeze()) {
+            match device.transmit(PacketMut::copy_of(&pool, &bytes(100, sent)).expect("pages")) {
                 Ok(()) => sent += 1,
                 Err(error) => break error.kind,
             }
@@ -63,9 +63,7 @@ fn a_full_ring_takes_packets_again_when_most_have_been_answered() {
         let mut device = connect(&machine, Options::default()).await;
         netback.hold(true);
         while ready_now(&mut device).await {
-            device
-                .transmit(PacketMut::copy_of(&machine.pool(), &bytes(100, 1)).expect("pages").freeze())
-                .expect("room");
+            device.transmit(PacketMut::copy_of(&machine.pool(), &bytes(100, 1)).expect("pages")).expect("room");
         }
         device.flush();
         settle(&machine).await;
@@ -88,7 +86,7 @@ fn the_pages_of_sent_packets_come_back_without_another_send() {
         let mut device = connect(&machine, Options { receive_pages: 32, ..Options::default() }).await;
         let before = pool.available();
         for _ in 0..100 {
-            device.transmit(PacketMut::copy_of(&pool, &bytes(1000, 1)).expect("pages").freeze()).expect("room");
+            device.transmit(PacketMut::copy_of(&pool, &bytes(1000, 1)).expect("pages")).expect("room");
         }
         device.flush();
         settle(&machine).await;
@@ -99,7 +97,7 @@ fn the_pages_of_sent_packets_come_back_without_another_send() {
             std::iter::from_fn(|| if pool.available() > 40 { Page::take(&pool) } else { None }).collect();
         let before = pool.available();
         for _ in 0..20 {
-            device.transmit(PacketMut::copy_of(&pool, &bytes(1000, 1)).expect("pages").freeze()).expect("room");
+            device.transmit(PacketMut::copy_of(&pool, &bytes(1000, 1)).expect("pages")).expect("room");
         }
         device.flush();
         settle(&machine).await;

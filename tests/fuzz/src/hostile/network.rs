@@ -110,7 +110,7 @@ async fn act(machine: &Machine, netback: &Netback, device: &mut Netfront, random
         8..=15 => {
             let length = random.one_of(&[14, 60, 1514, 9000, 40_000]);
             if let Some(packet) = PacketMut::copy_of(&machine.pool(), &vec![2; length]) {
-                let _ = device.transmit(packet.freeze());
+                let _ = device.transmit(packet);
                 device.flush();
             }
         }

@@ -153,7 +153,7 @@ impl Server {
 }
 
 fn transmit(device: &mut Netfront, packet: PacketMut) {
-    if let Err(error) = device.transmit(packet.freeze()) {
+    if let Err(error) = device.transmit(packet) {
         mirage_rt::println!("not sent: {error}");
     }
 }

@@ -124,7 +124,7 @@ pub fn serve(switch: &Switch, answers: impl Fn(&Request) -> Option<Answer> + 'st
             });
             if let Some(answer) = answer {
                 let packet = PacketMut::copy_of(&pool, &answer).expect("there are pages");
-                port.transmit(packet.freeze()).expect("there is room");
+                port.transmit(packet).expect("there is room");
                 port.flush();
             }
         }

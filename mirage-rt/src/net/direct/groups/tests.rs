@@ -86,7 +86,7 @@ impl Router {
         ethernet::emit(frame.first_chunk_mut().expect("a header"), to, self.port.info().mac, ethertype);
         frame.extend_from_slice(packet);
         let frame = PacketMut::copy_of(&self.switch.pool(), &frame).expect("pages are left");
-        self.port.transmit(frame.freeze()).expect("the port takes it");
+        self.port.transmit(frame).expect("the port takes it");
         self.port.flush();
     }
 

@@ -83,7 +83,7 @@ impl Ip {
         if self.is_congested() {
             self.counters.drop_sent(TransmitDrop::Congested);
         } else {
-            self.out.push_back(frame.freeze());
+            self.out.push_back(frame);
         }
     }
 

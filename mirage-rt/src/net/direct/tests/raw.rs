@@ -45,7 +45,7 @@ impl Raw {
     /// Sends bytes as they are.
     pub(super) fn send_frame(&mut self, bytes: &[u8]) {
         let packet = PacketMut::copy_of(&self.switch.pool(), bytes).expect("pages are left");
-        self.port.transmit(packet.freeze()).expect("the port takes it");
+        self.port.transmit(packet).expect("the port takes it");
         self.port.flush();
     }
 

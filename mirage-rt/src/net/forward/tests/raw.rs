@@ -40,7 +40,7 @@ impl Raw {
     pub fn send(&mut self, ethertype: u16, packet: &[u8]) {
         let frame = [&self.to[..], &self.port.info().mac, &ethertype.to_be_bytes(), packet].concat();
         let frame = PacketMut::copy_of(&self.switch.pool(), &frame).expect("pages are left");
-        self.port.transmit(frame.freeze()).expect("the port takes it");
+        self.port.transmit(frame).expect("the port takes it");
         self.port.flush();
     }
 

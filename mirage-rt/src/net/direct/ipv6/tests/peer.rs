@@ -49,7 +49,7 @@ impl Peer {
     /// Sends a frame as it is.
     pub fn send_frame(&mut self, frame: &[u8]) {
         let packet = PacketMut::copy_of(&self.switch.pool(), frame).expect("pages are left");
-        self.port.transmit(packet.freeze()).expect("the port takes it");
+        self.port.transmit(packet).expect("the port takes it");
         self.port.flush();
     }
 
