@@ -124,9 +124,12 @@ impl Grants {
             self.inner.grow()?;
         }
         match self.inner.free.borrow_mut().pop() {
-            Some(number) => {
-                Ok(Reference { number, generation: self.inner.generation.get(), table: Rc::clone(&self.inner) })
-            }
+            Some(number) => Ok(Reference {
+                number,
+                generation: self.inner.generation.get(),
+                entry: self.inner.entry(number),
+                table: Rc::clone(&self.inner),
+            }),
             None => Err(GrantError::OutOfMemory),
         }
     }
@@ -192,33 +195,6 @@ impl Inner {
         let Frame(frame) = self.hypervisor.frame_of(page).ok_or(GrantError::NotGrantable)?;
         u32::try_from(frame).map_err(|_| GrantError::NotGrantable)
     }
-
-    fn set(&self, number: u32, frame: u32, domain: DomainId, access: Access) {
-        let entry = self.entry(number);
-        let flags = match access {
-            Access::ReadOnly => PERMIT_ACCESS | READ_ONLY,
-            Access::ReadWrite => PERMIT_ACCESS,
-        };
-        entry.store_u16(2, domain.0, Ordering::Relaxed);
-        entry.store_u32(4, frame, Ordering::Relaxed);
-        // Valid only with the flags: they come last.
-        entry.store_u16(0, flags, Ordering::Release);
-    }
-
-    /// Ends the access by `number`; `false` when the other side uses the page at this moment.
-    fn clear(&self, number: u32) -> bool {
-        let entry = self.entry(number);
-        let mut flags = entry.load_u16(0, Ordering::Relaxed);
-        loop {
-            if flags & (READING | WRITING) != 0 {
-                return false;
-            }
-            match entry.compare_exchange_u16(0, flags, 0) {
-                Ok(_) => return true,
-                Err(found) => flags = found,
-            }
-        }
-    }
 }
 
 /// A grant reference that names no page: goes back to the table when dropped. A driver keeps one for each slot of a
@@ -226,6 +202,8 @@ impl Inner {
 pub struct Reference {
     number: u32,
     generation: u64,
+    /// Its place in the table of that generation.
+    entry: SharedBytes<'static>,
     table: Rc<Inner>,
 }
 
@@ -281,14 +259,35 @@ impl Reference {
     }
 
     fn set(&self, frame: u32, domain: DomainId, access: Access) {
-        if self.is_current() {
-            self.table.set(self.number, frame, domain, access);
+        if !self.is_current() {
+            return;
         }
+        let flags = match access {
+            Access::ReadOnly => PERMIT_ACCESS | READ_ONLY,
+            Access::ReadWrite => PERMIT_ACCESS,
+        };
+        self.entry.store_u16(2, domain.0, Ordering::Relaxed);
+        self.entry.store_u32(4, frame, Ordering::Relaxed);
+        // Valid only with the flags: they come last.
+        self.entry.store_u16(0, flags, Ordering::Release);
     }
 
-    /// Ends the access; nobody has any by a reference of an earlier generation.
+    /// Ends the access; `false` when the other side uses the page at this moment. Nobody has any by a reference of an earlier
+    /// generation.
     fn clear(&self) -> bool {
-        !self.is_current() || self.table.clear(self.number)
+        if !self.is_current() {
+            return true;
+        }
+        let mut flags = self.entry.load_u16(0, Ordering::Relaxed);
+        loop {
+            if flags & (READING | WRITING) != 0 {
+                return false;
+            }
+            match self.entry.compare_exchange_u16(0, flags, 0) {
+                Ok(_) => return true,
+                Err(found) => flags = found,
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! has answered it. The packet's pages are kept that long, and may be read by their other owners.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::vec::{IntoIter, Vec};
 
 use mirage_rt::packet::{Checksum, Fragment, Gso, PacketMut};
 use mirage_rt::types::network::TransmitErrorKind;
@@ -128,16 +128,18 @@ impl TransmitQueue {
         let (head, fragments) = packet.into_parts();
         let mut ids = [0; MAX_PARTS];
         let mut done = 0;
-        let mut rest = core::iter::once(head).chain(fragments);
-        while let Some(part) = rest.next() {
+        let mut rest = fragments.into_iter();
+        let mut next = Some(head);
+        while let Some(part) = next {
             let range = part.range();
             if range.is_empty() {
+                next = rest.next();
                 continue;
             }
             let (id, grant) = match self.lend(part) {
                 Ok(lent) => lent,
                 Err(part) => {
-                    let mut packet = self.take_back(mark, &ids[..done], part, &mut rest);
+                    let mut packet = self.take_back(mark, &ids[..done], part, rest);
                     packet.set_checksum(checksum);
                     packet.set_gso(gso);
                     return Err((TransmitErrorKind::Memory, packet));
@@ -155,6 +157,7 @@ impl TransmitQueue {
                 self.ring.push(&TransmitRequest::Extra(extra).emit());
             }
             flags = 0;
+            next = rest.next();
         }
         self.extras += u32::from(extra.is_some());
         Ok(())
@@ -177,8 +180,9 @@ impl TransmitQueue {
 
     /// The number of parts and of bytes of a packet that the backend takes.
     fn check(&self, packet: &PacketMut) -> Result<(usize, usize), TransmitErrorKind> {
-        let (mut parts, mut length) = (0, 0);
-        for part in packet.parts() {
+        let head = packet.head();
+        let (mut parts, mut length) = (usize::from(!head.is_empty()), head.len());
+        for part in packet.fragments() {
             parts += usize::from(!part.is_empty());
             length += part.len();
         }
@@ -232,13 +236,7 @@ impl TransmitQueue {
     /// next one and the rest.
     #[cold]
     #[inline(never)]
-    fn take_back(
-        &mut self,
-        mark: u32,
-        ids: &[u16],
-        next: Fragment,
-        rest: &mut dyn Iterator<Item = Fragment>,
-    ) -> PacketMut {
+    fn take_back(&mut self, mark: u32, ids: &[u16], next: Fragment, rest: IntoIter<Fragment>) -> PacketMut {
         self.ring.rewind(mark);
         let mut packet: Option<PacketMut> = None;
         for id in ids {

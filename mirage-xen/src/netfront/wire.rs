@@ -155,17 +155,18 @@ impl Transmit {
 impl TransmitRequest {
     /// The slot's bytes.
     pub fn emit(&self) -> [u8; 12] {
-        let mut raw = [0; 12];
         match self {
-            Self::Extra(extra) => raw[..8].copy_from_slice(&extra.emit()),
+            Self::Extra(extra) => {
+                let [a, b, c, d, e, f, g, h] = extra.emit();
+                [a, b, c, d, e, f, g, h, 0, 0, 0, 0]
+            }
             Self::Data(data) => {
-                raw[..4].copy_from_slice(&data.grant.to_le_bytes());
-                for (at, value) in [(4, data.offset), (6, data.flags), (8, data.id), (10, data.size)] {
-                    raw[at..at + 2].copy_from_slice(&value.to_le_bytes());
-                }
+                let [a, b, c, d] = data.grant.to_le_bytes();
+                let ([e, f], [g, h]) = (data.offset.to_le_bytes(), data.flags.to_le_bytes());
+                let ([i, j], [k, l]) = (data.id.to_le_bytes(), data.size.to_le_bytes());
+                [a, b, c, d, e, f, g, h, i, j, k, l]
             }
         }
-        raw
     }
 }
 

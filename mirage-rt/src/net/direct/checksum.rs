@@ -7,10 +7,8 @@ use smoltcp::wire::IpProtocol;
 
 /// A sum that is not folded yet, of numbers in the order of this machine.
 #[derive(Clone, Copy, Debug)]
-#[cfg(any(test, not(feature = "smoltcp-tcp")))]
 pub struct Sum(u64);
 
-#[cfg(any(test, not(feature = "smoltcp-tcp")))]
 impl Sum {
     /// Of a number of four bytes.
     #[inline(always)]

@@ -52,6 +52,13 @@ pub struct Route {
     pub offload: bool,
 }
 
+impl Route {
+    /// Whether it leads over IPv4 to one host and not to all, or to a group.
+    pub fn is_to_host(&self) -> bool {
+        matches!(self.next_hop, IpAddr::V4(hop) if !hop.is_broadcast() && !hop.is_multicast())
+    }
+}
+
 /// The most bytes of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
@@ -144,6 +151,9 @@ pub trait IpOut {
     /// Sends a [usual](super::usual) segment, complete with its checksums.
     #[cfg(any(test, not(feature = "smoltcp-tcp")))]
     fn send_usual(&mut self, route: &Route, packet: PacketMut);
+
+    /// Sends a datagram over IPv4 to [a host](Route::is_to_host), complete with its checksums.
+    fn send_datagram(&mut self, route: &Route, packet: PacketMut);
 }
 
 /// The IP layer of one interface.

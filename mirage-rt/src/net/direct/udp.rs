@@ -1,5 +1,9 @@
 //! UDP: sockets by port, and a bounded queue of received datagrams for each.
 
+mod leaving;
+mod queue;
+
+#[cfg(feature = "datagrams")]
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -21,11 +25,9 @@ use crate::net::address::ListenAddr;
 use crate::net::error::{BindError, ReceiveError, SendError};
 #[cfg(feature = "datagrams")]
 use crate::net::udp_options::UdpOption;
+use leaving::Leaving;
+use queue::Queue;
 
-/// Bytes of payload that wait in one socket's queue, at most; each datagram counts for [`COST`] more.
-const QUEUE: usize = 64 * 1024 + COST;
-/// What a datagram in the queue costs besides its payload.
-const COST: usize = 64;
 /// Bytes of the longest datagram: what fits the longest packet of IPv4.
 const MOST: usize = 65_507;
 /// Ports for sockets without one of their own (RFC 6335).
@@ -36,8 +38,7 @@ const DRAWS: usize = 16;
 
 struct Socket {
     local: ListenAddr,
-    queue: VecDeque<(Vec<u8>, SocketAddr)>,
-    queued: usize,
+    queue: Queue,
     reader: WakerSlot,
     writer: WakerSlot,
     /// Of datagrams to groups.
@@ -89,18 +90,11 @@ impl Socket {
 
     /// Puts a datagram into the queue, if that has room.
     fn keep(&mut self, counters: &mut UdpCounters, payload: &[u8], source: SocketAddr) {
-        let mut bytes = Vec::new();
-        if self.queued + payload.len() + COST > QUEUE
-            || bytes.try_reserve_exact(payload.len()).is_err()
-            || self.queue.try_reserve(1).is_err()
-        {
+        if self.queue.push(payload, source).is_err() {
             counters.queue_drops += 1;
             return;
         }
-        bytes.extend_from_slice(payload);
         counters.received.count(payload.len());
-        self.queued += payload.len() + COST;
-        self.queue.push_back((bytes, source));
         self.reader.wake();
     }
 }
@@ -249,8 +243,7 @@ impl Udp {
         };
         let socket = Socket {
             local: ListenAddr { address: local.address, port },
-            queue: VecDeque::new(),
-            queued: 0,
+            queue: Queue::default(),
             reader: WakerSlot::default(),
             writer: WakerSlot::default(),
             #[cfg(feature = "datagrams")]
@@ -326,13 +319,8 @@ impl Udp {
                 Fate::Unreachable => ReceiveError::Unreachable(remote),
             }));
         }
-        match socket.queue.pop_front() {
-            Some((bytes, source)) => {
-                socket.queued -= bytes.len() + COST;
-                let length = bytes.len().min(buffer.len());
-                buffer[..length].copy_from_slice(&bytes[..length]);
-                Poll::Ready(Ok((bytes.len(), source)))
-            }
+        match socket.queue.pop(buffer) {
+            Some(received) => Poll::Ready(Ok(received)),
             None if down => Poll::Ready(Err(ReceiveError::Down)),
             None => {
                 socket.reader.register(context.waker());
@@ -409,6 +397,21 @@ impl Udp {
             return Poll::Ready(Ok(()));
         }
         let Some(mut packet) = out.alloc() else { return Poll::Ready(Ok(())) };
+        if let (IpAddr::V4(local), IpAddr::V4(host)) = (source, remote.ip())
+            && route.is_to_host()
+        {
+            let leaving = Leaving {
+                addresses: (local.to_bits(), host.to_bits()),
+                ports: u32::from(socket.local.port) << 16 | u32::from(remote.port()),
+                number: self.identifications.next(),
+            };
+            #[cfg(feature = "datagrams")]
+            socket.note_sent(remote);
+            if leaving.write(&mut packet, bytes, route.offload).is_some() {
+                out.send_datagram(&route, packet);
+            }
+            return Poll::Ready(Ok(()));
+        }
         let length = UDP_HEADER_LEN + bytes.len();
         let whole = packet.resize_head(ip_header + length);
         if let Some(payload) = header::emit(whole, source, remote.ip(), IpProtocol::Udp) {

@@ -212,6 +212,14 @@ impl IpOut for Ip {
             self.send_resolved(hop, packet);
         }
     }
+
+    fn send_datagram(&mut self, route: &Route, packet: PacketMut) {
+        self.counters.ip_sent.count(packet.head().len());
+        self.counters.datagrams_sent += 1;
+        if let IpAddr::V4(hop) = route.next_hop {
+            self.send_resolved(hop, packet);
+        }
+    }
 }
 
 impl Ip {

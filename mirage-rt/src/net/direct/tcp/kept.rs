@@ -59,4 +59,8 @@ impl IpOut for Kept {
     fn send_usual(&mut self, _: &Route, packet: PacketMut) {
         self.packets.push(packet);
     }
+
+    fn send_datagram(&mut self, _: &Route, packet: PacketMut) {
+        self.packets.push(packet);
+    }
 }

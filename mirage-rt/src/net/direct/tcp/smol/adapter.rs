@@ -165,4 +165,6 @@ impl IpOut for Swallow {
 
     #[cfg(test)]
     fn send_usual(&mut self, _: &Route, _: PacketMut) {}
+
+    fn send_datagram(&mut self, _: &Route, _: PacketMut) {}
 }
