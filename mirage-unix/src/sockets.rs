@@ -2,7 +2,9 @@
 
 mod error;
 mod resolv_conf;
+mod sys;
 mod tcp;
+mod tcp_info;
 mod udp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -16,6 +16,7 @@ use super::addressing::{Addressing, ConfigureError};
 use super::error::{AcceptError, BindError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
 use super::icmp::PingError;
 use super::names::{self, Family};
+use super::tcp_info::TcpInfo;
 use super::tcp_options::{OptionError, TcpOption};
 use super::udp_options::{JoinError, UdpOption};
 use super::{Link, Network, TcpListener, TcpStream, UdpSocket};
@@ -174,6 +175,11 @@ pub trait HostStream {
     ///
     /// See [`OptionError`].
     fn set(&self, option: TcpOption) -> Result<(), OptionError>;
+
+    /// How the connection is doing; `None` when the host does not say.
+    fn info(&self) -> Option<TcpInfo> {
+        None
+    }
 
     /// Resets the connection: what was written and not yet sent is lost.
     fn abort(&self);

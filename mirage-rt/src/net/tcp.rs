@@ -435,12 +435,12 @@ impl TcpStream {
         }
     }
 
-    /// How the connection is doing now: what the stack knows of it, as Linux tells by `TCP_INFO`. `None` on the host's
-    /// sockets.
+    /// How the connection is doing now: what the stack knows of it, as Linux tells by `TCP_INFO`. `None` when a host does
+    /// not say.
     pub fn info(&self) -> Option<TcpInfo> {
         match &*self.kind {
             StreamKind::Direct(connection) => Some(connection.info()),
-            StreamKind::Host(_) => None,
+            StreamKind::Host(host) => host.info(),
         }
     }
 
@@ -527,6 +527,14 @@ impl HostSide {
         }
         look(staged.bytes.get(staged.start..staged.end).unwrap_or_default());
         Poll::Ready(Ok(()))
+    }
+
+    /// What was staged has been read from the host, not by the application.
+    fn info(&self) -> Option<TcpInfo> {
+        let mut info = self.stream.info()?;
+        let staged = self.staged.borrow();
+        info.readable += staged.end - staged.start;
+        Some(info)
     }
 
     fn consume(&self, length: usize) {

@@ -20,6 +20,9 @@ pub enum TcpState {
 
 /// What is known of a connection, as by `TCP_INFO` on Linux; see [`TcpStream::info`](super::TcpStream::info). What is `None` is not
 /// known, either not yet or not at all.
+///
+/// On the host's sockets it is what Linux says. Linux counts windows in segments: they are taken to be full ones. A connection in
+/// TIME_WAIT is `Closed` there, as its socket has left it. `send_window` is known since Linux 5.4, `receive_window` since 6.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpInfo {
@@ -52,8 +55,8 @@ pub struct TcpInfo {
 }
 
 impl TcpInfo {
-    /// Nothing but the state and the queues is known.
-    pub(super) const fn new(state: TcpState, readable: usize, unacknowledged: usize) -> TcpInfo {
+    /// Nothing but the state and the queues is known. Where more is, the caller fills it in.
+    pub const fn new(state: TcpState, readable: usize, unacknowledged: usize) -> TcpInfo {
         TcpInfo {
             state,
             readable,

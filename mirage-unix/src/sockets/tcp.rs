@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use mirage_rt::net::host::{Accepted, HostListener, HostStream};
 use mirage_rt::net::{
-    AcceptError, CongestionControl, ConnectError, OptionError, ReadError, TcpOption, TcpStream, WriteError,
+    AcceptError, CongestionControl, ConnectError, OptionError, ReadError, TcpInfo, TcpOption, TcpState, TcpStream,
+    WriteError,
 };
 use mirage_rt::page::Page;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,7 +23,7 @@ use rustix::net::{
     getpeername, listen, recv, send, sendmsg, shutdown,
 };
 
-use super::{error, local_addr, open, pages};
+use super::{error, local_addr, open, pages, tcp_info};
 use crate::reactor::{Direction, Reactor, Source};
 
 /// Parts that are handed to the host at a time.
@@ -231,6 +232,13 @@ impl HostStream for Stream {
         let source = self.source.borrow();
         let Some(source) = source.as_ref() else { return Err(OptionError::Closed) };
         set_option(source.as_fd(), option).map_err(error::option)
+    }
+
+    fn info(&self) -> Option<TcpInfo> {
+        match self.source.borrow().as_ref() {
+            Some(source) => tcp_info::of(source.as_fd()),
+            None => Some(TcpInfo::new(TcpState::Closed, 0, 0)),
+        }
     }
 
     fn abort(&self) {

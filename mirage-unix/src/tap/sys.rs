@@ -1,5 +1,5 @@
-//! The system calls for tap interfaces that no crate has a safe form of. The only unsafe code of this crate but for the
-//! exported `main`.
+//! The system calls for tap interfaces that no crate has a safe form of. With those for sockets (`sockets/sys`), the only unsafe
+//! code of this crate but for the exported `main`.
 
 #![allow(unsafe_code)]
 
