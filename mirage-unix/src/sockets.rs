@@ -6,6 +6,7 @@ mod sys;
 mod tcp;
 mod tcp_info;
 mod udp;
+mod undelivered;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -95,7 +96,9 @@ impl HostStack for HostSockets {
         let unspecified =
             if to.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
         let source = self.source(SocketAddr::new(to, 0)).unwrap_or(unspecified);
+        // An error about a request ends the wait for its answer.
         udp::Udp::bind_icmp(&self.reactor, SocketAddr::new(source, 0))
+            .and_then(|socket| socket.tell_undelivered(true).map(|()| socket))
             .map(|socket| Box::new(socket) as Box<dyn HostUdp>)
             .map_err(error::ping)
     }

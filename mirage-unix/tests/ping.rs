@@ -7,10 +7,10 @@ mod namespace;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
-use mirage_rt::net::{Config, Network, PingError};
+use mirage_rt::net::{Config, Network, PingError, ReceiveError};
 use mirage_rt::page::HeapPool;
 use mirage_rt::platform::Platform;
-use mirage_rt::{Duration, Runtime};
+use mirage_rt::{Duration, Runtime, timeout};
 use mirage_unix::{HostSockets, Tap, UnixPlatform};
 
 /// Far longer than an answer takes.
@@ -82,6 +82,10 @@ mod inner {
         namespace::ip("address add 10.77.0.1/24 dev tap0");
         namespace::ip("link set tap0 up");
         permit();
+        // What the host tells itself takes this way.
+        namespace::ip("link set lo up");
+        // How long it waits for each of three answers.
+        std::fs::write("/proc/sys/net/ipv4/neigh/tap0/retrans_time_ms", "50").expect("the namespace is ours");
         let (host, ours) = (Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 77, 0, 2));
         run(host, |platform, network| async move {
             let tap = Tap::open(&platform, "tap0").expect("the interface was made for this");
@@ -93,6 +97,15 @@ mod inner {
                 answers(&direct, host, length).await;
                 answers(&network, ours, length).await;
             }
+            // Where nobody is, the host tells itself that there is no way.
+            let nobody = Ipv4Addr::new(10, 77, 0, 9);
+            let error = network.icmp().ping(nobody, b"x", LONG).await.expect_err("nobody answers");
+            assert!(matches!(error, PingError::Unreachable(_)), "{error}");
+            let socket = network.udp().bind(0).await.expect("a port is free");
+            socket.tell_unreachable(true).expect("it can");
+            socket.send_to(b"x", (nobody, 7)).await.expect("there is a way");
+            let told = timeout(LONG, socket.receive_from(&mut [0; 8])).await.expect("the host gives up");
+            assert!(matches!(told, Err(ReceiveError::Unreachable(peer)) if peer == (nobody, 7).into()), "{told:?}");
         });
     }
 }

@@ -214,9 +214,11 @@ impl UdpSocket {
     /// on after such an error. Routers and hosts need not say anything, and an error may be made up by somebody who knows or
     /// guesses both ports and the address.
     ///
+    /// On the host's sockets the host itself also says so: of its own link, when nobody there has the address.
+    ///
     /// # Errors
     ///
-    /// [`JoinError::Unsupported`] on the host's sockets: they are not connected to one peer, and Linux tells only those that are.
+    /// [`JoinError::Host`], when the host refuses.
     #[cfg(feature = "datagrams")]
     pub fn tell_unreachable(&self, tell: bool) -> Result<(), JoinError> {
         self.set(UdpOption::Unreachable(tell))

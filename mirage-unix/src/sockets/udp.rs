@@ -12,13 +12,14 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{
     set_ip_add_membership, set_ip_drop_membership, set_ip_multicast_if, set_ip_multicast_loop, set_ip_multicast_ttl,
     set_ipv6_add_membership, set_ipv6_drop_membership, set_ipv6_multicast_hops, set_ipv6_multicast_loop,
-    set_socket_broadcast, set_socket_reuseaddr,
+    set_socket_broadcast, set_socket_reuseaddr, socket_error,
 };
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, ipproto, recvfrom, sendto, socket_with,
 };
 
-use super::{error, local_addr, open};
+use super::undelivered::{Undelivered, is_news};
+use super::{error, local_addr, open, sys};
 use crate::reactor::{Direction, Reactor, Source};
 
 pub(super) struct Udp {
@@ -26,6 +27,8 @@ pub(super) struct Udp {
     local: SocketAddr,
     reactor: Rc<Reactor>,
     groups: RefCell<Vec<Group>>,
+    /// When it wants to know.
+    undelivered: RefCell<Option<Undelivered>>,
 }
 
 /// A group that the socket is in.
@@ -57,8 +60,37 @@ impl Udp {
             set_ip_multicast_if(&socket, local.ip())?;
         }
         let local = local_addr(&socket)?;
-        let (reactor, groups) = (Rc::clone(reactor), RefCell::default());
-        Ok(Udp { source: Source::new(&reactor, socket)?, local, reactor, groups })
+        let (source, reactor) = (Source::new(reactor, socket)?, Rc::clone(reactor));
+        Ok(Udp { source, local, reactor, groups: RefCell::default(), undelivered: RefCell::default() })
+    }
+
+    /// Chooses whether it tells of datagrams that were not delivered.
+    pub(super) fn tell_undelivered(&self, tell: bool) -> Result<(), Errno> {
+        sys::receive_errors(self.source.as_fd(), self.local.is_ipv6(), tell)?;
+        let mut undelivered = self.undelivered.borrow_mut();
+        if tell {
+            undelivered.get_or_insert_default();
+        } else {
+            *undelivered = None;
+            // One that came before would be the outcome of the next call.
+            let _ = socket_error(&self.source);
+        }
+        Ok(())
+    }
+
+    /// Looks for news of datagrams; whether there were any. They may be none that anybody is told.
+    fn take_news(&self) -> bool {
+        let mut undelivered = self.undelivered.borrow_mut();
+        undelivered.as_mut().is_some_and(|undelivered| undelivered.take_from(self.source.as_fd()))
+    }
+
+    /// The error that is to be told next.
+    fn next_error(&self) -> Option<ReceiveError> {
+        self.undelivered.borrow_mut().as_mut().and_then(Undelivered::take)
+    }
+
+    fn has_error(&self) -> bool {
+        self.undelivered.borrow().as_ref().is_some_and(Undelivered::is_pending)
     }
 
     /// A socket at this one's port that gets what is sent to `group`.
@@ -82,6 +114,7 @@ impl Udp {
 
     /// Receives from `source` what comes from anybody.
     fn receive_from(
+        &self,
         source: &Source,
         context: &mut Context<'_>,
         buffer: &mut [u8],
@@ -100,8 +133,13 @@ impl Udp {
                 },
                 // Datagrams on these sockets have senders; one without could not be answered.
                 Ok((_, _, None)) => continue,
-                // News of an earlier datagram that did not arrive; nobody waits for them.
-                Err(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) => continue,
+                // It stands before datagrams that wait.
+                Err(errno) if is_news(errno) => {
+                    self.take_news();
+                    if let Some(error) = self.next_error() {
+                        return Poll::Ready(Err(error));
+                    }
+                }
                 Err(errno) => return Poll::Ready(Err(error::receive(errno))),
             }
         }
@@ -118,22 +156,35 @@ impl HostUdp for Udp {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<(usize, SocketAddr), ReceiveError>> {
+        // A send may have met it.
+        if let Some(error) = self.next_error() {
+            return Poll::Ready(Err(error));
+        }
         let groups = self.groups.borrow();
         for source in groups.iter().filter_map(|group| group.own.as_ref()) {
-            if let Poll::Ready(received) = Udp::receive_from(source, context, buffer) {
+            if let Poll::Ready(received) = self.receive_from(source, context, buffer) {
                 return Poll::Ready(received);
             }
         }
-        Udp::receive_from(&self.source, context, buffer)
+        self.receive_from(&self.source, context, buffer)
     }
 
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.has_error() {
+            return Poll::Ready(());
+        }
         let groups = self.groups.borrow();
         let own = groups.iter().filter_map(|group| group.own.as_ref());
         for source in own.chain([&self.source]) {
             let peek = |socket: BorrowedFd<'_>| recvfrom(socket, &mut [0u8; 1], RecvFlags::PEEK).map(drop);
-            if source.poll_io(Direction::Read, context, peek).is_ready() {
-                return Poll::Ready(());
+            while let Poll::Ready(peeked) = source.poll_io(Direction::Read, context, peek) {
+                let news = peeked.is_err_and(is_news);
+                if news {
+                    self.take_news();
+                }
+                if !news || self.has_error() {
+                    return Poll::Ready(());
+                }
             }
         }
         Poll::Pending
@@ -173,6 +224,7 @@ impl HostUdp for Udp {
 
     fn set(&self, option: UdpOption) -> Result<(), JoinError> {
         match (option, self.local.is_ipv4()) {
+            (UdpOption::Unreachable(tell), _) => self.tell_undelivered(tell),
             (UdpOption::MulticastHops(hops), true) => set_ip_multicast_ttl(&self.source, hops.into()),
             (UdpOption::MulticastHops(hops), false) => set_ipv6_multicast_hops(&self.source, hops.into()),
             (UdpOption::MulticastLoop(loops), true) => set_ip_multicast_loop(&self.source, loops),
@@ -183,9 +235,18 @@ impl HostUdp for Udp {
     }
 
     fn poll_send(&self, context: &mut Context<'_>, bytes: &[u8], remote: SocketAddr) -> Poll<Result<(), SendError>> {
-        self.source
-            .poll_io(Direction::Write, context, |socket| sendto(socket, bytes, SendFlags::NOSIGNAL, &remote))
-            .map_ok(drop)
-            .map_err(|errno| error::send(errno, remote))
+        if let Some(undelivered) = &mut *self.undelivered.borrow_mut() {
+            // Before: what goes to this host itself is answered within the call.
+            undelivered.note_sent(remote);
+        }
+        loop {
+            let send = |socket: BorrowedFd<'_>| sendto(socket, bytes, SendFlags::NOSIGNAL, &remote);
+            return match ready!(self.source.poll_io(Direction::Write, context, send)) {
+                Ok(_) => Poll::Ready(Ok(())),
+                // That was about an earlier datagram, and this one was not sent. It is for whoever receives.
+                Err(errno) if is_news(errno) && self.take_news() => continue,
+                Err(errno) => Poll::Ready(Err(error::send(errno, remote))),
+            };
+        }
     }
 }

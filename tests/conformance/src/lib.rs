@@ -12,6 +12,7 @@ extern crate alloc;
 mod choices;
 mod close;
 mod datagrams;
+mod errors;
 mod listeners;
 mod many;
 mod pages;
@@ -96,6 +97,7 @@ cases! {
     many: connections_do_not_mix connections_come_and_go;
     datagrams: datagrams_keep_their_bounds a_datagram_too_long_is_an_error a_short_buffer_is_told_the_length
         a_group_hears_what_is_sent_to_it what_is_sent_to_a_group_comes_back_if_it_may;
+    errors: a_socket_hears_of_ports_that_nobody_has;
     choices: a_linger_of_zero_resets choices_are_taken_at_any_time;
 }
 
