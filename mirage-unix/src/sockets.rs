@@ -82,7 +82,6 @@ impl HostStack for HostSockets {
     fn tcp_connect(&self, remote: SocketAddr) -> Result<TcpStream, ConnectError> {
         tcp::Stream::connect(&self.reactor, self.source(remote), remote)
             .map(|stream| TcpStream::of_host(Box::new(stream)))
-            .map_err(|errno| error::connect(errno, remote))
     }
 
     fn udp_bind(&self, local: ListenAddr) -> Result<UdpSocket, BindError> {

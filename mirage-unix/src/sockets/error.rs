@@ -10,6 +10,7 @@ use mirage_rt::net::{
 };
 use rustix::io::Errno;
 
+use super::undelivered::is_news;
 use crate::platform::host_error;
 
 /// The host refused something for a reason that this process's user can change.
@@ -89,33 +90,81 @@ pub(super) fn accept(errno: Errno) -> AcceptError {
     AcceptError::Host(other(errno))
 }
 
+/// Whether a call says by `errno` that no way leads to a peer: no route does, this host's configuration forbids it, or no address of
+/// its own is fit for one of the peer's kind.
+fn leads_nowhere(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::NETUNREACH
+            | Errno::HOSTUNREACH
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::ACCESS
+            | Errno::INVAL
+            | Errno::AFNOSUPPORT
+    )
+}
+
 pub(super) fn connect(errno: Errno, remote: SocketAddr) -> ConnectError {
     match errno {
-        Errno::CONNREFUSED => ConnectError::Refused(remote),
+        // The second: the peer has no TCP.
+        Errno::CONNREFUSED | Errno::NOPROTOOPT => ConnectError::Refused(remote),
         Errno::TIMEDOUT => ConnectError::TimedOut(remote),
-        Errno::NETUNREACH | Errno::HOSTUNREACH => ConnectError::Unreachable(remote),
+        errno if leads_nowhere(errno) => ConnectError::Unreachable(remote),
         Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => ConnectError::NoPort,
         Errno::NOMEM | Errno::NOBUFS => ConnectError::OutOfMemory,
         errno => ConnectError::Host(other(errno)),
     }
 }
 
-pub(super) fn read(errno: Errno) -> ReadError {
+/// The address from which a connection was to come was not bound.
+pub(super) fn connect_from(errno: Errno, remote: SocketAddr) -> ConnectError {
     match errno {
-        Errno::CONNRESET => ReadError::Reset,
-        Errno::TIMEDOUT => ReadError::TimedOut,
-        errno => ReadError::Host(other(errno)),
+        Errno::ADDRNOTAVAIL => ConnectError::AddressGone,
+        errno => connect(errno, remote),
     }
 }
 
-/// `shut_down`: this side has ended its writing itself.
-pub(super) fn write(errno: Errno, shut_down: bool) -> WriteError {
-    match errno {
-        Errno::PIPE if shut_down => WriteError::Closed,
-        Errno::PIPE | Errno::CONNRESET => WriteError::Reset,
-        Errno::TIMEDOUT => WriteError::TimedOut,
-        errno => WriteError::Host(other(errno)),
+/// Why a connection has ended, which each later call tells again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Reset,
+    TimedOut,
+}
+
+impl End {
+    /// The end that `errno` of reading or writing tells. When Linux gives a peer up, it says what ICMP had told of it before, if
+    /// anything.
+    pub(super) fn of(errno: Errno) -> Option<End> {
+        match errno {
+            Errno::CONNRESET | Errno::PIPE => Some(End::Reset),
+            Errno::TIMEDOUT => Some(End::TimedOut),
+            errno if is_news(errno) => Some(End::TimedOut),
+            _ => None,
+        }
     }
+
+    pub(super) fn of_read(self) -> ReadError {
+        match self {
+            End::Reset => ReadError::Reset,
+            End::TimedOut => ReadError::TimedOut,
+        }
+    }
+
+    pub(super) fn of_write(self) -> WriteError {
+        match self {
+            End::Reset => WriteError::Reset,
+            End::TimedOut => WriteError::TimedOut,
+        }
+    }
+}
+
+pub(super) fn read(errno: Errno) -> ReadError {
+    End::of(errno).map_or_else(|| ReadError::Host(other(errno)), End::of_read)
+}
+
+pub(super) fn write(errno: Errno) -> WriteError {
+    End::of(errno).map_or_else(|| WriteError::Host(other(errno)), End::of_write)
 }
 
 pub(super) fn option(errno: Errno) -> OptionError {
@@ -147,7 +196,8 @@ pub(super) fn send(errno: Errno, remote: SocketAddr) -> SendError {
     const MOST: usize = 65_507;
     match errno {
         Errno::MSGSIZE => SendError::TooLong { most: MOST },
-        Errno::NETUNREACH | Errno::HOSTUNREACH => SendError::Unreachable(remote),
+        Errno::ADDRNOTAVAIL => SendError::Unreachable(remote),
+        errno if leads_nowhere(errno) => SendError::Unreachable(remote),
         errno => SendError::Host(other(errno)),
     }
 }

@@ -23,6 +23,7 @@ use rustix::net::{
     getpeername, listen, recv, send, sendmsg, shutdown,
 };
 
+use super::error::End;
 use super::{error, local_addr, open, pages, tcp_info};
 use crate::reactor::{Direction, Reactor, Source};
 
@@ -101,6 +102,8 @@ pub(super) struct Stream {
     peer: SocketAddr,
     connected: Cell<bool>,
     shut_down: Cell<bool>,
+    /// Linux tells it once, to whoever calls first, and after that is an end as if the peer had made it.
+    end: Cell<Option<End>>,
 }
 
 impl Stream {
@@ -108,20 +111,29 @@ impl Stream {
         Stream::new(reactor, socket, peer?, true)
     }
 
-    pub(super) fn connect(reactor: &Rc<Reactor>, source: Option<IpAddr>, peer: SocketAddr) -> Result<Stream, Errno> {
-        let socket = open(peer, SocketType::STREAM)?;
+    pub(super) fn connect(
+        reactor: &Rc<Reactor>,
+        source: Option<IpAddr>,
+        peer: SocketAddr,
+    ) -> Result<Stream, ConnectError> {
+        let from = |errno| error::connect_from(errno, peer);
+        let to = |errno| error::connect(errno, peer);
+        if peer.port() == 0 {
+            return Err(ConnectError::Unreachable(peer));
+        }
+        let socket = open(peer, SocketType::STREAM).map_err(to)?;
         if let Some(source) = source {
             // A port whose last connection is in TIME_WAIT can be used for another peer.
-            set_socket_reuseaddr(&socket, true)?;
-            bind(&socket, &SocketAddr::from((source, 0)))?;
+            set_socket_reuseaddr(&socket, true).map_err(from)?;
+            bind(&socket, &SocketAddr::from((source, 0))).map_err(from)?;
         }
         let connected = match connect(&socket, &peer) {
             Ok(()) => true,
             Err(Errno::INPROGRESS | Errno::INTR) => false,
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(to(errno)),
         };
         // Registered only now: a socket that never connected reports a hang-up.
-        Stream::new(reactor, socket, peer, connected)
+        Stream::new(reactor, socket, peer, connected).map_err(to)
     }
 
     fn new(reactor: &Rc<Reactor>, socket: OwnedFd, peer: SocketAddr, connected: bool) -> Result<Stream, Errno> {
@@ -134,7 +146,36 @@ impl Stream {
             peer,
             connected: Cell::new(connected),
             shut_down: Cell::new(false),
+            end: Cell::new(None),
         })
+    }
+
+    /// The error of a read, and its end if the connection's was another.
+    fn outcome_of_read(&self, result: Result<usize, Errno>) -> Result<usize, ReadError> {
+        match (result, self.end.get()) {
+            (Ok(0), Some(end)) => Err(end.of_read()),
+            (Ok(length), _) => Ok(length),
+            (Err(errno), _) => {
+                self.note(errno);
+                Err(error::read(errno))
+            }
+        }
+    }
+
+    fn error_of_write(&self, errno: Errno) -> WriteError {
+        match self.end.get() {
+            Some(end) => end.of_write(),
+            None if errno == Errno::PIPE && self.shut_down.get() => WriteError::Closed,
+            None => {
+                self.note(errno);
+                error::write(errno)
+            }
+        }
+    }
+
+    /// Keeps the end that an error tells, if it does.
+    fn note(&self, errno: Errno) {
+        self.end.set(self.end.get().or(End::of(errno)));
     }
 }
 
@@ -174,11 +215,10 @@ impl HostStream for Stream {
     fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, ReadError>> {
         let source = self.source.borrow();
         let Some(source) = source.as_ref() else { return Poll::Ready(Err(ReadError::Aborted)) };
-        source
-            .poll_stream(context, buffer.len(), |socket| {
-                recv(socket, &mut *buffer, RecvFlags::empty()).map(|(length, _)| length)
-            })
-            .map_err(error::read)
+        let room = buffer.len();
+        let read = |socket: BorrowedFd<'_>| recv(socket, &mut *buffer, RecvFlags::empty()).map(|(length, _)| length);
+        let result = ready!(source.poll_stream(context, room, read));
+        Poll::Ready(self.outcome_of_read(result))
     }
 
     fn page(&self) -> Option<Page> {
@@ -190,7 +230,7 @@ impl HostStream for Stream {
         let Some(source) = source.as_ref() else { return Poll::Ready(Err(WriteError::Closed)) };
         source
             .poll_io(Direction::Write, context, |socket| send(socket, bytes, SendFlags::NOSIGNAL))
-            .map_err(|errno| error::write(errno, self.shut_down.get()))
+            .map_err(|errno| self.error_of_write(errno))
     }
 
     fn poll_write_vectored(&self, context: &mut Context<'_>, parts: &[&[u8]]) -> Poll<Result<usize, WriteError>> {
@@ -212,20 +252,27 @@ impl HostStream for Stream {
             .poll_io(Direction::Write, context, |socket| {
                 sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
             })
-            .map_err(|errno| error::write(errno, self.shut_down.get()))
+            .map_err(|errno| self.error_of_write(errno))
     }
 
     fn shutdown(&self) -> Result<(), WriteError> {
         let source = self.source.borrow();
         let Some(source) = source.as_ref() else { return Err(WriteError::Closed) };
         match shutdown(source.as_fd(), Shutdown::Write) {
-            // The peer has reset the connection: there is nothing left to shut down.
-            Ok(()) | Err(Errno::NOTCONN) => {
-                self.shut_down.set(true);
-                Ok(())
+            Ok(()) => {}
+            // There is nothing left to shut down: both sides have ended, or the connection has in another way.
+            Err(Errno::NOTCONN) => {
+                if let Ok(Err(errno)) = socket_error(source.as_fd()) {
+                    self.note(errno);
+                }
+                if let Some(end) = self.end.get() {
+                    return Err(end.of_write());
+                }
             }
-            Err(errno) => Err(error::write(errno, self.shut_down.get())),
+            Err(errno) => return Err(self.error_of_write(errno)),
         }
+        self.shut_down.set(true);
+        Ok(())
     }
 
     fn set(&self, option: TcpOption) -> Result<(), OptionError> {
