@@ -3,12 +3,12 @@
 //! A descriptor is registered once, edge-triggered, for both directions. Whoever wants to use it tries the system call
 //! first; only when that would block is the waker kept ([`Source::poll_io`]). The reactor runs on the same thread, so what
 //! happens between the call and the keeping of the waker is still in epoll's queue at the next [`Reactor::park`]. The call after
-//! one that has emptied a stream is spared ([`Source::poll_stream`]).
+//! one that has emptied a stream is spared ([`Source::poll_stream`]), and so is a look right after a sleep ([`Reactor::poll`]).
 
 mod slots;
 mod unpark;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -46,6 +46,8 @@ pub(crate) struct Reactor {
     unparker: Arc<Unparker>,
     slots: RefCell<Slots>,
     events: RefCell<Vec<Event>>,
+    /// The last look was a park's, and no poll has come since.
+    parked: Cell<bool>,
 }
 
 impl Reactor {
@@ -54,7 +56,8 @@ impl Reactor {
         let unparker = Arc::new(Unparker::new()?);
         epoll::add(&epoll, unparker.descriptor(), EventData::new_u64(UNPARK), EventFlags::IN | EventFlags::ET)?;
         let empty = Event { flags: EventFlags::empty(), data: EventData::new_u64(UNPARK) };
-        Ok(Reactor { epoll, unparker, slots: RefCell::default(), events: RefCell::new(vec![empty; BATCH]) })
+        let (slots, events) = (RefCell::default(), RefCell::new(vec![empty; BATCH]));
+        Ok(Reactor { epoll, unparker, slots, events, parked: Cell::new(false) })
     }
 
     pub(crate) fn unparker(&self) -> Arc<dyn Unpark> {
@@ -67,12 +70,18 @@ impl Reactor {
             let count = self.wait(timeout.map(|timeout| timeout.min(LONGEST)));
             // Before anyone is woken: an unpark by this thread, which is awake, is to write no eventfd.
             self.unparker.end_sleep();
+            self.parked.set(true);
             self.wake(count);
         }
     }
 
-    /// Wakes the wakers of what has happened.
+    /// Wakes the wakers of what has happened. The first call after a [`park`](Reactor::park) does nothing: most of the time, what the
+    /// park has woken runs in one batch and the next look is a park again, so that this one would be a system call more for each
+    /// request. Where there is more to run, the next batch is followed by a look.
     pub(crate) fn poll(&self) {
+        if self.parked.take() {
+            return;
+        }
         // An unpark is left for the next park: it may have been meant for another runtime of this thread.
         let count = self.wait(Some(Duration::ZERO));
         self.wake(count);

@@ -211,3 +211,26 @@ fn wakers_of_events_do_not_unpark_by_a_descriptor() {
     // And yet the next sleep does not begin.
     reactor.park(None);
 }
+
+#[test]
+fn a_look_right_after_a_sleep_is_spared_once() {
+    let reactor = reactor();
+    let (one, other) = pair();
+    let source = Source::new(&reactor, one).expect("it can be watched");
+    let waker = Arc::new(Count::default());
+    assert!(poll_byte(&source, &waker).is_pending());
+    reactor.park(Some(Duration::ZERO));
+    write(&other, b"x").expect("there is room");
+    reactor.poll();
+    assert_eq!(waker.get(), 0, "the park has just looked");
+    reactor.poll();
+    assert_eq!(waker.get(), 1);
+    // A park that was not to sleep has not looked.
+    assert!(matches!(poll_byte(&source, &waker), Poll::Ready(Ok(b'x'))));
+    assert!(poll_byte(&source, &waker).is_pending());
+    reactor.unparker().unpark();
+    reactor.park(None);
+    write(&other, b"y").expect("there is room");
+    reactor.poll();
+    assert_eq!(waker.get(), 2);
+}
