@@ -41,6 +41,8 @@ impl Listener {
         let socket = open(local, SocketType::STREAM)?;
         // A port whose last connections are in TIME_WAIT can be used again; one with a listener can't.
         set_socket_reuseaddr(&socket, true)?;
+        // Connections have it from their listener (Linux, tcp(7)): a call less for each.
+        set_tcp_nodelay(&socket, true)?;
         bind(&socket, &local)?;
         listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))?;
         let local = local_addr(&socket)?;
@@ -63,7 +65,7 @@ impl HostListener for Listener {
                 Err(errno) => Err(errno),
                 // Without an address the connection ended before it was looked at.
                 Ok((_, None)) => continue,
-                Ok((socket, Some(peer))) => Stream::accepted(&self.reactor, socket, peer.try_into()),
+                Ok((socket, Some(peer))) => Stream::accepted(self, socket, peer.try_into()),
             };
             return Poll::Ready(match accepted {
                 Ok(stream) => {
@@ -107,8 +109,13 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    fn accepted(reactor: &Rc<Reactor>, socket: OwnedFd, peer: Result<SocketAddr, Errno>) -> Result<Stream, Errno> {
-        Stream::new(reactor, socket, peer?, true)
+    fn accepted(listener: &Listener, socket: OwnedFd, peer: Result<SocketAddr, Errno>) -> Result<Stream, Errno> {
+        let local = match listener.local {
+            // The peer has chosen one of the host's addresses.
+            local if local.ip().is_unspecified() => local_addr(&socket)?,
+            local => local,
+        };
+        Stream::new(&listener.reactor, socket, [local, peer?], true)
     }
 
     pub(super) fn connect(
@@ -132,14 +139,19 @@ impl Stream {
             Err(Errno::INPROGRESS | Errno::INTR) => false,
             Err(errno) => return Err(to(errno)),
         };
+        // What is written is sent without further ado, small writes too.
+        set_tcp_nodelay(&socket, true).map_err(to)?;
+        let local = local_addr(&socket).map_err(to)?;
         // Registered only now: a socket that never connected reports a hang-up.
-        Stream::new(reactor, socket, peer, connected).map_err(to)
+        Stream::new(reactor, socket, [local, peer], connected).map_err(to)
     }
 
-    fn new(reactor: &Rc<Reactor>, socket: OwnedFd, peer: SocketAddr, connected: bool) -> Result<Stream, Errno> {
-        // What is written is sent without further ado, small writes too.
-        set_tcp_nodelay(&socket, true)?;
-        let local = local_addr(&socket)?;
+    fn new(
+        reactor: &Rc<Reactor>,
+        socket: OwnedFd,
+        [local, peer]: [SocketAddr; 2],
+        connected: bool,
+    ) -> Result<Stream, Errno> {
         Ok(Stream {
             source: RefCell::new(Some(Source::new(reactor, socket)?)),
             local,
@@ -324,4 +336,36 @@ fn set_option(socket: BorrowedFd<'_>, option: TcpOption) -> Result<(), Errno> {
 
 fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::sockopt::tcp_nodelay;
+
+    use super::*;
+    use crate::UnixPlatform;
+
+    #[test]
+    fn both_ends_send_at_once_and_know_their_addresses() {
+        let platform = UnixPlatform::new().expect("a test may open descriptors");
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"] {
+            let at = address.parse().expect("an address");
+            let listener = Listener::bind(platform.reactor(), at, 1).expect("a port is free");
+            let (ip, port) = (listener.local.ip(), listener.local.port());
+            let reached = if ip.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+            let client = Stream::connect(platform.reactor(), None, SocketAddr::new(reached, port));
+            let client = client.expect("it listens");
+            while client.poll_connected(&mut context).is_pending() {}
+            let (socket, peer) = acceptfrom_with(&listener.source, SocketFlags::NONBLOCK).expect("it has come");
+            let peer = peer.expect("it is connected").try_into();
+            let server = Stream::accepted(&listener, socket, peer).expect("it can be watched");
+            assert_eq!((server.local, server.peer), (client.peer, client.local), "{address}");
+            for end in [&server, &client] {
+                let source = end.source.borrow();
+                let source = source.as_ref().expect("it is open");
+                assert_eq!(tcp_nodelay(source).ok(), Some(true), "{address}");
+            }
+        }
+    }
 }
