@@ -10,7 +10,7 @@ use mirage_rt::log::{info, warn};
 use mirage_rt::net::{AcceptError, TcpListener, TcpStream};
 use mirage_rt::{Duration, Instant, Runtime, TimeLimit, now, sleep, spawn, yield_now};
 
-use crate::http::date::{Clock, Date, Latest};
+use crate::http::date::{Clock, Date, imf_fixdate};
 use crate::http::response::{self, Delivery};
 use crate::http::session::{Session, Step};
 use crate::http::site::{Answer, Fields, File, Files};
@@ -38,15 +38,27 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// How long to wait before the next try when the host has no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The machine's clock.
+/// The machine's clock, whose line is made once a second: a busy server asks for it many times.
 #[derive(Default)]
 struct WallClock {
-    latest: Latest,
+    /// The line, and until when it is right.
+    latest: Cell<Option<(Instant, Date)>>,
 }
 
 impl Clock for WallClock {
     fn date(&self) -> Option<Date> {
-        Runtime::current().wall_clock().map(|time| self.latest.imf_fixdate(time.as_secs()))
+        let runtime = Runtime::current();
+        let now = runtime.recent();
+        if let Some((until, date)) = self.latest.get()
+            && now < until
+        {
+            return Some(date);
+        }
+        let time = runtime.wall_clock()?;
+        let date = imf_fixdate(time.as_secs());
+        let left = 1_000_000_000 - time.as_nanos() % 1_000_000_000;
+        self.latest.set(Some((now + Duration::from_nanos(left), date)));
+        Some(date)
     }
 }
 

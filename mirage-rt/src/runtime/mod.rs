@@ -39,6 +39,8 @@ struct Inner {
     queue: Arc<Queue>,
     timers: RefCell<Timers>,
     log_filter: Cell<Option<LogFilter>>,
+    /// The time of the present round of tasks, if any of them has asked for it.
+    recent: Cell<Option<Instant>>,
 }
 
 /// Whether a message is shown.
@@ -49,7 +51,8 @@ impl Runtime {
     pub fn new(platform: Rc<dyn Platform>) -> Self {
         let queue = Arc::new(Queue::new(platform.unparker()));
         let timers = RefCell::new(Timers::default());
-        Runtime { inner: Rc::new(Inner { platform, queue, timers, log_filter: Cell::new(None) }) }
+        let (log_filter, recent) = (Cell::new(None), Cell::new(None));
+        Runtime { inner: Rc::new(Inner { platform, queue, timers, log_filter, recent }) }
     }
 
     /// The runtime that runs this code.
@@ -110,6 +113,7 @@ impl Runtime {
         let waker = Waker::from(main.clone());
         let mut future = core::pin::pin!(future);
         loop {
+            self.inner.recent.set(None);
             if main.woken.swap(false, Ordering::AcqRel)
                 && let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker))
             {
@@ -143,6 +147,7 @@ impl Runtime {
         let _entered = self.enter();
         self.inner.platform.poll_events();
         let next = self.fire_timers();
+        self.inner.recent.set(None);
         self.inner.queue.run(BATCH);
         Turn { busy: !self.inner.queue.is_empty(), next: self.inner.timers.borrow().next().or(next) }
     }
@@ -150,6 +155,18 @@ impl Runtime {
     /// The monotonic clock.
     pub fn now(&self) -> Instant {
         self.inner.platform.now()
+    }
+
+    /// The monotonic clock as it was when a task first asked for this in the present round of tasks: for what need not be exact, as
+    /// a limit of seconds, at the price of one look at the clock for all tasks of a round. What a task computes for long, without
+    /// waiting, makes it late by that.
+    pub fn recent(&self) -> Instant {
+        let recent = &self.inner.recent;
+        recent.get().unwrap_or_else(|| {
+            let now = self.now();
+            recent.set(Some(now));
+            now
+        })
     }
 
     /// How long the machine's processor ran for others while there was work for it here (steal time), since the machine started:

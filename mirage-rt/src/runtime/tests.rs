@@ -74,6 +74,20 @@ fn timers_fire_in_the_order_of_their_deadlines() {
 }
 
 #[test]
+fn the_recent_time_is_that_of_the_round() {
+    run(1, async {
+        for _ in 0..3 {
+            assert_eq!(Runtime::current().recent(), now());
+            sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let runtime = Runtime::new(VirtualPlatform::new(1));
+    runtime.inner.recent.set(Some(Instant::from_nanos(7)));
+    assert_eq!(runtime.recent(), Instant::from_nanos(7), "it is not read again");
+    runtime.run(async { assert_eq!(Runtime::current().recent(), now(), "but in the next round") });
+}
+
+#[test]
 fn a_timeout_drops_what_takes_too_long() {
     run(1, async {
         assert_eq!(timeout(Duration::from_secs(2), async { 7 }).await, Ok(7));

@@ -63,7 +63,7 @@ impl TimeLimit {
     #[inline(never)]
     fn poll_over(&mut self, due: &mut Option<Instant>, duration: Duration, context: &Context<'_>) -> Poll<Elapsed> {
         let runtime = Runtime::current();
-        let due = *due.get_or_insert_with(|| runtime.now() + duration);
+        let due = *due.get_or_insert_with(|| runtime.recent() + duration);
         if let Some((at, timer)) = &self.armed
             && *at <= due
             && timer.wakes(context.waker())

@@ -1,7 +1,5 @@
 //! The `Date` field: IMF-fixdate (RFC 9110, section 5.6.7).
 
-use core::cell::Cell;
-
 const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
@@ -15,24 +13,6 @@ pub type Date = [u8; 37];
 pub trait Clock {
     /// The present time, where the machine knows it.
     fn date(&self) -> Option<Date>;
-}
-
-/// The form of the second that was asked for last: a busy server asks for each many times.
-#[derive(Default)]
-pub struct Latest(Cell<Option<(u64, Date)>>);
-
-impl Latest {
-    /// As [`imf_fixdate`].
-    pub fn imf_fixdate(&self, seconds: u64) -> Date {
-        match self.0.get() {
-            Some((known, date)) if known == seconds => date,
-            _ => {
-                let date = imf_fixdate(seconds);
-                self.0.set(Some((seconds, date)));
-                date
-            }
-        }
-    }
 }
 
 /// The line `Date: Sun, 06 Nov 1994 08:49:37 GMT` of a time in whole seconds since 1970-01-01 UTC.
@@ -98,14 +78,6 @@ mod tests {
         assert_eq!(text(951_868_800), "Wed, 01 Mar 2000 00:00:00 GMT");
         assert_eq!(text(4_107_542_399), "Sun, 28 Feb 2100 23:59:59 GMT");
         assert_eq!(text(4_107_542_400), "Mon, 01 Mar 2100 00:00:00 GMT");
-    }
-
-    #[test]
-    fn the_latest_second_is_known() {
-        let latest = Latest::default();
-        for seconds in [5, 5, 6, 5] {
-            assert_eq!(latest.imf_fixdate(seconds), imf_fixdate(seconds));
-        }
     }
 
     #[test]
