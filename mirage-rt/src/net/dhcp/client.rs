@@ -15,7 +15,7 @@ use crate::time::{Duration, Instant};
 /// (section 4.1).
 const FIRST_WAIT: Duration = Duration::from_secs(4);
 const LAST_WAIT: Duration = Duration::from_secs(64);
-/// How often an offered address is asked for before another offer is looked for.
+/// How often an offered address is asked for before another offer is looked for, and one that we have before it is believed.
 const REQUEST_TRIES: u32 = 4;
 /// The least time between two attempts to renew (section 4.4.5).
 const RENEWAL_WAIT: Duration = Duration::from_secs(60);
@@ -99,6 +99,8 @@ enum State {
     Requesting { address: Ipv4Addr, server: Ipv4Addr },
     /// The address is ours.
     Bound(Lease),
+    /// It is if this is still the network that it was got from, which any server is asked (section 4.4.2: INIT-REBOOT).
+    Confirming(Lease),
     /// It is, and its server is asked for more time.
     Renewing(Lease),
     /// It is, and any server is.
@@ -149,13 +151,20 @@ impl Client {
         Some(self.send(now))
     }
 
+    /// This may be another network than before, or its servers may have forgotten us: the lease is to be confirmed (section 3.7).
+    /// Without one, an offer is looked for at once.
+    pub fn confirm(&mut self, now: Instant) {
+        let state = self.lease().cloned().map_or(State::Selecting, State::Confirming);
+        self.enter(state, now);
+    }
+
     /// When [`poll`](Self::poll) has something to do; `None` when never, without an answer.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Selecting | State::Requesting { .. } => Some(self.next),
             State::Bound(lease) => lease.renews,
             State::Renewing(lease) => lease.rebinds.into_iter().chain([self.next]).min(),
-            State::Rebinding(lease) => lease.ends.into_iter().chain([self.next]).min(),
+            State::Confirming(lease) | State::Rebinding(lease) => lease.ends.into_iter().chain([self.next]).min(),
         }
     }
 
@@ -182,11 +191,12 @@ impl Client {
                 self.next = now + self.wait(now);
                 None
             }
-            (State::Renewing(lease) | State::Rebinding(lease), Kind::Ack) if reply.yours == lease.address.address() => {
-                self.bind(&reply, now)
-            }
-            (State::Renewing(_) | State::Rebinding(_), Kind::Ack) => self.lose(Loss::Moved, now),
-            (State::Renewing(_) | State::Rebinding(_), Kind::Nak) => self.lose(Loss::Refused, now),
+            (State::Confirming(lease) | State::Renewing(lease) | State::Rebinding(lease), kind) => match kind {
+                Kind::Offer => None,
+                Kind::Ack if reply.yours == lease.address.address() => self.bind(&reply, now),
+                Kind::Ack => self.lose(Loss::Moved, now),
+                Kind::Nak => self.lose(Loss::Refused, now),
+            },
             _ => None,
         }
     }
@@ -195,12 +205,21 @@ impl Client {
     pub fn lease(&self) -> Option<&Lease> {
         match &self.state {
             State::Selecting | State::Requesting { .. } => None,
-            State::Bound(lease) | State::Renewing(lease) | State::Rebinding(lease) => Some(lease),
+            State::Bound(lease) | State::Confirming(lease) | State::Renewing(lease) | State::Rebinding(lease) => {
+                Some(lease)
+            }
         }
     }
 
-    /// Goes on to renewing and rebinding when their times have come.
+    /// Goes on to renewing and rebinding when their times have come. A lease that nobody confirms counts until it ends (section
+    /// 4.4.2).
     fn advance(&mut self, now: Instant) {
+        if let State::Confirming(lease) = &self.state
+            && self.tries == REQUEST_TRIES
+            && self.next <= now
+        {
+            self.enter(State::Bound(lease.clone()), now);
+        }
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         match &self.state {
             State::Bound(lease) | State::Renewing(lease) if due(lease.rebinds) => {
@@ -236,7 +255,7 @@ impl Client {
     fn wait(&mut self, now: Instant) -> Duration {
         let half_of = |until: Option<Instant>| until.map_or(LAST_WAIT, |until| (until - now) / 2).max(RENEWAL_WAIT);
         match &self.state {
-            State::Selecting | State::Requesting { .. } => {
+            State::Selecting | State::Requesting { .. } | State::Confirming(_) => {
                 let wait = FIRST_WAIT.saturating_mul(1 << self.tries.min(8)).min(LAST_WAIT);
                 let fuzz = Duration::from_millis(self.random() % 2001);
                 wait + fuzz - Duration::from_secs(1)
@@ -260,6 +279,11 @@ impl Client {
             State::Requesting { address, server } => {
                 let request = Request { requested: Some(*address), server: Some(*server), ..request };
                 Output::Send { message: request.message(), to: Ipv4Addr::BROADCAST }
+            }
+            State::Confirming(lease) => {
+                // As one that has no address yet (section 4.3.2).
+                let (client, requested) = (Ipv4Addr::UNSPECIFIED, Some(lease.address.address()));
+                Output::Send { message: Request { client, requested, ..request }.message(), to: Ipv4Addr::BROADCAST }
             }
             State::Renewing(lease) => Output::Send { message: request.message(), to: lease.server },
             _ => Output::Send { message: request.message(), to: Ipv4Addr::BROADCAST },

@@ -21,9 +21,12 @@
 //! connections end with an error. The network goes on without an address, and another one is asked for at once, for as long as
 //! it takes; listeners serve that one then. [`Network::addresses_changed`] tells.
 //!
+//! When the link is back that was down, as after a suspension or a move to another host, it may be another network's: any server
+//! is asked whether the address is right there (INIT-REBOOT, section 4.3.2), and the address used meanwhile. If one says no, the
+//! lease has ended; if nobody answers within a minute, it counts as before.
+//!
 //! Not done: waiting a random time before the first message, which would be most of the time that a boot takes; looking by ARP
-//! whether somebody uses the address already; options in the fields `sname` and `file`; giving the address back at the end;
-//! asking at once when a link is back that was down, as it may be another network's.
+//! whether somebody uses the address already; options in the fields `sname` and `file`; giving the address back at the end.
 
 mod client;
 #[cfg(test)]
@@ -37,12 +40,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
-use core::net::Ipv4Addr;
+use core::future::{Future, poll_fn};
+use core::net::{Ipv4Addr, SocketAddr};
+use core::pin::pin;
+use core::task::Poll;
 
 pub use client::Lease;
 
-use super::error::{BindError, ConfigError};
-use super::{Addressing, Config, ConfigureError, Network, UdpSocket, log_targets, names};
+use super::error::{BindError, ConfigError, ReceiveError};
+use super::{Addressing, Config, ConfigureError, Link, Network, UdpSocket, log_targets, names};
 use crate::cell::RefCell;
 use crate::page::PagePool;
 use crate::runtime::{Runtime, now};
@@ -119,7 +125,8 @@ impl Dhcp {
         Runtime::current().fill_random(&mut seed).map_err(DhcpError::Random)?;
         let client = Client::new(mac, u64::from_le_bytes(seed), now());
         let socket = network.udp().bind(CLIENT_PORT).await.map_err(DhcpError::Socket)?;
-        let mut keeper = Keeper { client, socket, network: network.clone(), fixed, buffer: vec![0; LONGEST] };
+        let (link, buffer) = (network.link(), vec![0; LONGEST]);
+        let mut keeper = Keeper { client, socket, network: network.clone(), link, fixed, buffer };
         let lease = match timeout(PATIENCE, keeper.leased()).await {
             Ok(lease) => lease,
             Err(_) => {
@@ -205,6 +212,8 @@ struct Keeper {
     client: Client,
     socket: UdpSocket,
     network: Network,
+    /// As it was looked at last.
+    link: Link,
     fixed: Addressing,
     buffer: Vec<u8>,
 }
@@ -222,15 +231,7 @@ impl Keeper {
                 Some(Output::Lost(loss)) => return Some(Event::Lost(loss)),
                 None => {}
             }
-            let receiving = self.socket.receive_from(&mut self.buffer);
-            // A lease without an end has no deadline.
-            let received = match self.client.deadline() {
-                Some(deadline) => match timeout(deadline - now(), receiving).await {
-                    Ok(received) => received,
-                    Err(_) => continue,
-                },
-                None => receiving.await,
-            };
+            let Some(received) = self.datagram().await else { continue };
             let (length, from) = received.ok()?;
             if from.port() == SERVER_PORT
                 && let Some(message) = self.buffer.get(..length)
@@ -238,6 +239,27 @@ impl Keeper {
             {
                 return Some(event);
             }
+        }
+    }
+
+    /// The next datagram; `None` when the client has something to do: its time has come, or the link is back.
+    async fn datagram(&mut self) -> Option<Result<(usize, SocketAddr), ReceiveError>> {
+        let deadline = self.client.deadline();
+        let mut receiving = pin!(self.socket.receive_from(&mut self.buffer));
+        let waiting = poll_fn(|context| {
+            while let Poll::Ready(link) = self.network.poll_link_changed(context, self.link) {
+                self.link = link;
+                if link.up {
+                    self.client.confirm(now());
+                    return Poll::Ready(None);
+                }
+            }
+            receiving.as_mut().poll(context).map(Some)
+        });
+        // A lease without an end has no deadline.
+        match deadline {
+            Some(deadline) => timeout(deadline - now(), waiting).await.ok().flatten(),
+            None => waiting.await,
         }
     }
 
@@ -251,25 +273,33 @@ impl Keeper {
     }
 
     /// Gives the network what the lease says.
-    fn configure(&self, lease: &Lease) -> Result<(), ConfigureError> {
+    fn configure(&mut self, lease: &Lease) -> Result<(), ConfigureError> {
         let (fixed, mut addressing) = (&self.fixed, Addressing::new(Some(lease.address), lease.gateway));
         addressing.gateway = fixed.gateway.or(lease.gateway);
         addressing.routes = if fixed.routes.is_empty() { lease.routes.clone() } else { fixed.routes.clone() };
         addressing.mtu = fixed.mtu.or(lease.mtu);
         #[cfg(feature = "ipv6")]
         addressing.ipv6_routes.clone_from(&fixed.ipv6_routes);
-        self.network.configure(addressing)?;
+        self.change(addressing)?;
         self.network.set_names(lease.names());
         log::info!(target: log_targets::DHCP, "{} is leased from {}", lease.address, lease.server);
         Ok(())
     }
 
+    /// Configures the network. Another MTU of ours is no news of the link.
+    fn change(&mut self, addressing: Addressing) -> Result<(), ConfigureError> {
+        let before = self.network.link().changes;
+        let outcome = self.network.configure(addressing);
+        self.link.changes += self.network.link().changes - before;
+        outcome
+    }
+
     /// Takes the address away.
-    fn unconfigure(&self) {
+    fn unconfigure(&mut self) {
         let fixed = self.fixed.clone();
         let nothing = Addressing { ipv4: None, gateway: None, routes: Vec::new(), ..fixed };
         // It has no part that could be wrong.
-        let _ = self.network.configure(nothing);
+        let _ = self.change(nothing);
     }
 
     /// Renews leases and gets others until the device is given up.

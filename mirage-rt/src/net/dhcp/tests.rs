@@ -1,5 +1,6 @@
 //! The client alone, and on the switch against a server, in virtual time.
 
+mod confirm;
 mod machine;
 mod network;
 pub(crate) mod server;

@@ -8,26 +8,26 @@ use super::server::{Answer, Asked};
 use super::*;
 use crate::time::{Duration, Instant};
 
-const HOUR: u32 = 3600;
+pub(super) const HOUR: u32 = 3600;
 
-fn at(seconds: u64) -> Instant {
+pub(super) fn at(seconds: u64) -> Instant {
     Instant::from_nanos(seconds * 1_000_000_000)
 }
 
 /// What is sent now, which must be something, and where to.
-fn sent(client: &mut Client, now: Instant) -> (Request, Ipv4Addr) {
+pub(super) fn sent(client: &mut Client, now: Instant) -> (Request, Ipv4Addr) {
     match client.poll(now) {
         Some(Output::Send { message, to }) => (Asked::read(&message).expect("a message of a client").request, to),
         other => panic!("{other:?}"),
     }
 }
 
-fn answer(kind: Kind, request: &Request) -> Answer {
+pub(super) fn answer(kind: Kind, request: &Request) -> Answer {
     Answer::new(kind, request.id, MAC, ip(9), ip(1)).usual(HOUR)
 }
 
 /// A client that has got 10.0.0.9 for an hour at the time 0.
-fn bound() -> Client {
+pub(super) fn bound() -> Client {
     let mut client = Client::new(MAC, 1, at(0));
     let (discover, to) = sent(&mut client, at(0));
     assert!(!discover.wants && to == Ipv4Addr::BROADCAST && discover.client.is_unspecified());
@@ -184,7 +184,7 @@ proptest! {
     #[test]
     fn no_course_of_events_harms(
         seed in any::<u64>(),
-        steps in prop::collection::vec((0u64..3000, 0u8..6, any::<bool>(), prop::sample::select(vec![0_u32, 20, 3600, u32::MAX])), 0..60),
+        steps in prop::collection::vec((0u64..3000, 0u8..7, any::<bool>(), prop::sample::select(vec![0_u32, 20, 3600, u32::MAX])), 0..60),
     ) {
         let mut client = Client::new(MAC, seed, at(0));
         let (mut seconds, mut last) = (0, None);
@@ -203,8 +203,10 @@ proptest! {
             let Some(Asked { request }) = last else { continue };
             let kind = [Kind::Offer, Kind::Ack, Kind::Nak][usize::from(what % 3)];
             let reply = Answer::new(kind, request.id, MAC, if right { ip(9) } else { ip(200) }, ip(1)).usual(lease);
-            if what < 5 {
-                client.receive(now, &reply.bytes());
+            match what {
+                0..5 => drop(client.receive(now, &reply.bytes())),
+                5 => client.confirm(now),
+                _ => {}
             }
         }
     }

@@ -116,7 +116,7 @@ pub fn serve(switch: &Switch, answers: impl Fn(&Request) -> Option<Answer> + 'st
                 kept.borrow_mut().push((now(), *source.ip(), *to.ip(), asked));
                 let answer = answers(&asked)?;
                 // Section 4.1: to everybody when the client has no address, and says that it hears only that.
-                let unheard = source.ip().is_unspecified() && message[10] == 0x80;
+                let unheard = asked.client.is_unspecified() && message[10] == 0x80;
                 let (to, client) =
                     if unheard { (ethernet::BROADCAST, Ipv4Addr::BROADCAST) } else { (from, *source.ip()) };
                 let ends = [(mac, SocketAddrV4::new(own, SERVER_PORT)), (to, SocketAddrV4::new(client, CLIENT_PORT))];
