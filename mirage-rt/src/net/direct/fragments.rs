@@ -3,10 +3,12 @@
 use smoltcp::wire::IpProtocol;
 
 use super::counters::ReceiveDrop;
+use super::cutting::{self, Numbers};
 use super::ethernet::{self, Mac};
+use super::header;
 use super::ip::{IpOut, TxMeta};
 use super::ipv4::{self, Ipv4};
-use super::stack::Stack;
+use super::stack::{Echo, Stack};
 use crate::net::fragments::{Fragment, Key, Outcome};
 use crate::packet::Checksum;
 use crate::time::Instant;
@@ -47,7 +49,7 @@ impl Stack {
                 if let Some(whole) = whole
                     && let Some(echo) = self.receive_ipv4(now, &whole, mac, Checksum::None)
                 {
-                    self.answer_echo_in(&echo, &frame);
+                    self.answer_whole_echo(&echo, &mut frame);
                 }
             }
         }
@@ -89,10 +91,29 @@ impl Stack {
                 if let Some(whole) = frame.get(ethernet::HEADER..)
                     && let Some(echo) = self.receive_whole_ipv6(now, whole, mac)
                 {
-                    self.answer_echo_in(&echo, &frame);
+                    self.answer_whole_echo(&echo, &mut frame);
                 }
             }
         }
+    }
+
+    /// Answers an echo request that was put together with all that it brought (RFC 1122, 3.2.2.6; RFC 4443, 4.2): in fragments, if it
+    /// is too long for one packet.
+    fn answer_whole_echo(&mut self, echo: &Echo, frame: &mut [u8]) {
+        let Some(route) = self.ip.route(echo.source).filter(|_| !self.ip.is_congested()) else { return };
+        let head = header::length(echo.source);
+        if head + echo.length <= route.mtu {
+            return self.answer_echo_in(echo, frame);
+        }
+        let start = echo.skip + head;
+        let Some(message) = frame.get_mut(start..start + echo.length) else { return };
+        let (protocol, kind) = if echo.source.is_ipv4() { (IpProtocol::Icmp, 0) } else { (IpProtocol::Icmpv6, 129) };
+        if let Some(first) = message.first_mut() {
+            *first = kind;
+        }
+        let numbers = Numbers { number: self.udp.packet_number(echo.source), hops: header::HOPS };
+        self.ip.counters.icmp_sent[0] += 1;
+        cutting::send_whole(&route, [echo.destination, echo.source], protocol, message, numbers, &mut self.ip);
     }
 
     /// Tells senders of packets that did not become whole in time, if the first fragment was there (RFC 792; RFC 4443, 3.3).
@@ -117,7 +138,7 @@ impl Stack {
         }
         let Some(mut answer) = self.ip.alloc() else { return };
         let whole = answer.resize_head(ipv4::HEADER + 8 + quote.0.len());
-        if let Some(message) = super::header::emit(whole, key.destination, key.source, IpProtocol::Icmp) {
+        if let Some(message) = header::emit(whole, key.destination, key.source, IpProtocol::Icmp) {
             let (start, rest) = message.split_at_mut(8);
             start.copy_from_slice(&[11, 1, 0, 0, 0, 0, 0, 0]);
             rest.copy_from_slice(quote.0);

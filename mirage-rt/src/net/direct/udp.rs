@@ -111,7 +111,7 @@ pub struct Udp {
     blocked: bool,
     down: bool,
     counters: UdpCounters,
-    /// Datagrams that were cut into fragments so far.
+    /// Packets over IPv6 that were cut into fragments so far.
     #[cfg(feature = "datagrams")]
     cut: u64,
 }
@@ -214,6 +214,16 @@ impl Udp {
     #[cfg(feature = "datagrams")]
     pub fn loops(&self, index: usize) -> bool {
         self.sockets.get(index).and_then(Option::as_ref).is_some_and(|socket| socket.multicast.loops)
+    }
+
+    /// Which packet to `remote` the next fragments are of. Nobody can guess it, or false pieces could be put among the true ones.
+    #[cfg(feature = "datagrams")]
+    pub fn packet_number(&mut self, remote: IpAddr) -> u32 {
+        if remote.is_ipv4() {
+            return self.identifications.next().into();
+        }
+        self.cut += 1;
+        self.key.signed(&self.cut.to_be_bytes()) as u32
     }
 
     /// The device has room again.
@@ -385,14 +395,9 @@ impl Udp {
         #[cfg(feature = "datagrams")]
         if bytes.len() > fitting {
             socket.note_sent(remote);
-            self.cut += 1;
-            // Nobody can guess it, or false pieces could be put among the true ones.
-            let number = match remote.is_ipv4() {
-                true => self.identifications.next().into(),
-                false => self.key.signed(&self.cut.to_be_bytes()) as u32,
-            };
             let hops = if remote.ip().is_multicast() { socket.multicast.hops } else { header::HOPS };
             let ports = [socket.local.port, remote.port()];
+            let number = self.packet_number(remote.ip());
             super::cutting::send(&route, source, remote.ip(), ports, bytes, Numbers { number, hops }, out);
             return Poll::Ready(Ok(()));
         }

@@ -224,26 +224,64 @@ fn a_flood_of_fragments_has_a_bound() {
     });
 }
 
-fn a_long_ping_is_answered_if_the_answer_fits() {
+/// An echo message with `length` bytes that [`pattern`] makes, as a packet of host `from` to host `to`.
+fn echo([from, to]: [u8; 2], kind: u8, length: usize) -> Vec<u8> {
+    let mut packet = vec![0; header::length(at(1, 0).ip()) + 8 + length];
+    let protocol = if is_ipv6() { IpProtocol::Icmpv6 } else { IpProtocol::Icmp };
+    let body = header::emit(&mut packet, at(from, 0).ip(), at(to, 0).ip(), protocol).expect("of one family");
+    body[..8].copy_from_slice(&[kind, 0, 0, 0, 1, 2, 3, 4]);
+    body[8..].copy_from_slice(&pattern(5, length));
+    let sum = !smoltcp::wire::checksum::data(body);
+    body[2..4].copy_from_slice(&sum.to_be_bytes());
+    #[cfg(feature = "ipv6")]
+    if is_ipv6() {
+        header::fill_icmp(&mut packet);
+    }
+    packet
+}
+
+/// What fragments carry together; each has to fit a packet of 1500 bytes, and they must be of one packet.
+fn joined(packets: &[Vec<u8>]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    for (index, packet) in packets.iter().enumerate() {
+        let (place, more) = match is_ipv6() {
+            true => (u16::from_be_bytes([packet[42], packet[43]]) & !7, packet[43] & 1 == 1),
+            false => (u16::from_be_bytes([packet[6] & 0x1f, packet[7]]) * 8, packet[6] & 0x20 != 0),
+        };
+        assert_eq!((usize::from(place), more), (whole.len(), index + 1 < packets.len()), "{index}");
+        assert!(packet.len() <= 1500);
+        let (first, number) = (&packets[0], if is_ipv6() { 44..48 } else { 4..6 });
+        assert_eq!(packet[number.clone()], first[number]);
+        whole.extend_from_slice(&header::payload(packet)[extension()..]);
+    }
+    whole
+}
+
+fn pings_are_answered_with_all_that_they_bring() {
     testing::run(135, async {
         let switch = Switch::new(135, Impairments::NONE);
         let (_direct, _network) = stack(&switch);
         let mut peer = Raw::new(&switch, 2);
         sleep(SECOND).await;
-        let mut packet = vec![0; header::length(at(1, 0).ip()) + 1000];
-        let protocol = if is_ipv6() { IpProtocol::Icmpv6 } else { IpProtocol::Icmp };
-        let body = header::emit(&mut packet, at(2, 0).ip(), at(1, 0).ip(), protocol).expect("of one family");
-        body[0] = if is_ipv6() { 128 } else { 8 };
-        let sum = !smoltcp::wire::checksum::data(body);
-        body[2..4].copy_from_slice(&sum.to_be_bytes());
-        #[cfg(feature = "ipv6")]
-        if is_ipv6() {
-            header::fill_icmp(&mut packet);
+        let (request, reply) = if is_ipv6() { (128, 129) } else { (8, 0) };
+        let most = most_datagram();
+        // Those of the answer that fit one packet, those that do not any more, and the longest one.
+        let in_each = (1500 - header::length(at(1, 0).ip()) - extension()) & !7;
+        for length in [1000, most, most + 1, 4000, 20_000, 65_507] {
+            let count = if length > most { (8 + length).div_ceil(in_each) } else { 1 };
+            let (packet, answer) = (echo([2, 1], request, length), echo([1, 2], reply, length));
+            for is_reversed in [false, true] {
+                let mut parts = cut(&packet, 1400, 1);
+                if is_reversed {
+                    parts.reverse();
+                }
+                parts.iter().for_each(|part| peer.send_ip(part));
+                let packets = peer.packets().await;
+                assert_eq!(packets.len(), count, "{length}");
+                let whole = if count == 1 { header::payload(&packets[0]).to_vec() } else { joined(&packets) };
+                assert!(whole == header::payload(&answer), "{} of {length} bytes, or others", whole.len());
+            }
         }
-        cut(&packet, 400, 1).iter().for_each(|part| peer.send_ip(part));
-        let packets = peer.packets().await;
-        let [answer] = packets.as_slice() else { panic!("one packet, not {packets:?}") };
-        assert_eq!((header::payload(answer)[0], answer.len()), (if is_ipv6() { 129 } else { 0 }, packet.len()));
         assert!(matches!(at(1, 0).ip(), IpAddr::V4(_)) != is_ipv6());
     });
 }
@@ -283,6 +321,6 @@ worlds! {
     fragments_that_contradict_each_other_bring_nothing,
     who_sent_the_first_fragment_is_told_that_others_did_not_come,
     a_flood_of_fragments_has_a_bound,
-    a_long_ping_is_answered_if_the_answer_fits,
+    pings_are_answered_with_all_that_they_bring,
     #[cfg(feature = "ipv6")] neighbour_discovery_is_never_in_fragments,
 }

@@ -119,7 +119,9 @@ impl Raw {
             header::fill_icmp(&mut answer);
             self.send_ip(&answer);
         }
-        packet.protocol == packet::protocol::ICMP && packet.payload().first().is_some_and(|kind| *kind >= 133)
+        // What a later fragment starts with says nothing.
+        let is_icmp = packet.protocol == packet::protocol::ICMP && packet.fragment.is_none();
+        is_icmp && packet.payload().first().is_some_and(|kind| *kind >= 133)
     }
 
     /// The next frame that came, without waiting, ARP left out. Questions for our address are answered on the way.
