@@ -17,6 +17,7 @@ use super::hash::Keyed;
 use super::header;
 #[cfg(feature = "ipv6")]
 use super::ipv6::Layer;
+use super::known::KnownPaths;
 use super::neighbours::{Due, Neighbours};
 use crate::keys::Cidr;
 use crate::net::StaticRoute;
@@ -179,6 +180,7 @@ pub struct Ip {
     pub(super) now: Instant,
     pub(super) unblocked: Vec<IpAddr>,
     pub counters: Counters,
+    pub known: KnownPaths,
     #[cfg(feature = "ipv6")]
     pub(super) ipv6: Option<Box<Layer>>,
 }
@@ -204,6 +206,7 @@ impl Ip {
             now: Instant::ZERO,
             unblocked: Vec::new(),
             counters: Counters::default(),
+            known: KnownPaths::new(key),
             #[cfg(feature = "ipv6")]
             ipv6: None,
         };

@@ -28,6 +28,7 @@ mod ip;
 pub(super) mod ipv4;
 #[cfg(feature = "ipv6")]
 mod ipv6;
+mod known;
 mod limit;
 mod link;
 mod neighbours;

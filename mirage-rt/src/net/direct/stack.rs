@@ -271,7 +271,7 @@ impl Stack {
                 let Some(segment) = Segment::parse(&self.key, source, destination, packet.payload()) else {
                     return self.refuse(ReceiveDrop::Malformed);
                 };
-                self.tcp.on_segment(now, packet.packet, &segment, &mut self.ip);
+                self.receive_segment(now, packet.packet, &segment);
                 None
             }
             IpProtocol::Udp if trusted || has_no_checksum(packet) || packet.verify_transport() => {
@@ -362,7 +362,7 @@ impl Stack {
                 None
             }
             Meaning::TcpTooBig { tuple, seq, mtu } => {
-                self.tcp.on_too_big(self.ip.now(), &tuple, seq, mtu);
+                self.receive_too_big(&tuple, seq, mtu);
                 None
             }
             Meaning::Nothing => {

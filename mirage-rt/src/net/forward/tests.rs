@@ -222,6 +222,23 @@ fn packets_that_are_too_long_are_told_or_cut() {
     });
 }
 
+/// What a host was told of a way serves the connections that come after, whoever asks for them, for ten minutes.
+#[test]
+fn a_way_is_told_of_once() {
+    run(16, async {
+        let hosts = Fixture::with_devices(16, &|_| {}, &|info| info.mtu = 1000, pass);
+        exchange(&hosts.inner, &hosts.outer, (address(OUTER, 2), 80), 50_000).await;
+        let told = hosts.statistics().too_big;
+        assert!(told > 0);
+        exchange(&hosts.inner, &hosts.outer, (address(OUTER, 2), 81), 50_000).await;
+        exchange(&hosts.outer, &hosts.inner, (address(INNER, 2), 82), 50_000).await;
+        assert_eq!(hosts.statistics().too_big, told);
+        sleep(Duration::from_secs(600)).await;
+        exchange(&hosts.inner, &hosts.outer, (address(OUTER, 2), 83), 50_000).await;
+        assert!(hosts.statistics().too_big > told);
+    });
+}
+
 #[test]
 fn packets_of_many_segments_stay_whole_or_are_cut_here() {
     fn offloads(info: &mut NetworkInfo) {

@@ -163,7 +163,7 @@ impl Stack {
             self.ip.heard_ipv6(packet.source, mac);
         }
         if packet.offset == HEADER {
-            self.tcp.on_segment(now, packet.bytes, &segment, &mut self.ip);
+            self.receive_segment(now, packet.bytes, &segment);
             return None;
         }
         // Whoever speaks TCP knows no extension headers.
@@ -176,7 +176,7 @@ impl Stack {
             packet::emit_header(&mut head, packet.source, packet.destination, protocol::TCP, length, hops);
             plain.extend_from_slice(&head);
             plain.extend_from_slice(payload);
-            self.tcp.on_segment(now, &plain, &segment, &mut self.ip);
+            self.receive_segment(now, &plain, &segment);
         }
         if let Some(layer) = &mut self.ip.ipv6 {
             layer.scratch = plain;
@@ -200,7 +200,7 @@ impl Stack {
                 None
             }
             Meaning::TcpTooBig { tuple, seq, mtu } => {
-                self.tcp.on_too_big(self.ip.now(), &tuple, seq, mtu);
+                self.receive_too_big(&tuple, seq, mtu);
                 None
             }
             Meaning::Nothing => {

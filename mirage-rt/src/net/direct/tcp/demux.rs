@@ -267,14 +267,15 @@ impl<M: TcpMachine> Tcp<M> {
         }
     }
 
-    /// ICMP says that a segment with the position `seq` is longer than its way takes, which is `mtu` bytes.
-    pub fn on_too_big(&mut self, now: Instant, tuple: &FourTuple, seq: Seq, mtu: u16) {
-        if let Some(index) = self.find(tuple)
-            && self.machine.on_too_big(now, self.id(index), seq, mtu.into())
-        {
+    /// ICMP says that a segment with the position `seq` is longer than its way takes, which is `mtu` bytes. Whether it was believed.
+    pub fn on_too_big(&mut self, now: Instant, tuple: &FourTuple, seq: Seq, mtu: u16) -> bool {
+        let Some(index) = self.find(tuple) else { return false };
+        let is_believed = self.machine.on_too_big(now, self.id(index), seq, mtu.into());
+        if is_believed {
             self.counters.too_big += 1;
             self.mark(index);
         }
+        is_believed
     }
 
     /// Sending by way of `hop` is worth another try.
