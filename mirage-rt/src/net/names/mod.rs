@@ -46,6 +46,7 @@ pub mod message;
 mod name;
 mod of_joined;
 mod of_network;
+mod order;
 mod race;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -208,7 +209,8 @@ impl Resolver {
     }
 
     /// Connects to a host and port: `example.org:80`, `10.0.0.1:80` or `[2001:db8::1]:80`. Of several addresses, all are
-    /// tried, a quarter of a second one after the other, until one takes the connection (Happy Eyeballs, RFC 8305).
+    /// tried, the best one first (RFC 6724), a quarter of a second one after the other, until one takes the connection (Happy
+    /// Eyeballs, RFC 8305).
     ///
     /// # Errors
     ///
@@ -223,7 +225,7 @@ impl Resolver {
         let lookups: Vec<race::Lookup<'_>> =
             families.iter().map(|family| Box::pin(self.inner.find(host, *family)) as race::Lookup<'_>).collect();
         let tcp = self.inner.network.tcp();
-        race::connect(lookups, port, move |address| {
+        race::connect(lookups, self.inner.network.addresses(), port, move |address| {
             let tcp = tcp.clone();
             async move { tcp.connect(address).await }
         })

@@ -4,7 +4,8 @@
 //! Nothing here knows what the network below can do: it is given the lookups of the kinds in use, in the order in which they
 //! are preferred, and a function that connects. A stack with IPv6 gives one lookup more.
 //!
-//! Of RFC 6724 only the preference of IPv6 is followed. Within a kind the order is the server's.
+//! Addresses of a kind are in the [order](super::order) of RFC 6724, those that are as good in the server's. The kind with the better
+//! first address has the first turn, as far as that is known when it starts.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -15,6 +16,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use super::error::{LookupError, NamedConnectError};
+use super::order::rank;
 use crate::net::error::ConnectError;
 use crate::runtime::now;
 use crate::time::{Duration, Instant, Sleep, sleep_until};
@@ -38,8 +40,10 @@ struct Kind<'a> {
 
 struct Race<'a, S, C> {
     kinds: Vec<Kind<'a>>,
-    /// The kind whose turn it is.
-    turn: usize,
+    /// Our own addresses.
+    own: Vec<IpAddr>,
+    /// The kind whose turn it is; before the first one, that is decided by what there is.
+    turn: Option<usize>,
     attempts: Vec<Attempt<'a, S>>,
     connect: C,
     port: u16,
@@ -50,12 +54,18 @@ struct Race<'a, S, C> {
     failure: Option<NamedConnectError>,
 }
 
-/// Connects to `port` of whichever address takes the connection first. `lookups` has the preferred kind first.
+/// Connects to `port` of whichever address takes the connection first. `lookups` has the preferred kind first, `own` the
+/// addresses that we have, as far as they are known.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future gives all attempts up.
-pub async fn connect<'a, S, F, C>(lookups: Vec<Lookup<'a>>, port: u16, connect: C) -> Result<S, NamedConnectError>
+pub async fn connect<'a, S, F, C>(
+    lookups: Vec<Lookup<'a>>,
+    own: Vec<IpAddr>,
+    port: u16,
+    connect: C,
+) -> Result<S, NamedConnectError>
 where
     C: FnMut(SocketAddr) -> F + Unpin,
     F: Future<Output = Result<S, ConnectError>> + 'a,
@@ -63,7 +73,8 @@ where
     let kinds = lookups.into_iter().map(|lookup| Kind { lookup: Some(lookup), addresses: VecDeque::new() }).collect();
     let mut race = Race {
         kinds,
-        turn: 0,
+        own,
+        turn: None,
         attempts: Vec::new(),
         connect,
         port,
@@ -121,7 +132,8 @@ where
             let Poll::Ready(found) = lookup.as_mut().poll(context) else { continue };
             kind.lookup = None;
             match found {
-                Ok(addresses) => {
+                Ok(mut addresses) => {
+                    addresses.sort_by_key(|to| rank(&self.own, *to));
                     kind.addresses = addresses.into();
                     self.resolved_by.get_or_insert(now() + RESOLUTION_DELAY);
                 }
@@ -172,14 +184,21 @@ where
     /// The next address to be tried: kinds take turns.
     fn next_address(&mut self) -> Option<IpAddr> {
         let count = self.kinds.len();
+        let first = self.turn.unwrap_or_else(|| self.best());
         for offset in 0..count {
-            let index = (self.turn + offset) % count;
+            let index = (first + offset) % count;
             if let Some(address) = self.kinds.get_mut(index).and_then(|kind| kind.addresses.pop_front()) {
-                self.turn = (index + 1) % count;
+                self.turn = Some((index + 1) % count);
                 return Some(address);
             }
         }
         None
+    }
+
+    /// The kind with the best address; of several, the preferred one.
+    fn best(&self) -> usize {
+        let firsts = self.kinds.iter().enumerate().filter_map(|(index, kind)| Some((index, *kind.addresses.front()?)));
+        firsts.min_by_key(|(_, to)| rank(&self.own, *to)).map_or(0, |(index, _)| index)
     }
 
     /// When a delay ends that something waits for.

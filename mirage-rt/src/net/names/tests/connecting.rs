@@ -38,10 +38,19 @@ async fn race(
     lookups: Vec<Lookup<'static>>,
     outcome: impl Fn(IpAddr) -> (u64, bool) + Copy + Unpin + 'static,
 ) -> (Result<IpAddr, NamedConnectError>, u64, Vec<(u64, IpAddr)>) {
+    race_from(Vec::new(), lookups, outcome).await
+}
+
+/// The same on a host with the addresses `own`.
+async fn race_from(
+    own: Vec<IpAddr>,
+    lookups: Vec<Lookup<'static>>,
+    outcome: impl Fn(IpAddr) -> (u64, bool) + Copy + Unpin + 'static,
+) -> (Result<IpAddr, NamedConnectError>, u64, Vec<(u64, IpAddr)>) {
     let attempts = Attempts::default();
     let milliseconds = || now().as_nanos() / 1_000_000;
     let started = Rc::clone(&attempts);
-    let won = race::connect(lookups, 80, move |address: SocketAddr| {
+    let won = race::connect(lookups, own, 80, move |address: SocketAddr| {
         assert_eq!(address.port(), 80);
         started.borrow_mut().push((now().as_nanos() / 1_000_000, address.ip()));
         let (takes, succeeds) = outcome(address.ip());
@@ -89,6 +98,28 @@ fn kinds_take_turns_with_a_delay() {
         let order = [(10, six(1)), (260, four(1)), (510, six(2)), (760, four(2))];
         assert_eq!((at, &attempts[..]), (790, &order[..]));
     });
+}
+
+/// The best address goes first and its kind has the first turn; the kinds go on in turn whatever their addresses are worth.
+#[test]
+fn better_addresses_go_first() {
+    let site = |number| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, number]);
+    let tried = |own: Vec<IpAddr>, sixes: Vec<IpAddr>, late: u64| {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&order);
+        testing::run(1, async move {
+            let lookups = vec![after(10 + late, Ok(sixes)), after(10, Ok(vec![four(1), four(2)]))];
+            let (_, _, attempts) = race_from(own, lookups, |_| (5, false)).await;
+            kept.borrow_mut().extend(attempts.into_iter().map(|(_, address)| address));
+        });
+        order.take()
+    };
+    let worse = || vec![site(1), six(1)];
+    assert_eq!(tried(vec![six(9), four(9)], worse(), 0), [six(1), four(1), site(1), four(2)]);
+    // A host that has addresses of its site only reaches others by IPv4, if at all.
+    assert_eq!(tried(vec![site(9), four(9)], vec![six(1), six(2)], 0), [four(1), six(1), four(2), six(2)]);
+    // What comes after the first attempt has its turn.
+    assert_eq!(tried(vec![six(9), four(9)], worse(), 52), [four(1), six(1), four(2), site(1)]);
 }
 
 #[test]
