@@ -138,11 +138,23 @@ impl Packet {
     }
 }
 
+/// What has become of packets whose fragments came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those that became whole.
+    pub whole: u64,
+    /// Those of which something was missing when their time was over.
+    pub late: u64,
+    /// Those that gave way to others.
+    pub pushed_out: u64,
+}
+
 /// Packets that are incomplete.
 #[derive(Default)]
 pub struct Reassembly {
     /// The oldest first.
     list: Vec<Packet>,
+    counts: Counts,
 }
 
 impl Reassembly {
@@ -160,7 +172,7 @@ impl Reassembly {
             Some(index) => index,
             None => {
                 while self.list.len() >= MOST_PACKETS {
-                    self.list.remove(0);
+                    self.push_out();
                 }
                 let (until, pieces, quote) = (now + PATIENCE, Vec::new(), Vec::new());
                 self.list.push(Packet { key, until, pieces, length: None, protocol: 0, quote, dead: false });
@@ -174,13 +186,24 @@ impl Reassembly {
         if let Some(whole) = packet.whole() {
             let protocol = packet.protocol;
             self.list.remove(index);
+            self.counts.whole += 1;
             return Outcome::Whole(protocol, whole);
         }
         // The oldest ones go, and this one if it is alone too long.
         while self.bytes() > MOST_BYTES {
-            self.list.remove(0);
+            self.push_out();
         }
         Outcome::Incomplete
+    }
+
+    /// Drops the oldest packet, of which there is one. Nobody misses one that was dead.
+    fn push_out(&mut self) {
+        self.counts.pushed_out += u64::from(!self.list.remove(0).dead);
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Bytes that are kept, with what they cost.
@@ -210,6 +233,7 @@ impl Reassembly {
             return None;
         }
         let packet = self.list.remove(0);
+        self.counts.late += u64::from(!packet.dead);
         Some((packet.key, packet.quote))
     }
 }
@@ -317,6 +341,7 @@ mod tests {
         assert_eq!((reassembly.len(), reassembly.expired(at(34))), (1, None));
         assert_eq!(reassembly.expired(at(35)), Some((key(2), Vec::new())), "its first fragment never came");
         assert_eq!((reassembly.deadline(), reassembly.expired(at(99))), (None, None));
+        assert_eq!(reassembly.counts(), Counts { late: 2, ..Counts::default() });
     }
 
     #[test]
@@ -338,6 +363,10 @@ mod tests {
         }
         assert_eq!(reassembly.add(at(0), key(1 << 20), &part(&whole, 0..1000)), Outcome::Incomplete);
         assert_eq!(reassembly.add(at(0), key(1 << 20), &part(&whole, 1000..3000)), Outcome::Whole(17, whole));
+        // All but those that are left have given way; the one with the many pieces is dead, and not one of the 20,000.
+        let left = reassembly.len() as u64;
+        let counts = Counts { whole: 1, late: 0, pushed_out: 20_000 - left + 1 };
+        assert_eq!(reassembly.counts(), counts);
     }
 
     proptest! {

@@ -32,7 +32,8 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use super::direct::counters::{
-    Counters, RECEIVE_REASONS, ReceiveDrop, TCP_ENDS, TRANSMIT_REASONS, TcpCounters, UdpCounters,
+    Counters, DHCP_EVENTS, NAME_EVENTS, RECEIVE_REASONS, ReceiveDrop, TCP_ENDS, TRANSMIT_REASONS, TcpCounters,
+    UdpCounters,
 };
 use super::{Link, Network};
 
@@ -43,6 +44,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) struct Snapshot {
     pub(super) link: Link,
     pub(super) interface: Counters,
+    #[cfg(feature = "datagrams")]
+    pub(super) reassembly: super::fragments::Counts,
     pub(super) neighbours: usize,
     pub(super) udp: UdpCounters,
     pub(super) sockets: usize,
@@ -90,8 +93,11 @@ pub fn write(out: &mut dyn Write, networks: &[(&str, &Network)]) -> fmt::Result 
     page.drops()?;
     page.arp()?;
     page.ip_and_icmp()?;
+    #[cfg(feature = "datagrams")]
+    page.reassembly()?;
     page.udp()?;
-    page.tcp()
+    page.tcp()?;
+    page.services()
 }
 
 /// What is being written.
@@ -249,6 +255,31 @@ impl Page<'_> {
         self.counter("mirage_icmp_limited_total", "ICMP errors that a limit has kept back.", |network| {
             network.interface.icmp_limited
         })
+    }
+
+    #[cfg(feature = "datagrams")]
+    fn reassembly(&mut self) -> fmt::Result {
+        self.labelled(
+            "mirage_ip_reassembly_packets_total",
+            "Packets that came in fragments, by what has become of them.",
+            "outcome",
+            ["whole", "timed_out", "pushed_out"],
+            |network| [network.reassembly.whole, network.reassembly.late, network.reassembly.pushed_out],
+        )
+    }
+
+    /// What does not belong to the stack, but serves it.
+    fn services(&mut self) -> fmt::Result {
+        self.labelled("mirage_dhcp_events_total", "What has become of leases.", "event", DHCP_EVENTS, |network| {
+            network.interface.events.first_chunk().copied().unwrap_or_default()
+        })?;
+        self.labelled(
+            "mirage_names_events_total",
+            "Questions for names and what became of them.",
+            "event",
+            NAME_EVENTS,
+            |network| network.interface.events.last_chunk().copied().unwrap_or_default(),
+        )
     }
 
     fn udp(&mut self) -> fmt::Result {

@@ -81,6 +81,7 @@ use crate::keys::Cidr;
 use crate::page::PagePool;
 use crate::types::network::NetworkDevice;
 use direct::Direct;
+use direct::counters::Event;
 use host::HostStack;
 
 /// A network that an application uses. Cloning gives another handle to the same network.
@@ -227,6 +228,13 @@ impl Network {
         match &self.stack {
             Stack::Direct(direct) => direct.name_servers(),
             Stack::Host(_) => Vec::new(),
+        }
+    }
+
+    /// Counts what somebody did who serves this network, if it is one of our own.
+    fn count(&self, event: Event) {
+        if let Stack::Direct(direct) = &self.stack {
+            direct.count(event);
         }
     }
 

@@ -47,6 +47,7 @@ use core::task::Poll;
 
 pub use client::Lease;
 
+use super::direct::counters::Event as Count;
 use super::error::{BindError, ConfigError, ReceiveError};
 use super::{Addressing, Config, ConfigureError, Link, Network, UdpSocket, log_targets, names};
 use crate::cell::RefCell;
@@ -136,6 +137,7 @@ impl Dhcp {
         };
         let lease = lease.ok_or(DhcpError::Broken)?;
         keeper.configure(&lease).map_err(DhcpError::Configure)?;
+        network.count(Count::Leased);
         let shared = Rc::new(Shared { lease: RefCell::new(lease), lost: Cell::new(false) });
         // The task ends by itself; nobody waits for it.
         drop(Runtime::current().spawn(keeper.keep(Rc::clone(&shared))));
@@ -315,12 +317,18 @@ impl Keeper {
                         shared.lost.set(true);
                         continue;
                     }
+                    self.network.count(if renewed { Count::Renewed } else { Count::Leased });
                     shared.lease.replace(lease);
                     shared.lost.set(false);
                 }
                 Event::Lost(loss) => {
                     self.unconfigure();
                     shared.lost.set(true);
+                    self.network.count(match loss {
+                        Loss::Expired => Count::Expired,
+                        Loss::Refused => Count::Refused,
+                        Loss::Moved => Count::Moved,
+                    });
                     log_loss(shared.lease.borrow().address.address(), loss);
                 }
             }

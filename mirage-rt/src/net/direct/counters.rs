@@ -84,6 +84,35 @@ pub const TRANSMIT_REASONS: [(&str, &str); 5] = [
     ("arp", "neighbour_unresolved"),
 ];
 
+/// What those do that stand beside the stack and serve it. In the order of [`DHCP_EVENTS`] and, behind them, [`NAME_EVENTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A server has given an address that we did not have.
+    Leased,
+    /// It was ours and stays so.
+    Renewed,
+    /// A lease has ended, as nobody has renewed it,
+    Expired,
+    /// as a server says that the address is not ours,
+    Refused,
+    /// or as it gives another one.
+    Moved,
+    /// A server was asked for a name.
+    Question,
+    /// The answer was known.
+    Cached,
+    /// A server has not answered in time.
+    Timeout,
+    /// The answer did not fit a datagram, or was not to be trusted.
+    OverTcp,
+}
+
+/// What becomes of leases, as labels.
+pub const DHCP_EVENTS: [&str; 5] = ["leased", "renewed", "expired", "refused", "moved"];
+
+/// The same of questions for names.
+pub const NAME_EVENTS: [&str; 4] = ["question", "cached", "timeout", "over_tcp"];
+
 /// What an interface and the layers up to IP count, and ICMP.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
@@ -110,6 +139,7 @@ pub struct Counters {
     pub icmp_sent: [u64; 2],
     /// Messages that were not sent, as there would have been too many.
     pub icmp_limited: u64,
+    pub events: [u64; DHCP_EVENTS.len() + NAME_EVENTS.len()],
 }
 
 impl Counters {

@@ -69,6 +69,7 @@ use crate::page::{Page, PagePool};
 use crate::runtime::Runtime;
 use crate::types::network::NetworkDevice;
 use core::net::SocketAddr;
+use counters::Event;
 use stack::{Secrets, Stack};
 
 /// The smallest MTU that IPv4 allows a host.
@@ -148,6 +149,11 @@ impl Direct {
     /// A page for the application, as long as the device has enough.
     pub fn page(&self) -> Option<Page> {
         self.shared.stack.borrow().ip.page()
+    }
+
+    /// Counts what somebody did who serves this network.
+    pub fn count(&self, event: Event) {
+        self.shared.stack.borrow_mut().ip.counters.events[event as usize] += 1;
     }
 
     /// What was counted so far.

@@ -338,6 +338,8 @@ impl Stack {
         Snapshot {
             link: self.link.get(),
             interface,
+            #[cfg(feature = "datagrams")]
+            reassembly: self.reassembly.counts(),
             neighbours,
             udp: self.udp.counters(),
             sockets: self.udp.len(),

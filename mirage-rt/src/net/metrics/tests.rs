@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 
 use super::*;
+use crate::net::direct::counters::Event;
 use crate::net::switch::{Direction, Impairments, Switch};
 use crate::net::{Config, TcpState};
 use crate::runtime::spawn;
@@ -122,6 +123,10 @@ fn counts_are_those_of_the_switch_and_both_sides_agree() {
         assert_eq!(of(&samples, "tcp_listeners", "service"), 1);
         assert_eq!(of(&samples, "tcp_connections_time_wait", "management"), 1);
         assert_eq!(with(&samples, "arp_receive_packets_total", "management", ",operation=\"reply\""), 1);
+        assert_eq!(with(&samples, "dhcp_events_total", "service", ",event=\"moved\""), 0);
+        assert_eq!(with(&samples, "names_events_total", "service", ",event=\"over_tcp\""), 0);
+        #[cfg(feature = "datagrams")]
+        assert_eq!(with(&samples, "ip_reassembly_packets_total", "service", ",outcome=\"whole\""), 0);
     });
 }
 
@@ -145,6 +150,34 @@ fn losses_are_counted_as_what_was_sent_again() {
         assert_eq!(Some(of(&samples, "tcp_retransmissions_total", "a")), info.retransmissions);
         drop(stream);
         reading.await.expect("it ends");
+    });
+}
+
+/// What serves a network counts itself, each event in its own line.
+#[test]
+fn events_have_their_lines() {
+    testing::run(4, async {
+        let switch = Switch::new(4, Impairments::NONE);
+        let lan = network(&switch, 1);
+        let lines = [
+            (Event::Leased, "dhcp", "leased"),
+            (Event::Renewed, "dhcp", "renewed"),
+            (Event::Expired, "dhcp", "expired"),
+            (Event::Refused, "dhcp", "refused"),
+            (Event::Moved, "dhcp", "moved"),
+            (Event::Question, "names", "question"),
+            (Event::Cached, "names", "cached"),
+            (Event::Timeout, "names", "timeout"),
+            (Event::OverTcp, "names", "over_tcp"),
+        ];
+        for (times, (event, ..)) in (1..).zip(lines) {
+            (0..times).for_each(|_| lan.count(event));
+        }
+        let samples = page(&[("lan", &lan)]);
+        for (times, (_, family, event)) in (1..).zip(lines) {
+            let (family, label) = (alloc::format!("{family}_events_total"), alloc::format!(",event=\"{event}\""));
+            assert_eq!(with(&samples, &family, "lan", &label), times);
+        }
     });
 }
 

@@ -8,6 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::error::LookupError;
 use super::message::{self, LONGEST, Question, Reply, Useless};
 use crate::net::address::ListenAddr;
+use crate::net::direct::counters::Event;
 use crate::net::error::{BindError, ConnectError, ReadError, ReceiveError, SendError, WriteError};
 use crate::net::{Network, Stack, TcpStream, UdpSocket, log_targets};
 use crate::runtime::Runtime;
@@ -100,6 +101,7 @@ pub async fn ask(network: &Network, server: SocketAddr, question: &Question, wai
         reply = by_datagram(network, server, question, edns, wait).await?;
     }
     if reply == Reply::Truncated {
+        network.count(Event::OverTcp);
         reply = by_stream(network, server, question, edns).await?;
     }
     match reply {

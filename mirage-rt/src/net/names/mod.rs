@@ -68,6 +68,7 @@ pub use message::Family;
 pub use name::{Name, NameError};
 pub use of_network::NameSlot;
 
+use super::direct::counters::Event;
 use super::{Network, Stack, TcpStream};
 use crate::cell::RefCell;
 use crate::runtime::now;
@@ -282,6 +283,7 @@ impl Inner {
     async fn resolve(&self, state: &State, question: Question) -> Outcome {
         loop {
             if let Some(known) = state.known.cache.borrow_mut().get(&question, now()) {
+                self.network.count(Event::Cached);
                 return Ok(known);
             }
             match state.known.flights.join(&question).ok_or(LookupError::Busy)? {
@@ -332,6 +334,7 @@ impl Inner {
                 let index = (first + offset) % servers.len();
                 let Some(server) = servers.get(index).copied() else { continue };
                 let name = || question.name.to_string();
+                self.network.count(Event::Question);
                 failure = match exchange::ask(&self.network, server, question, wait).await {
                     Ok(Reply::Failed(code)) => LookupError::Failed { name: name(), server, code },
                     Ok(reply) => {
@@ -342,6 +345,7 @@ impl Inner {
                     Err(Failure::Unreachable) => LookupError::Unreachable { name: name(), server },
                     Err(Failure::Timeout) => {
                         silent = true;
+                        self.network.count(Event::Timeout);
                         LookupError::NoAnswer { name: name(), server }
                     }
                     Err(Failure::Fatal(error)) => return Err(error),

@@ -71,6 +71,12 @@ fn with_servers<F: Future<Output = ()> + 'static>(
     });
 }
 
+/// Questions, answers that were known, questions without an answer, and by TCP.
+fn counted(resolver: &Resolver) -> [u64; 4] {
+    let snapshot = resolver.inner.network.snapshot().expect("a network of its own");
+    *snapshot.interface.events.last_chunk().expect("they are the last ones")
+}
+
 #[test]
 fn answers_are_kept_as_long_as_they_hold() {
     with_servers(vec![Rc::new(example)], |resolver, logs| async move {
@@ -94,6 +100,7 @@ fn answers_are_kept_as_long_as_they_hold() {
         resolver.clear();
         assert!(resolver.lookup("alias.example").await.is_ok());
         assert_eq!(count(), 5);
+        assert_eq!(counted(&resolver), [5, 4, 0, 0]);
         assert!(logs[0].borrow().iter().all(|asked| asked.edns == Some(1232) && !asked.by_stream));
     });
 }
@@ -138,6 +145,7 @@ fn long_answers_come_by_a_stream() {
         assert_ne!(logs[0].borrow()[0].id, logs[0].borrow()[1].id);
         assert!(resolver.lookup("many.example").await.is_ok());
         assert_eq!(logs[0].borrow().len(), 2);
+        assert_eq!(counted(&resolver), [1, 1, 0, 1]);
     });
 }
 
@@ -171,6 +179,7 @@ fn a_silent_server_is_asked_again_with_more_time() {
         let error = resolver.lookup("www.example").await.expect_err("nobody answers");
         assert!(matches!(error, LookupError::NoAnswer { .. }), "{error}");
         assert_eq!(now() - Instant::ZERO, seconds(2 * (1 + 2 + 4)));
+        assert_eq!(counted(&resolver), [6, 0, 6, 0]);
         let times = |server: usize| -> Vec<u64> {
             logs[server].borrow().iter().map(|asked| asked.at.as_nanos() / 1_000_000_000).collect()
         };

@@ -138,5 +138,8 @@ fn a_link_that_is_back_may_be_another_networks() {
         assert_eq!(away().await, [(true, Some(ip(9))), (false, None), (true, Some(ip(19)))]);
         assert_eq!((network.addresses(), dhcp.is_lost()), (Vec::from([ip(19).into()]), false));
         assert!(matches!(stream.read(&mut [0; 8]).await, Err(ReadError::AddressGone)));
+        // Two addresses, one of them confirmed once and refused in the end.
+        let counted = network.snapshot().expect("a network of its own").interface.events;
+        assert_eq!(counted[..5], [2, 1, 0, 1, 0]);
     });
 }

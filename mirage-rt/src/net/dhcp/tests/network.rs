@@ -87,6 +87,8 @@ fn a_lease_that_ends_takes_the_address_with_it_and_another_one_is_got() {
         let error = stream.read(&mut [0; 8]).await.expect_err("the address goes");
         assert!(matches!(error, ReadError::AddressGone), "{error}");
         assert!(dhcp.is_lost() && dhcp.network().addresses().is_empty());
+        let counted = dhcp.network().snapshot().expect("a network of its own").interface.events;
+        assert_eq!(counted[..5], [1, 0, 1, 0, 0]);
         assert_eq!((now() - Instant::ZERO).as_secs(), 100);
         // Its own server first, then any: at the half and at seven eighths (88 s), as long as there is more time than a minute;
         // then from the beginning, at once.
