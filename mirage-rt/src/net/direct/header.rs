@@ -172,5 +172,10 @@ pub fn set_length(packet: &mut [u8]) {
         }
         return;
     }
-    ipv4::set_length(packet);
+    let length = packet.len() as u16;
+    if packet.len() >= ipv4::HEADER {
+        let mut packet = smoltcp::wire::Ipv4Packet::new_unchecked(packet);
+        packet.set_total_len(length);
+        packet.fill_checksum();
+    }
 }

@@ -112,15 +112,3 @@ pub fn fill_checksum(packet: &mut [u8]) {
         header[10..12].copy_from_slice(&sum.to_be_bytes());
     }
 }
-
-/// Makes the length in the header of `packet` that of the packet.
-#[inline(never)]
-#[cfg(any(test, feature = "test-utils", feature = "smoltcp-tcp", feature = "forward"))]
-pub fn set_length(packet: &mut [u8]) {
-    let length = packet.len() as u16;
-    if packet.len() >= HEADER {
-        let mut packet = Ipv4Packet::new_unchecked(packet);
-        packet.set_total_len(length);
-        packet.fill_checksum();
-    }
-}

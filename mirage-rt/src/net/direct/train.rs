@@ -3,73 +3,26 @@
 //! are compared with it, and all that is left to do is to take their data. What is otherwise in the least ends the train and goes
 //! its own way. No packets are put together for it, as Linux's GRO does.
 
+mod layout;
+
 use super::checksum::Sum;
 use super::ethernet;
 use super::ipv4;
 use super::stack::Stack;
-use super::tcp::emit::{HEADER as TCP_HEADER, PSH};
+use super::tcp::emit::HEADER as TCP_HEADER;
 use super::tcp::machine::ConnId;
 use super::tcp::segment::Seq;
 use crate::packet::Checksum;
 use crate::time::Instant;
+use layout::{COMPARED, IPV4, IPV4_TCP, IPV6_HEADER, Layout, Words};
+#[cfg(feature = "ipv6")]
+use layout::{IPV6, IPV6_TCP};
 
-/// Bytes at the start of a frame that are compared: the headers, as far as there can be something in them that is to be the same.
-const COMPARED: usize = 80;
-/// These bytes, eight at a time.
-type Words = [u64; COMPARED / 8];
 /// Bytes of the options of a segment that has a timestamp and nothing else (RFC 7323, appendix A).
 const STAMP: usize = 12;
 /// The protocol's number.
 const PROTOCOL: u32 = 6;
 const IP: usize = ethernet::HEADER;
-
-/// Where things stand in the frames of a family, and which bytes are to be the same; one mask without and one with timestamps.
-struct Layout {
-    /// The place of TCP's header.
-    tcp: usize,
-    masks: [Words; 2],
-}
-
-const IPV4_TCP: usize = IP + ipv4::HEADER;
-const IPV6_HEADER: usize = 40;
-static IPV4: Layout = Layout::new(IPV4_TCP, [(IP + 2, 4), (IP + 10, 2)]);
-#[cfg(feature = "ipv6")]
-const IPV6_TCP: usize = IP + IPV6_HEADER;
-#[cfg(feature = "ipv6")]
-static IPV6: Layout = Layout::new(IPV6_TCP, [(IP + 4, 2), (IP + 4, 2)]);
-
-impl Layout {
-    /// `other` are places in the IP header, and numbers of bytes, that tell of a packet's length, or name it.
-    const fn new(tcp: usize, other: [(usize, usize); 2]) -> Layout {
-        Layout { tcp, masks: [Layout::mask(tcp, other, 0), Layout::mask(tcp, other, 4)] }
-    }
-
-    /// The bytes of the headers that are the same in all segments of a train, and `options` of what follows them.
-    const fn mask(tcp: usize, other: [(usize, usize); 2], options: usize) -> Words {
-        let mut mask = [[0; 8]; COMPARED / 8];
-        let mut at = 0;
-        while at < tcp + TCP_HEADER + options {
-            let is_position = at >= tcp + 4 && at < tcp + 8;
-            let is_checksum_or_urgent = at >= tcp + 16 && at < tcp + TCP_HEADER;
-            let is_other =
-                at >= other[0].0 && at < other[0].0 + other[0].1 || at >= other[1].0 && at < other[1].0 + other[1].1;
-            mask[at / 8][at % 8] = match () {
-                () if is_position || is_checksum_or_urgent || is_other => 0,
-                // Where a writer has paused is nothing that matters here.
-                () if at == tcp + 13 => !PSH,
-                () => 0xff,
-            };
-            at += 1;
-        }
-        let mut words = [0; COMPARED / 8];
-        let mut at = 0;
-        while at < words.len() {
-            words[at] = u64::from_ne_bytes(mask[at]);
-            at += 1;
-        }
-        words
-    }
-}
 
 /// The bytes of `head` that are to be the same, and none of the others.
 #[inline(always)]
@@ -192,6 +145,7 @@ mod tests {
     use super::*;
     use crate::net::direct::checksum;
     use crate::net::direct::hash::Keyed;
+    use crate::net::direct::tcp::emit::PSH;
     use crate::net::direct::tcp::segment::Segment;
     use alloc::vec::Vec;
     use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
