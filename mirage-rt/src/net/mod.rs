@@ -63,6 +63,8 @@ use core::task::{Context, Poll};
 
 pub use address::ListenAddr;
 pub use addressing::{Addressing, ConfigureError, Route6Error, RouteError, StaticRoute, StaticRoute6};
+#[cfg(feature = "test-utils")]
+pub use direct::inside;
 pub use error::{
     AcceptError, BindError, ConfigError, ConnectError, HostError, ReadError, ReceiveError, SendError, WriteError,
 };

@@ -24,6 +24,8 @@ mod hash;
 pub(super) mod header;
 mod icmp;
 mod identification;
+#[cfg(feature = "test-utils")]
+pub mod inside;
 mod ip;
 pub(super) mod ipv4;
 #[cfg(feature = "ipv6")]

@@ -143,6 +143,12 @@ impl Udp {
         self.sockets.iter().flatten().count()
     }
 
+    /// Bytes of datagrams that wait, with what they cost.
+    #[cfg(feature = "test-utils")]
+    pub fn queued(&self) -> usize {
+        self.sockets.iter().flatten().map(|socket| socket.queued).sum()
+    }
+
     /// A datagram came in; `false` when no socket is bound to its port. Its checksum is right.
     pub fn receive(&mut self, source: IpAddr, destination: IpAddr, payload: &[u8]) -> bool {
         let Ok(datagram) = UdpPacket::new_checked(payload) else {

@@ -151,6 +151,17 @@ pub struct Tcp<M> {
     counters: TcpCounters,
 }
 
+#[cfg(all(not(test), feature = "test-utils"))]
+impl Tcp<choice::Machine> {
+    /// Bytes that connections and their buffers have, if that is counted.
+    pub fn memory(&self) -> Option<usize> {
+        #[cfg(not(feature = "smoltcp-tcp"))]
+        return Some(self.machine.memory());
+        #[cfg(feature = "smoltcp-tcp")]
+        None
+    }
+}
+
 impl<M: TcpMachine> Tcp<M> {
     /// No connections yet. The keys must be random.
     pub fn new(machine: M, paths: Paths, hash: Keyed, isn: [u64; 2]) -> Tcp<M> {

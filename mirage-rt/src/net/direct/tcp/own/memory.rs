@@ -106,7 +106,7 @@ impl Memory {
     }
 
     /// Bytes that connections and their buffers have.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "test-utils"))]
     pub fn used(&self) -> usize {
         self.used
     }

@@ -79,7 +79,7 @@ use core::ops::Range;
 use arrival::Arrival;
 use connection::{Clock, Connection, Link};
 use memory::{Hunger, Memory, Sizes};
-use options::Options;
+pub use options::Options;
 
 use super::machine::{
     self, Buffers, ConnId, Expected, Handshake, News, OutOfMemory, Progress, Readiness, State, TcpMachine, Wanted,
@@ -155,7 +155,7 @@ impl OwnTcp {
     }
 
     /// Bytes that connections and their buffers have.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "test-utils"))]
     pub fn memory(&self) -> usize {
         self.memory.used()
     }
