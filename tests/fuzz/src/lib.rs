@@ -7,6 +7,7 @@
 
 pub mod driver;
 pub mod fragments;
+pub mod frames;
 pub mod groups;
 pub mod hostile;
 pub mod ipv6;

@@ -25,6 +25,12 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         "fragments" => crate::fragments::seeds(),
         "igmp" => crate::groups::igmp_seeds(),
         "mld" => crate::groups::mld_seeds(),
+        "arp" => crate::frames::arp_seeds(),
+        "ipv4" => crate::frames::ipv4_seeds(),
+        "icmp" => crate::frames::icmp_seeds(),
+        "tcp" => crate::frames::tcp_seeds(),
+        "udp" => crate::frames::udp_seeds(),
+        "segment" => crate::frames::segment_seeds(),
         _ => manifest(),
     }
 }

@@ -47,6 +47,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "fragments", run: crate::fragments::fragments },
     Target { name: "igmp", run: crate::groups::igmp },
     Target { name: "mld", run: crate::groups::mld },
+    Target { name: "arp", run: crate::frames::frames },
+    Target { name: "ipv4", run: crate::frames::frames },
+    Target { name: "icmp", run: crate::frames::frames },
+    Target { name: "tcp", run: crate::frames::frames },
+    Target { name: "udp", run: crate::frames::frames },
+    Target { name: "segment", run: crate::frames::segment },
 ];
 
 /// The stream of messages from xenstored, and what is in them.
