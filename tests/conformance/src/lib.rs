@@ -13,8 +13,10 @@ mod choices;
 mod close;
 mod datagrams;
 mod errors;
+mod echoes;
 mod listeners;
 mod many;
+mod names;
 mod pages;
 mod streams;
 
@@ -37,6 +39,32 @@ pub struct Side {
     pub network: Network,
     /// Its address.
     pub address: IpAddr,
+    /// What it can't do by design, or may not where it runs. The cases see that it says so, instead of doing it.
+    pub lacks: &'static [Lack],
+}
+
+/// What a network may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Echo requests: the host does not permit them to this process.
+    EchoRequests,
+    /// Errors about datagrams: the host tells them only to sockets that are connected to one peer, which those of a network are not.
+    DatagramErrors,
+    /// Groups: Linux's loopback interface carries none over IPv6.
+    Groups,
+}
+
+impl Lack {
+    /// What is not done.
+    fn text(self) -> &'static str {
+        match self {
+            Lack::EchoRequests => "  LACKING: a side is not permitted to send echo requests, and says so",
+            Lack::Groups => {
+                "  LACKING: what a side sends to a group is heard by nobody, as its interface carries no groups"
+            }
+            Lack::DatagramErrors => "  LACKING: a side is not told of datagrams that nobody wanted, and says so",
+        }
+    }
 }
 
 impl Side {
@@ -47,7 +75,21 @@ impl Side {
     /// When it has none.
     pub fn new(network: Network) -> Side {
         let address = *network.addresses().first().expect("the network has an address");
-        Side { network, address }
+        Side::at_address(network, address)
+    }
+
+    /// A network that is reached by this address.
+    pub fn at_address(network: Network, address: impl Into<IpAddr>) -> Side {
+        Side { network, address: address.into(), lacks: &[] }
+    }
+
+    /// The same, of which it is known what it can't do.
+    pub fn lacking(self, lacks: &'static [Lack]) -> Side {
+        Side { lacks, ..self }
+    }
+
+    fn lacks(&self, what: Lack) -> bool {
+        self.lacks.contains(&what)
     }
 
     /// A port of this side.
@@ -63,6 +105,13 @@ pub struct Pair {
     pub server: Side,
     /// The side that connects.
     pub client: Side,
+}
+
+impl Pair {
+    /// Whether either side lacks this.
+    fn lacks(&self, what: Lack) -> bool {
+        self.server.lacks(what) || self.client.lacks(what)
+    }
 }
 
 type Running = Pin<Box<dyn Future<Output = ()>>>;
@@ -98,6 +147,8 @@ cases! {
     datagrams: datagrams_keep_their_bounds a_datagram_too_long_is_an_error a_short_buffer_is_told_the_length
         a_group_hears_what_is_sent_to_it what_is_sent_to_a_group_comes_back_if_it_may;
     errors: a_socket_hears_of_ports_that_nobody_has;
+    echoes: a_host_answers_echo_requests who_asks_is_told_that_nobody_is_at_a_port;
+    names: names_have_addresses hosts_are_reached_by_name;
     choices: a_linger_of_zero_resets choices_are_taken_at_any_time;
 }
 
@@ -107,6 +158,9 @@ cases! {
 ///
 /// When a promise is not kept, or not within two minutes.
 pub async fn run(one: Side, other: Side, mut log: impl FnMut(&'static str)) {
+    for lack in [one.lacks, other.lacks].concat() {
+        log(lack.text());
+    }
     let pairs = [Pair { server: one.clone(), client: other.clone() }, Pair { server: other, client: one }];
     for case in CASES {
         log(case.name);
