@@ -171,11 +171,13 @@ async fn serve(server: &Network) -> Tasks {
 
 async fn echo(stream: TcpStream, in_pages: bool) {
     let mut pages = Default::default();
-    while in_pages {
-        match stream.take_all(&mut pages).await {
-            Ok(1..) if stream.give_all(&mut pages).await.is_ok() => {}
-            _ => return,
+    if in_pages {
+        while let Ok(1..) = stream.take_all(&mut pages).await {
+            if stream.give_all(&mut pages).await.is_err() {
+                return;
+            }
         }
+        return;
     }
     let mut buffer = [0; 2000];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
