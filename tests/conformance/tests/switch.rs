@@ -60,3 +60,14 @@ fn over_ipv6_on_a_perfect_link() {
 fn over_ipv6_on_a_slow_link() {
     run(4, slow(), over_ipv6());
 }
+
+/// Those that have just been used must serve again, 16,384 of them. What TIME-WAIT keeps is bounded, too.
+#[test]
+fn more_short_connections_than_there_are_ports() {
+    testing::run(5, async {
+        let switch = Switch::new(5, Impairments::NONE);
+        let [one, other] = over_ipv4()
+            .map(|config| Side::new(Network::direct(switch.port(), switch.pool(), config).expect("a host's address")));
+        mirage_conformance::short_connections(one, other, 17_000).await;
+    });
+}
