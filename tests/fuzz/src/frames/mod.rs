@@ -172,6 +172,8 @@ async fn serve(server: &Network) -> Tasks {
 async fn echo(stream: TcpStream, in_pages: bool) {
     let mut pages = Default::default();
     if in_pages {
+        // From the first page on that somebody takes, all frames go another way: not before there is something to take.
+        let _ = stream.readable().await;
         while let Ok(1..) = stream.take_all(&mut pages).await {
             if stream.give_all(&mut pages).await.is_err() {
                 return;
