@@ -1,6 +1,6 @@
-//! What ICMP says to applications: echo requests, and errors about datagrams.
+//! Echo requests and their answers.
 
-use mirage_rt::net::{JoinError, PingError, ReceiveError};
+use mirage_rt::net::PingError;
 
 use super::*;
 
@@ -32,29 +32,4 @@ pub async fn a_host_answers_echo_requests(pair: Pair) {
         icmp.ping(pair.server.address, &alloc::vec![0; 70_000], PATIENCE).await.expect_err("no packet is so long");
     assert!(matches!(long, PingError::TooLong { most: 1452.. }), "{long:?}");
     icmp.ping(pair.server.address, b"again", PATIENCE).await.expect("it answers");
-}
-
-pub async fn who_asks_is_told_that_nobody_is_at_a_port(pair: Pair) {
-    let socket = pair.client.network.udp().bind(0).await.expect("a port is free");
-    if pair.client.lacks(Lack::DatagramErrors) {
-        let refused = socket.tell_unreachable(true).expect_err("it can't");
-        assert!(matches!(refused, JoinError::Unsupported), "{refused:?}");
-        return;
-    }
-    let gone = pair.server.network.udp().bind(0).await.expect("a port is free");
-    let address = pair.server.at(gone.local_addr().port());
-    drop(gone);
-    let mut buffer = [0; 8];
-    // A socket that has not asked hears nothing of it.
-    socket.send_to(b"anybody?", address).await.expect("it fits");
-    assert!(timeout(Duration::from_millis(200), socket.receive_from(&mut buffer)).await.is_err());
-    socket.tell_unreachable(true).expect("every stack can");
-    socket.send_to(b"anybody?", address).await.expect("it fits");
-    let error = timeout(PATIENCE, socket.receive_from(&mut buffer)).await.expect("it is told");
-    assert!(matches!(error, Err(ReceiveError::Refused(peer)) if peer == address), "{error:?}");
-    // And the socket goes on.
-    let there = pair.server.network.udp().bind(0).await.expect("a port is free");
-    socket.send_to(b"you!", pair.server.at(there.local_addr().port())).await.expect("it fits");
-    let (length, from) = there.receive_from(&mut buffer).await.expect("it comes");
-    assert_eq!((&buffer[..length], from), (&b"you!"[..], pair.client.at(socket.local_addr().port())));
 }

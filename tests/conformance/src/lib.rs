@@ -12,8 +12,8 @@ extern crate alloc;
 mod choices;
 mod close;
 mod datagrams;
-mod errors;
 mod echoes;
+mod errors;
 mod listeners;
 mod many;
 mod names;
@@ -48,8 +48,6 @@ pub struct Side {
 pub enum Lack {
     /// Echo requests: the host does not permit them to this process.
     EchoRequests,
-    /// Errors about datagrams: the host tells them only to sockets that are connected to one peer, which those of a network are not.
-    DatagramErrors,
     /// Groups: Linux's loopback interface carries none over IPv6.
     Groups,
 }
@@ -62,7 +60,6 @@ impl Lack {
             Lack::Groups => {
                 "  LACKING: what a side sends to a group is heard by nobody, as its interface carries no groups"
             }
-            Lack::DatagramErrors => "  LACKING: a side is not told of datagrams that nobody wanted, and says so",
         }
     }
 }
@@ -147,7 +144,7 @@ cases! {
     datagrams: datagrams_keep_their_bounds a_datagram_too_long_is_an_error a_short_buffer_is_told_the_length
         a_group_hears_what_is_sent_to_it what_is_sent_to_a_group_comes_back_if_it_may;
     errors: a_socket_hears_of_ports_that_nobody_has;
-    echoes: a_host_answers_echo_requests who_asks_is_told_that_nobody_is_at_a_port;
+    echoes: a_host_answers_echo_requests;
     names: names_have_addresses hosts_are_reached_by_name;
     choices: a_linger_of_zero_resets choices_are_taken_at_any_time;
 }

@@ -17,6 +17,7 @@ impl Sum {
     }
 
     /// Of so many bytes, a multiple of four and not more than 4 GiB.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
     #[inline(always)]
     pub fn of_words<const N: usize>(bytes: &[u8; N]) -> Sum {
         let (words, _) = bytes.as_chunks::<4>();
@@ -36,6 +37,7 @@ impl Sum {
     }
 
     /// Whether this is the sum of what has its checksum in it, and rightly.
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
     #[inline(always)]
     pub fn is_right(self) -> bool {
         fold(self.0) == !0
