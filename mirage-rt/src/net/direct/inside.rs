@@ -69,6 +69,7 @@ pub struct Read {
 pub fn read_segment(source: IpAddr, destination: IpAddr, payload: &[u8]) -> Option<Read> {
     let segment = Segment::parse(&Keyed::new([1, 2]), source, destination, payload)?;
     let SynOptions { mss, window_shift, .. } = segment.options(payload);
+    #[cfg_attr(feature = "smoltcp-tcp", allow(unused_mut, reason = "its machine reads options by itself"))]
     let mut read = Read {
         data: segment.length as usize,
         span: segment.span(),
