@@ -146,7 +146,7 @@ impl Udp {
     /// Bytes of datagrams that wait, with what they cost.
     #[cfg(feature = "test-utils")]
     pub fn queued(&self) -> usize {
-        self.sockets.iter().flatten().map(|socket| socket.queued).sum()
+        self.sockets.iter().flatten().map(|socket| socket.queue.bytes()).sum()
     }
 
     /// A datagram came in; `false` when no socket is bound to its port. Its checksum is right.

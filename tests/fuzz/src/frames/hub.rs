@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use mirage_rt::packet::{Checksum, Packet, PacketMut};
+use mirage_rt::packet::{Checksum, PacketMut};
 use mirage_rt::page::PagePool;
 use mirage_rt::types::network::{NetworkDevice, NetworkError, NetworkInfo, TransmitError};
 
@@ -68,7 +68,7 @@ impl Hub {
     }
 
     /// A device sends: to the other one, the stranger, or both.
-    fn send(&self, from: usize, frame: &Packet) {
+    fn send(&self, from: usize, frame: &PacketMut) {
         let mut bytes: Vec<u8> = frame.parts().flatten().copied().collect();
         if let Checksum::Partial { start, offset } = frame.checksum() {
             assert!(self.completes, "the device has not offered it");
@@ -115,7 +115,7 @@ impl NetworkDevice for Device {
         Poll::Ready(Ok(256))
     }
 
-    fn transmit(&mut self, packet: Packet) -> Result<(), TransmitError> {
+    fn transmit(&mut self, packet: PacketMut) -> Result<(), TransmitError> {
         self.hub.send(self.number, &packet);
         Ok(())
     }

@@ -31,6 +31,12 @@ impl Queue {
         self.datagrams.is_empty()
     }
 
+    /// Bytes that wait, with what each datagram costs.
+    #[cfg(feature = "test-utils")]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len() - self.start + COST * self.datagrams.len()
+    }
+
     /// Puts a datagram behind the others.
     pub fn push(&mut self, payload: &[u8], source: SocketAddr) -> Result<(), Full> {
         let waiting = self.bytes.len() - self.start;

@@ -33,7 +33,7 @@
 //!
 //! # What is not there yet
 //!
-//! - What is known of a path's MTU is known for one connection.
+//! - A connection that began with the MTU that its path was known to have does not try a longer one; those made ten minutes later do.
 //! - Received packets in several pages are copied once, to be looked at in one piece, also when their pages are taken.
 //! - Pacing. Without SACK a recovery halves the window at once and is not undone.
 //! - The list of pieces is walked for each SACK block and each loss; RFC 8985, 6.2, keeps it in the order of time as well.
