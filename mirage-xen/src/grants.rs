@@ -134,6 +134,12 @@ impl Grants {
         }
     }
 
+    /// Whether `page` can be lent: it is I/O memory.
+    #[inline(never)]
+    pub(crate) fn can_lend(&self, page: &Page) -> bool {
+        self.inner.frame_of(NonNull::from(&page[..]).cast()).is_ok()
+    }
+
     /// Lends `page` to `domain` by a new reference.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //! has answered it. The packet's pages are kept that long, and may be read by their other owners.
 
 use alloc::boxed::Box;
-use alloc::vec::{IntoIter, Vec};
+use alloc::vec::Vec;
 
 use mirage_rt::packet::{Checksum, Fragment, Gso, PacketMut};
 use mirage_rt::types::network::TransmitErrorKind;
@@ -115,6 +115,9 @@ impl TransmitQueue {
         if self.ring.free() < needed || self.free.len() < parts {
             return Err((TransmitErrorKind::Full, packet));
         }
+        if parts > 1 && !self.can_lend(&packet, parts) {
+            return Err((TransmitErrorKind::Memory, packet));
+        }
         let mut flags = match packet.checksum() {
             Checksum::None => 0,
             Checksum::Verified => transmit_flags::DATA_VALIDATED,
@@ -139,7 +142,9 @@ impl TransmitQueue {
             let (id, grant) = match self.lend(part) {
                 Ok(lent) => lent,
                 Err(part) => {
-                    let mut packet = self.take_back(mark, &ids[..done], part, rest);
+                    // Of a packet in several parts only if what was found out above is not so any more.
+                    self.take_back(mark, &ids[..done]);
+                    let mut packet = PacketMut::from_head(part);
                     packet.set_checksum(checksum);
                     packet.set_gso(gso);
                     return Err((TransmitErrorKind::Memory, packet));
@@ -211,6 +216,19 @@ impl TransmitQueue {
         if cuts && sums { Ok((parts, length)) } else { Err(TransmitErrorKind::Offload) }
     }
 
+    /// Whether all parts of a packet, so many, can be granted: it is not to be taken apart in vain.
+    #[inline(never)]
+    fn can_lend(&mut self, packet: &PacketMut, parts: usize) -> bool {
+        while self.spare.len() < parts {
+            match self.grants.reference() {
+                Ok(reference) => self.spare.push(reference),
+                Err(_) => return false,
+            }
+        }
+        let can_lend = |part: &Fragment| self.grants.can_lend(part.page());
+        can_lend(packet.head_fragment()) && packet.fragments().iter().all(can_lend)
+    }
+
     /// Grants a part of a packet; the id of the slot that keeps it and the grant's number. The part comes back when that is
     /// impossible.
     fn lend(&mut self, part: Fragment) -> Result<(u16, u32), Fragment> {
@@ -232,23 +250,15 @@ impl TransmitQueue {
         }
     }
 
-    /// Undoes a packet half queued, of which the backend was told nothing: it is put together from the parts that were lent, the
-    /// next one and the rest.
+    /// Undoes a packet half queued, of which the backend was told nothing.
     #[cold]
     #[inline(never)]
-    fn take_back(&mut self, mark: u32, ids: &[u16], next: Fragment, rest: IntoIter<Fragment>) -> PacketMut {
+    fn take_back(&mut self, mark: u32, ids: &[u16]) {
         self.ring.rewind(mark);
-        let mut packet: Option<PacketMut> = None;
         for id in ids {
-            if let Slot::Part(grant) = self.take(*id)
-                && let Ok((reference, part)) = grant.end()
-            {
-                self.spare.push(reference);
-                packet = Some(joined(packet, part));
-            }
+            drop(self.take(*id));
             self.free.push(*id);
         }
-        rest.fold(joined(packet, next), |packet, part| joined(Some(packet), part))
     }
 
     /// What a request waited for.
@@ -307,12 +317,4 @@ impl TransmitQueue {
         };
         Ok(self.ring.listen(distance).map_err(Broken::TransmitProducer)? > 0)
     }
-}
-
-/// A packet with one part more, of as many as it had once.
-fn joined(packet: Option<PacketMut>, part: Fragment) -> PacketMut {
-    let Some(mut packet) = packet else { return PacketMut::from_head(part) };
-    // There was room for them all.
-    let _ = packet.push_fragment(part);
-    packet
 }

@@ -40,11 +40,10 @@ pub fn write(answer: &Answer<'_>, delivery: Delivery, out: &mut Vec<u8>) -> Resu
         add(out, b"\r\nLocation: ");
         add(out, location.as_bytes());
     }
-    add(out, answer.fields.as_bytes());
+    add(out, answer.fields);
     if answer.content == Content::StatusPage {
-        let length = status_page_length(answer.status) as u64;
-        add(out, b"\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: ");
-        add(out, decimal(length, &mut [0; 20]));
+        add(out, b"\r\nContent-Type: text/html; charset=utf-8");
+        content_length(status_page_length(answer.status), out);
     }
     add(
         out,
@@ -65,9 +64,16 @@ pub fn write(answer: &Answer<'_>, delivery: Delivery, out: &mut Vec<u8>) -> Resu
     }
 }
 
+/// Appends the line that tells how long a content is, without its end.
+pub fn content_length(length: usize, out: &mut Vec<u8>) {
+    add(out, b"\r\nContent-Length: ");
+    add(out, decimal(length as u64, &mut [0; 20]));
+}
+
+/// Appends a part of an answer.
 // One copy: it is called in ten places.
 #[inline(never)]
-fn add(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn add(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
@@ -110,7 +116,7 @@ mod tests {
     const FIELDS: &str = "\r\nETag: \"0001\"\r\nContent-Type: text/plain\r\nContent-Length: 5";
 
     fn file() -> Answer<'static> {
-        Answer { status: Status::Ok, fields: FIELDS, content: Content::File(b"hello"), location: None }
+        Answer { status: Status::Ok, fields: FIELDS.as_bytes(), content: Content::File(b"hello"), location: None }
     }
 
     #[test]
@@ -146,7 +152,7 @@ mod tests {
     #[test]
     fn not_modified_has_no_content_and_no_length() {
         let tag = FIELDS.split_inclusive('"').take(2).collect::<String>();
-        let answer = Answer { status: Status::NotModified, fields: &tag, content: Content::None, ..file() };
+        let answer = Answer { status: Status::NotModified, fields: tag.as_bytes(), content: Content::None, ..file() };
         let text = text(&answer, PLAIN);
         assert_eq!(text, "HTTP/1.1 304 Not Modified\r\nETag: \"0001\"\r\n\r\n");
     }

@@ -1,11 +1,12 @@
 //! Which answer a request gets: from its target to a file, a redirection or a refusal.
 
-use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::entity_tag;
 use super::media_type;
 use super::request::{Method, Request};
+use super::response;
 use super::status::Status;
 use super::target::{Target, TargetError};
 
@@ -29,7 +30,7 @@ pub struct File<'a> {
 /// The header fields that tell of a file. They are the same in each answer, so they are made once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fields {
-    lines: String,
+    lines: Vec<u8>,
     /// Bytes of the first line, which is the entity tag.
     tag: usize,
 }
@@ -37,21 +38,24 @@ pub struct Fields {
 impl Fields {
     /// Those of a file with this name, digest and length in bytes.
     pub fn new(name: &str, digest: &str, length: usize) -> Fields {
-        let mut lines = format!("\r\nETag: \"{digest}\"");
+        let mut lines = Vec::new();
+        response::add(&mut lines, b"\r\nETag: \"");
+        response::add(&mut lines, digest.as_bytes());
+        lines.push(b'"');
         let tag = lines.len();
-        lines += "\r\nContent-Type: ";
-        lines += media_type::of(name);
-        lines += &format!("\r\nContent-Length: {length}");
+        response::add(&mut lines, b"\r\nContent-Type: ");
+        response::add(&mut lines, media_type::of(name).as_bytes());
+        response::content_length(length, &mut lines);
         Fields { lines, tag }
     }
 
     /// The entity tag.
-    fn tag(&self) -> &str {
+    fn tag(&self) -> &[u8] {
         self.lines.get(..self.tag).unwrap_or_default()
     }
 
     /// Type and length of the content.
-    fn content(&self) -> &str {
+    fn content(&self) -> &[u8] {
         self.lines.get(self.tag..).unwrap_or_default()
     }
 }
@@ -69,7 +73,7 @@ pub struct Answer<'a> {
     /// The status.
     pub status: Status,
     /// Lines of its head that tell of a file, each after the end of the line before. Of a refusal there are none.
-    pub fields: &'a str,
+    pub fields: &'a [u8],
     /// The content.
     pub content: Content,
     /// Where to go instead.
@@ -90,7 +94,7 @@ pub enum Content {
 impl Answer<'_> {
     /// An answer that is nothing but its status.
     pub fn status(status: Status) -> Self {
-        Answer { status, fields: "", content: Content::StatusPage, location: None }
+        Answer { status, fields: &[], content: Content::StatusPage, location: None }
     }
 }
 

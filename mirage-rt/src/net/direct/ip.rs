@@ -53,6 +53,14 @@ pub struct Route {
     pub offload: bool,
 }
 
+/// What usual packets carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usual {
+    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+    Segment,
+    Datagram,
+}
+
 impl Route {
     /// Whether it leads over IPv4 to one host and not to all, or to a group.
     pub fn is_to_host(&self) -> bool {
@@ -149,12 +157,8 @@ pub trait IpOut {
     /// Sends a packet that starts with its IP header (without options).
     fn send(&mut self, route: &Route, packet: PacketMut, meta: TxMeta);
 
-    /// Sends a [usual](super::usual) segment, complete with its checksums.
-    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
-    fn send_usual(&mut self, route: &Route, packet: PacketMut);
-
-    /// Sends a datagram over IPv4 to [a host](Route::is_to_host), complete with its checksums.
-    fn send_datagram(&mut self, route: &Route, packet: PacketMut);
+    /// Sends what is complete with its checksums, to [a host](Route::is_to_host): a [usual](super::usual) segment, or a datagram.
+    fn send_usual(&mut self, route: &Route, packet: PacketMut, what: Usual);
 }
 
 /// The IP layer of one interface.

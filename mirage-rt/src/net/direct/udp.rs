@@ -17,7 +17,7 @@ use super::cutting::Numbers;
 use super::hash::{Index, Keyed};
 use super::header;
 use super::identification::Identifications;
-use super::ip::{IpOut, TxMeta};
+use super::ip::{IpOut, TxMeta, Usual};
 #[cfg(feature = "datagrams")]
 use super::quotes::Fate;
 use super::wakers::WakerSlot;
@@ -419,7 +419,7 @@ impl Udp {
             #[cfg(feature = "datagrams")]
             socket.note_sent(remote);
             if leaving.write(&mut packet, bytes, route.offload).is_some() {
-                out.send_datagram(&route, packet);
+                out.send_usual(&route, packet, Usual::Datagram);
             }
             return Poll::Ready(Ok(()));
         }

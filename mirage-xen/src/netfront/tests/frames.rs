@@ -82,11 +82,12 @@ fn what_the_backend_does_not_take_comes_back() {
             kind(&mut device, PacketMut::copy_of(&heap, &bytes(60, 1)).expect("pages")),
             TransmitErrorKind::Memory
         );
-        // A packet whose second part can't be granted is taken back whole.
+        // A packet whose second part can't be granted comes back whole.
         let mut packet = PacketMut::copy_of(&pool, &bytes(60, 1)).expect("pages");
         let page = Page::take(&heap).expect("two pages");
         packet.push_fragment(Fragment::new(page, 0..60).expect("in the page")).expect("few fragments");
-        assert_eq!(kind(&mut device, packet), TransmitErrorKind::Memory);
+        let error = device.transmit(packet).expect_err("not taken");
+        assert_eq!((error.kind, error.packet.len()), (TransmitErrorKind::Memory, 120));
         send(&mut device, PacketMut::copy_of(&pool, &bytes(70, 1)).expect("pages")).await;
         settle(&machine).await;
         assert_eq!(netback.received(), [Frame { slots: 1, ..plain(bytes(70, 1)) }]);

@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use smoltcp::wire::IpProtocol;
 
-use super::{Blocked, Ip, IpOut, Route, TxMeta, broadcast};
+use super::{Blocked, Ip, IpOut, Route, TxMeta, Usual, broadcast};
 use crate::net::direct::counters::TransmitDrop;
 use crate::net::direct::ethernet::{self, BROADCAST, EtherType, Mac};
 use crate::net::direct::header;
@@ -204,18 +204,13 @@ impl IpOut for Ip {
         self.send_resolved(hop, packet);
     }
 
-    #[cfg(any(test, not(feature = "smoltcp-tcp")))]
-    fn send_usual(&mut self, route: &Route, packet: PacketMut) {
+    fn send_usual(&mut self, route: &Route, packet: PacketMut, what: Usual) {
         self.counters.ip_sent.count(packet.head().len());
-        self.counters.segments_sent += 1;
-        if let IpAddr::V4(hop) = route.next_hop {
-            self.send_resolved(hop, packet);
+        match what {
+            #[cfg(any(test, not(feature = "smoltcp-tcp")))]
+            Usual::Segment => self.counters.segments_sent += 1,
+            Usual::Datagram => self.counters.datagrams_sent += 1,
         }
-    }
-
-    fn send_datagram(&mut self, route: &Route, packet: PacketMut) {
-        self.counters.ip_sent.count(packet.head().len());
-        self.counters.datagrams_sent += 1;
         if let IpAddr::V4(hop) = route.next_hop {
             self.send_resolved(hop, packet);
         }

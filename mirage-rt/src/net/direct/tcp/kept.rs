@@ -4,7 +4,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use crate::net::direct::ip::{Blocked, IpOut, Route, TxMeta};
+use crate::net::direct::ip::{Blocked, IpOut, Route, TxMeta, Usual};
 use crate::packet::{Gso, PacketMut};
 use crate::page::{HeapPool, PagePool};
 
@@ -56,11 +56,7 @@ impl IpOut for Kept {
         self.packets.push(packet);
     }
 
-    fn send_usual(&mut self, _: &Route, packet: PacketMut) {
-        self.packets.push(packet);
-    }
-
-    fn send_datagram(&mut self, _: &Route, packet: PacketMut) {
+    fn send_usual(&mut self, _: &Route, packet: PacketMut, _: Usual) {
         self.packets.push(packet);
     }
 }

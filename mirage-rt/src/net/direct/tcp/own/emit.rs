@@ -4,7 +4,7 @@ use core::num::NonZeroU16;
 
 use super::ecn;
 use crate::net::direct::header;
-use crate::net::direct::ip::{IpOut, Route, TxMeta};
+use crate::net::direct::ip::{IpOut, Route, TxMeta, Usual};
 use crate::net::direct::tcp::emit::{Fields, HEADER, Written};
 use crate::net::direct::tcp::machine::OutOfMemory;
 use crate::net::direct::tcp::segment::FourTuple;
@@ -57,7 +57,7 @@ impl Header {
             };
             let mut packet = out.alloc().ok_or(OutOfMemory)?;
             usual.write(&mut packet, route.offload).ok_or(OutOfMemory)?;
-            out.send_usual(route, packet);
+            out.send_usual(route, packet, Usual::Segment);
             return Ok(());
         }
         let segment = u16::try_from(size).ok().and_then(NonZeroU16::new).filter(|_| payload > size);

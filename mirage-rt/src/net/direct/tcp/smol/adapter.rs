@@ -7,7 +7,7 @@ use smoltcp::time::Instant as SmolInstant;
 
 use super::connection::Sent;
 use crate::net::direct::header;
-use crate::net::direct::ip::{Blocked, IpOut, Route, TxMeta};
+use crate::net::direct::ip::{Blocked, IpOut, Route, TxMeta, Usual};
 use crate::packet::{MAX_HEAD, PacketMut};
 
 /// The demultiplexer has checked what comes in, and [`IpOut`] completes the checksums of what goes out.
@@ -163,8 +163,5 @@ impl IpOut for Swallow {
 
     fn send(&mut self, _: &Route, _: PacketMut, _: TxMeta) {}
 
-    #[cfg(test)]
-    fn send_usual(&mut self, _: &Route, _: PacketMut) {}
-
-    fn send_datagram(&mut self, _: &Route, _: PacketMut) {}
+    fn send_usual(&mut self, _: &Route, _: PacketMut, _: Usual) {}
 }
