@@ -13,7 +13,7 @@ use mirage_rt::{Duration, Instant, Runtime, TimeLimit, now, sleep, spawn, yield_
 use crate::http::date::{Clock, Date, imf_fixdate};
 use crate::http::response::{self, Delivery};
 use crate::http::session::{Session, Step};
-use crate::http::site::{Answer, Fields, File, Files};
+use crate::http::site::{Answer, Fields, File, Files, INDEX};
 use crate::http::status::Status;
 
 /// How long a connection may be silent between requests.
@@ -67,21 +67,35 @@ struct Site {
     files: Embedded,
     /// In the order of the files.
     fields: Vec<Fields>,
+    /// The root's place among them.
+    index: Option<usize>,
 }
 
 impl Site {
     fn new(files: Embedded) -> Site {
         let fields = |file: &kv::File| Fields::new(file.name, file.digest, file.content.len());
-        Site { files, fields: files.files().iter().map(fields).collect() }
+        let mut site = Site { files, fields: files.files().iter().map(fields).collect(), index: None };
+        site.index = site.position(INDEX);
+        site
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.files.files().binary_search_by(|file| file.name.as_bytes().cmp(name.as_bytes())).ok()
+    }
+
+    fn at(&self, index: usize) -> Option<File<'_>> {
+        let file = self.files.files().get(index)?;
+        Some(File { content: file.content, digest: file.digest, fields: self.fields.get(index)? })
     }
 }
 
 impl Files for Site {
     fn find(&self, name: &str) -> Option<File<'_>> {
-        let files = self.files.files();
-        let index = files.binary_search_by(|file| file.name.as_bytes().cmp(name.as_bytes())).ok()?;
-        let file = files.get(index)?;
-        Some(File { content: file.content, digest: file.digest, fields: self.fields.get(index)? })
+        self.at(self.position(name)?)
+    }
+
+    fn index(&self) -> Option<File<'_>> {
+        self.at(self.index?)
     }
 }
 

@@ -11,7 +11,7 @@ use super::status::Status;
 use super::target::{Target, TargetError};
 
 /// The file that stands for its folder.
-const INDEX: &str = "index.html";
+pub const INDEX: &str = "index.html";
 
 /// The file whose content is sent when there is no file, if the site has it.
 const NOT_FOUND: &str = "404.html";
@@ -65,6 +65,11 @@ pub trait Files {
     /// The file `name`: segments with `/` between them, without one in front. `None` for folders and for any name
     /// without a file.
     fn find(&self, name: &str) -> Option<File<'_>>;
+
+    /// The file that stands for the root, which is asked for the most.
+    fn index(&self) -> Option<File<'_>> {
+        self.find(INDEX)
+    }
 }
 
 /// An answer, but for what the connection adds to it.
@@ -115,9 +120,11 @@ pub fn answer<'a>(request: &Request<'_>, files: &'a impl Files) -> Answer<'a> {
 
 fn resource<'a>(target: &Target<'_>, name: &str, request: &Request<'_>, files: &'a impl Files) -> Answer<'a> {
     if name.is_empty() || name.ends_with('/') {
-        // The root's needs no memory. No file has an empty name.
-        let below = if name.is_empty() { None } else { Some(joined(name, INDEX).unwrap_or_default()) };
-        return match files.find(below.as_deref().unwrap_or(INDEX)) {
+        let index = match name {
+            "" => files.index(),
+            folder => joined(folder, INDEX).and_then(|name| files.find(&name)),
+        };
+        return match index {
             Some(file) => conditional(file, request),
             None => not_found(files),
         };

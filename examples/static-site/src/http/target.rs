@@ -57,6 +57,9 @@ impl<'a> Target<'a> {
     #[inline(never)]
     pub fn name(&self) -> Result<Cow<'a, str>, TargetError> {
         let path = self.path.strip_prefix('/').ok_or(TargetError::Malformed)?;
+        if path.is_empty() {
+            return Ok(Cow::Borrowed(path));
+        }
         // A name without an encoding is its path: nothing is copied.
         let is_encoded = path.bytes().any(|byte| byte == b'%');
         let mut bytes = Vec::new();
