@@ -143,6 +143,8 @@ impl<'a> Fields<'a> {
         // By its length a name can be one of these only.
         match name.len() {
             4 if is(b"host") => self.hosts += 1,
+            // What nearly all say who say something.
+            10 if is(b"connection") && matches(value, b"keep-alive") => self.keep_alive = true,
             10 if is(b"connection") => {
                 for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
                     self.close |= matches(option, b"close");
