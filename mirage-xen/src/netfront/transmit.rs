@@ -225,7 +225,7 @@ impl TransmitQueue {
                 Err(_) => return false,
             }
         }
-        let can_lend = |part: &Fragment| self.grants.can_lend(part.page());
+        let can_lend = |part: &Fragment| part.is_empty() || self.grants.can_lend(part.page());
         can_lend(packet.head_fragment()) && packet.fragments().iter().all(can_lend)
     }
 

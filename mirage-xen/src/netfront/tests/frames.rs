@@ -104,6 +104,9 @@ fn empty_parts_take_no_slot() {
             let page = Page::take(&machine.pool()).expect("pages");
             packet.push_fragment(Fragment::new(page, range).expect("in the page")).expect("few fragments");
         }
+        // Nor need they be on pages that can be granted.
+        let page = Page::take(&mirage_rt::page::HeapPool::with_pages(1)).expect("a page");
+        packet.push_fragment(Fragment::new(page, 0..0).expect("in the page")).expect("few fragments");
         send(&mut device, packet).await;
         settle(&machine).await;
         let frames = netback.received();
