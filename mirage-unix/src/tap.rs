@@ -21,7 +21,7 @@ use mirage_rt::page::{PAGE_SIZE, Page, PagePool};
 use mirage_rt::types::network::{NetworkDevice, NetworkError, NetworkInfo, TransmitError, TransmitErrorKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
-use rustix::io::{Errno, IoSlice, IoSliceMut, readv, writev};
+use rustix::io::{Errno, IoSlice, IoSliceMut, read, readv, retry_on_intr, write, writev};
 
 pub use error::TapError;
 
@@ -152,6 +152,9 @@ impl Tap {
         let further = &mut self.further;
         let (rest, large) = (&mut self.rest, self.large);
         let length = ready!(self.source.poll_message(context, |tap| {
+            if !large && rest.is_empty() {
+                return read(tap, &mut page[start..]);
+            }
             if !large {
                 return readv(tap, &mut [IoSliceMut::new(&mut page[start..]), IoSliceMut::new(rest)]);
             }
@@ -197,6 +200,23 @@ impl Tap {
             left = left.saturating_sub(PAGE_SIZE);
         }
         Some(packet)
+    }
+
+    /// Writes a frame with its header. It is the same afterwards.
+    fn write(&self, header: &[u8; header::LENGTH], packet: &mut PacketMut) -> Result<usize, Errno> {
+        if packet.fragments().is_empty()
+            && let Some(front) = packet.push_front(header::LENGTH)
+        {
+            // In one piece: the kernel looks at one part sooner than at two.
+            front[..header::LENGTH].copy_from_slice(header);
+            let sent = retry_on_intr(|| write(self.source.as_fd(), packet.head()));
+            packet.pull_front(header::LENGTH);
+            return sent;
+        }
+        let count = 2 + packet.fragments().len();
+        let mut parts = iter::once(&header[..]).chain(packet.parts());
+        let parts: [_; 2 + MAX_FRAGMENTS] = array::from_fn(|_| IoSlice::new(parts.next().unwrap_or_default()));
+        retry_on_intr(|| writev(self.source.as_fd(), &parts[..count.min(parts.len())]))
     }
 
     /// Why `packet` can't be taken, if it can't.
@@ -258,23 +278,14 @@ impl NetworkDevice for Tap {
     }
 
     /// Writes the frame at once. One that the host can't take now because the interface is down is lost.
-    fn transmit(&mut self, packet: PacketMut) -> Result<(), TransmitError> {
+    fn transmit(&mut self, mut packet: PacketMut) -> Result<(), TransmitError> {
         if let Some(kind) = self.refusal(&packet) {
             return Err(TransmitError { packet, kind });
         }
         let Some(header) = Header::of(&packet) else {
             return Err(TransmitError { packet, kind: TransmitErrorKind::Offload });
         };
-        let header = header.bytes();
-        let sent = loop {
-            let count = 2 + packet.fragments().len();
-            let mut parts = iter::once(&header[..]).chain(packet.parts());
-            let parts: [_; 2 + MAX_FRAGMENTS] = array::from_fn(|_| IoSlice::new(parts.next().unwrap_or_default()));
-            match writev(self.source.as_fd(), &parts[..count.min(parts.len())]) {
-                Err(Errno::INTR) => {}
-                result => break result,
-            }
-        };
+        let sent = self.write(&header.bytes(), &mut packet);
         match sent {
             // EIO: the interface is down. EINVAL: the host does not like this frame. Networks lose frames.
             Ok(_) | Err(Errno::IO | Errno::INVAL | Errno::NOBUFS | Errno::NOMEM) => Ok(()),
