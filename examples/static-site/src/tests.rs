@@ -103,6 +103,21 @@ async fn connections_are_bounded(site: Network, client: Network) {
     }
 }
 
+async fn dates_go_on_with_the_seconds(site: Network, client: Network) {
+    let stream = client.tcp().connect(start(&site).await).await.expect("the site listens");
+    let mut dates = Vec::new();
+    for _ in 0..9 {
+        let (head, _) = get(&stream, "/a.txt").await.expect("the site answers");
+        let seconds = mirage_rt::Runtime::current().wall_clock().expect("a clock").as_secs();
+        let date = http::date::imf_fixdate(seconds);
+        assert!(head.contains(std::str::from_utf8(&date).expect("a line")), "{head}");
+        dates.push(date);
+        mirage_rt::sleep(Duration::from_millis(400)).await;
+    }
+    dates.dedup();
+    assert_eq!(dates.len(), 4, "nine answers in 3.2 seconds");
+}
+
 /// Waits for the end of the connection; how long that took, in seconds.
 async fn seconds_to_the_end(stream: &TcpStream) -> u64 {
     let start = now();
@@ -208,6 +223,11 @@ mod on_the_switch {
     #[test]
     fn connections_are_bounded() {
         run(4, Impairments::NONE, super::connections_are_bounded);
+    }
+
+    #[test]
+    fn dates_go_on_with_the_seconds() {
+        run(8, Impairments::NONE, super::dates_go_on_with_the_seconds);
     }
 
     #[test]

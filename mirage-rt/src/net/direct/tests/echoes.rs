@@ -1,8 +1,6 @@
 //! What comes back of datagrams and echo requests: answers, errors, and what strangers make up.
 
-use smoltcp::wire::IpProtocol;
-
-use super::raw::Raw;
+use super::raw::{Raw, icmp_packet};
 use super::*;
 use crate::net::direct::header;
 use crate::net::{PingError, ReceiveError};
@@ -54,18 +52,7 @@ async fn sent(peer: &mut Raw) -> Vec<u8> {
 
 /// An IP packet from host `number` to the stack with a message of ICMP, whose checksum is filled in.
 fn icmp(number: u8, message: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0; header::length(at(1, 0).ip()) + message.len()];
-    let protocol = if is_ipv6() { IpProtocol::Icmpv6 } else { IpProtocol::Icmp };
-    let body = header::emit(&mut packet, at(number, 0).ip(), at(1, 0).ip(), protocol).expect("of one family");
-    body.copy_from_slice(message);
-    body[2..4].fill(0);
-    let sum = !smoltcp::wire::checksum::data(body);
-    body[2..4].copy_from_slice(&sum.to_be_bytes());
-    #[cfg(feature = "ipv6")]
-    if is_ipv6() {
-        header::fill_icmp(&mut packet);
-    }
-    packet
+    icmp_packet([number, 1], message)
 }
 
 /// An error about `packet`.

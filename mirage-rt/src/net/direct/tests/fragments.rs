@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use smoltcp::wire::IpProtocol;
 
-use super::raw::{Raw, stack};
+use super::raw::{Raw, icmp_packet, stack};
 use super::*;
 use crate::net::direct::header;
 use crate::net::fragments::{MOST_BYTES, MOST_PACKETS};
@@ -225,19 +225,8 @@ fn a_flood_of_fragments_has_a_bound() {
 }
 
 /// An echo message with `length` bytes that [`pattern`] makes, as a packet of host `from` to host `to`.
-fn echo([from, to]: [u8; 2], kind: u8, length: usize) -> Vec<u8> {
-    let mut packet = vec![0; header::length(at(1, 0).ip()) + 8 + length];
-    let protocol = if is_ipv6() { IpProtocol::Icmpv6 } else { IpProtocol::Icmp };
-    let body = header::emit(&mut packet, at(from, 0).ip(), at(to, 0).ip(), protocol).expect("of one family");
-    body[..8].copy_from_slice(&[kind, 0, 0, 0, 1, 2, 3, 4]);
-    body[8..].copy_from_slice(&pattern(5, length));
-    let sum = !smoltcp::wire::checksum::data(body);
-    body[2..4].copy_from_slice(&sum.to_be_bytes());
-    #[cfg(feature = "ipv6")]
-    if is_ipv6() {
-        header::fill_icmp(&mut packet);
-    }
-    packet
+fn echo(ends: [u8; 2], kind: u8, length: usize) -> Vec<u8> {
+    icmp_packet(ends, &[&[kind, 0, 0, 0, 1, 2, 3, 4][..], &pattern(5, length)].concat())
 }
 
 /// What fragments carry together; each has to fit a packet of 1500 bytes, and they must be of one packet.

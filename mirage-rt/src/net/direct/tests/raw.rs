@@ -226,6 +226,22 @@ impl Raw {
     }
 }
 
+/// An IP packet of host `from` to host `to` with a message of ICMP, whose checksum is filled in.
+pub fn icmp_packet([from, to]: [u8; 2], message: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0; header::length(at(1, 0).ip()) + message.len()];
+    let protocol = if is_ipv6() { IpProtocol::Icmpv6 } else { IpProtocol::Icmp };
+    let body = header::emit(&mut packet, at(from, 0).ip(), at(to, 0).ip(), protocol).expect("of one family");
+    body.copy_from_slice(message);
+    body[2..4].fill(0);
+    let sum = !smoltcp::wire::checksum::data(body);
+    body[2..4].copy_from_slice(&sum.to_be_bytes());
+    #[cfg(feature = "ipv6")]
+    if is_ipv6() {
+        header::fill_icmp(&mut packet);
+    }
+    packet
+}
+
 /// What a frame with a packet of these tests carries.
 fn ethertype() -> EtherType {
     #[cfg(feature = "ipv6")]
