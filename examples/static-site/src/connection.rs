@@ -28,7 +28,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// The slowest client that is served, bytes in a second, for answers that are long.
 const SLOWEST: u64 = 4096;
 
-/// Steps that a connection takes before others have their turn, when its client never lets it wait.
+/// Steps that a connection takes, and connections that are accepted, before others have their turn, when nothing lets them wait.
 const TURN: u32 = 16;
 
 /// What is read away of a request's body after an answer that ends the connection, and for how long.
@@ -108,7 +108,11 @@ pub async fn serve_all(mut listener: TcpListener, files: Embedded, most: usize) 
     let open = Rc::new(Cell::new(0));
     let (site, clock) = (Rc::new(Site::new(files)), Rc::new(WallClock::default()));
     let mut failing = false;
-    loop {
+    for left in (0..TURN).rev().cycle() {
+        if left == 0 {
+            // Those who connect without end must not keep those who are connected waiting.
+            yield_now().await;
+        }
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(AcceptError::Host(error)) => {
@@ -133,9 +137,8 @@ pub async fn serve_all(mut listener: TcpListener, files: Embedded, most: usize) 
             }
             None => turn_away(&stream, most, &*clock).await,
         }
-        // Those who connect without end must not keep those who are connected waiting.
-        yield_now().await;
     }
+    Ok(())
 }
 
 /// One of the places for connections, given back on drop.
@@ -203,7 +206,10 @@ async fn serve(stream: TcpStream, site: &Site, clock: &impl Clock) {
                 session.written();
                 head_due = None;
             }
-            Step::Close { drain } => return close(&stream, drain, &mut patience).await,
+            Step::Close { drain } => {
+                let buffer = drain.then(|| session.forget());
+                return close(&stream, buffer, &mut patience).await;
+            }
         }
     }
 }
@@ -215,15 +221,16 @@ async fn send(stream: &TcpStream, head: &[u8], content: &[u8], limit: Duration, 
     matches!(patience.run(limit, all).await, Ok(Ok(())))
 }
 
-/// Ends this side, and reads away for a while what the client still sends: closing a connection with unread bytes resets
-/// it, which may take the answer away from the client.
-async fn close(stream: &TcpStream, drain: bool, patience: &mut TimeLimit) {
-    if stream.shutdown().is_err() || !drain {
+/// Ends this side, and reads away for a while, if there is a buffer for it, what the client still sends: closing a connection with
+/// unread bytes resets it, which may take the answer away from the client.
+async fn close(stream: &TcpStream, buffer: Option<&mut [u8]>, patience: &mut TimeLimit) {
+    if stream.shutdown().is_err() {
         return;
     }
+    let Some(buffer) = buffer else { return };
     let rest = async {
-        let (mut buffer, mut left) = ([0; 512], DRAIN);
-        while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        let mut left = DRAIN;
+        while let Ok(length @ 1..) = stream.read(buffer).await {
             left = left.saturating_sub(length);
             if left == 0 {
                 break;

@@ -91,6 +91,12 @@ impl Session {
         self.end = (self.end + length).min(self.input.len());
     }
 
+    /// Forgets what was received: a place for what is read only to be thrown away. Empty for want of memory.
+    pub fn forget(&mut self) -> &mut [u8] {
+        (self.start, self.end, self.seen) = (0, 0, 0);
+        self.space()
+    }
+
     /// The next thing to do.
     pub fn step(&mut self, files: &impl Files, clock: &impl Clock) -> Step {
         while self.closing.is_none() && self.output.len() < BATCH {

@@ -8,7 +8,7 @@ use super::machine::{ConnId, Handshake, News, State, TcpMachine};
 use super::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions};
 use super::time_wait::Late;
 use super::timestamps::{self, Timestamp};
-use super::{End, Holder, LINGER, LINGER_MOST, Tcp};
+use super::{End, Holder, LINGER_MOST, Tcp};
 use crate::net::direct::header;
 use crate::net::direct::ip::{Blocked, IpOut};
 #[cfg(any(test, not(feature = "smoltcp-tcp")))]
@@ -28,13 +28,12 @@ impl<M: TcpMachine> Tcp<M> {
         if let Some(index) = self.find(&segment.tuple) {
             return self.on_own_segment(now, index, packet, segment, out);
         }
-        let stamped = EXTENDED && segment.syn;
-        let options = if stamped { options(packet, segment) } else { SynOptions::default() };
+        let options = if segment.syn { options(packet, segment) } else { SynOptions::default() };
         if let Some(late) = self.time_wait.on_segment(now, segment, &options) {
             match late {
                 Late::Answer(answer) => answer.send(&segment.tuple, out),
                 Late::Ignore => {}
-                Late::Reopen(behind) => self.on_syn(now, packet, segment, Some(behind), out),
+                Late::Reopen(behind) => self.on_syn(now, segment, &options, Some(behind), out),
             }
             return;
         }
@@ -45,7 +44,7 @@ impl<M: TcpMachine> Tcp<M> {
             }
             Some(Found::Wrong) => self.reset(now, segment, out),
             Some(Found::Ignore) => {}
-            None if segment.syn && segment.ack.is_none() => self.on_syn(now, packet, segment, None, out),
+            None if segment.syn && segment.ack.is_none() => self.on_syn(now, segment, &options, None, out),
             None => self.on_stray(now, packet, segment, out),
         }
     }
@@ -56,7 +55,7 @@ impl<M: TcpMachine> Tcp<M> {
     pub fn on_usual(&mut self, now: Instant, packet: &[u8], segment: &Segment) -> bool {
         let Some(index) = self.find(&segment.tuple) else { return false };
         let Some(slot) = self.slots.get(index as usize) else { return false };
-        if slot.holder != Holder::Application {
+        if !slot.holder.is_reader() {
             return false;
         }
         let id = ConnId { index, generation: slot.generation };
@@ -126,7 +125,7 @@ impl<M: TcpMachine> Tcp<M> {
     /// A segment of a connection that there is.
     fn on_own_segment(&mut self, now: Instant, index: u32, packet: &[u8], segment: &Segment, out: &mut dyn IpOut) {
         let id = self.id(index);
-        if self.slots[index as usize].holder == Holder::Application
+        if self.slots[index as usize].holder.is_reader()
             && let Some(news) = self.machine.predict(now, id, packet, segment)
         {
             self.note_bulk(id, segment);
@@ -185,7 +184,14 @@ impl<M: TcpMachine> Tcp<M> {
     }
 
     /// A SYN for no connection that there is; our own must come from behind `behind`.
-    fn on_syn(&mut self, now: Instant, packet: &[u8], segment: &Segment, behind: Option<Seq>, out: &mut dyn IpOut) {
+    fn on_syn(
+        &mut self,
+        now: Instant,
+        segment: &Segment,
+        options: &SynOptions,
+        behind: Option<Seq>,
+        out: &mut dyn IpOut,
+    ) {
         let Some(index) = self.listening_at(segment.tuple.local()) else { return self.reset(now, segment, out) };
         // The peer tries again; by then there may be room.
         let is_full = self.listener(index).is_none_or(|listener| listener.queue.len() >= listener.backlog);
@@ -198,14 +204,13 @@ impl<M: TcpMachine> Tcp<M> {
             Some(next) => next.add(1 << 16),
             None => self.isn.next(now, &segment.tuple),
         };
-        let options = options(packet, segment);
         let clock = options.stamp.filter(|_| EXTENDED).and_then(|_| self.machine.clock(&segment.tuple));
         let ecn = options.ecn && self.machine.ecn();
         let handshake = Handshake {
             tuple: segment.tuple,
             isn,
             peer_isn: segment.seq,
-            options: SynOptions { stamp: options.stamp.filter(|_| clock.is_some()), ecn, ..options },
+            options: SynOptions { stamp: options.stamp.filter(|_| clock.is_some()), ecn, ..*options },
             window: segment.window,
             sent: now,
             repeated: false,
@@ -358,15 +363,13 @@ impl<M: TcpMachine> Tcp<M> {
     /// Nobody reads or writes this connection any more: whether it has time left to be closed in order. A peer that is
     /// silent gets less of it than one that answers; none can keep the memory for ever.
     fn may_linger(&mut self, now: Instant, id: ConnId, out: &mut dyn IpOut) -> bool {
-        let slot = &mut self.slots[id.index as usize];
-        let linger = slot.linger();
-        let until = *linger.until.get_or_insert(now + linger.most.unwrap_or(LINGER_MOST));
+        let most = self.slots[id.index as usize].linger.as_deref().copied().unwrap_or(LINGER_MOST);
+        let until = self.machine.linger(now, id) + most;
         if now >= until {
             self.send_reset(id, out);
             self.end(id.index, End::TimedOut);
             return false;
         }
-        self.machine.linger(now, id, LINGER);
         self.timers.set(id.index, until);
         true
     }

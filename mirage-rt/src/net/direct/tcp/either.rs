@@ -16,7 +16,7 @@ use crate::net::direct::ip::{IpOut, Paths};
 use crate::net::direct::train::Following;
 use crate::net::{OptionError, TcpInfo, TcpOption};
 use crate::packet::Fragment;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 std::thread_local! {
     static OWN: Cell<bool> = const { Cell::new(false) };
@@ -184,8 +184,8 @@ impl TcpMachine for Either {
         self.get_mut().set(now, id, option)
     }
 
-    fn linger(&mut self, now: Instant, id: ConnId, most: Duration) {
-        self.get_mut().linger(now, id, most);
+    fn linger(&mut self, now: Instant, id: ConnId) -> Instant {
+        self.get_mut().linger(now, id)
     }
 
     fn free(&mut self, id: ConnId) {

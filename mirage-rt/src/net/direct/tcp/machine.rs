@@ -18,6 +18,9 @@ use crate::net::{OptionError, TcpInfo, TcpOption};
 use crate::packet::Fragment;
 use crate::time::{Duration, Instant};
 
+/// How long a connection that no application holds any more may be silent before it is given up.
+pub const LINGER: Duration = Duration::from_secs(60);
+
 /// A connection: a place in a table, and which of the connections that had this place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnId {
@@ -175,7 +178,7 @@ pub trait TcpMachine {
     /// Makes the connection `id`, whose SYN with the position `isn` leaves with the next [`run`](TcpMachine::run).
     fn connect(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<(), OutOfMemory>;
 
-    /// As [`on_segment`](TcpMachine::on_segment), of a connection that an application has, for a segment that is just what was
+    /// As [`on_segment`](TcpMachine::on_segment), of a connection that somebody reads or will, for a segment that is just what was
     /// expected: it needs no check and ends nothing. `None` when it is otherwise; then nothing has changed.
     fn predict(&mut self, now: Instant, id: ConnId, packet: &[u8], segment: &Segment) -> Option<News> {
         let _ = (now, id, packet, segment);
@@ -273,9 +276,9 @@ pub trait TcpMachine {
     /// Makes a choice for `id`; never [`TcpOption::Linger`], which is no business of a machine.
     fn set(&mut self, now: Instant, id: ConnId, option: TcpOption) -> Result<(), OptionError>;
 
-    /// From now on the connection is given up when nothing was heard of the peer for so long, even when nothing waits
-    /// for it.
-    fn linger(&mut self, now: Instant, id: ConnId, most: Duration);
+    /// From now on the connection is given up when nothing was heard of the peer for [`LINGER`], even when nothing waits
+    /// for it. Since when that is so.
+    fn linger(&mut self, now: Instant, id: ConnId) -> Instant;
 
     /// Forgets `id` and frees its memory.
     fn free(&mut self, id: ConnId);

@@ -49,8 +49,6 @@ use crate::net::metrics::TcpNow;
 use crate::packet::Fragment;
 use crate::time::{Duration, Instant};
 
-/// How long a connection that no application holds any more may be silent before it is given up.
-const LINGER: Duration = Duration::from_secs(60);
 /// How long it is kept at most.
 const LINGER_MOST: Duration = Duration::from_secs(180);
 /// Ports for sockets without one of their own (RFC 6335).
@@ -68,6 +66,14 @@ enum Holder {
     Application,
     /// Nobody any more: it is being closed.
     Orphan,
+}
+
+impl Holder {
+    /// Whether what comes is read, now or once the connection is accepted.
+    #[inline(always)]
+    fn is_reader(self) -> bool {
+        matches!(self, Holder::Application | Holder::Listener)
+    }
 }
 
 /// How a connection ended; [`TCP_ENDS`](super::counters::TCP_ENDS) has the names, in this order.
@@ -90,8 +96,8 @@ struct Slot {
     end: Option<End>,
     /// This side was shut down.
     shut: bool,
-    /// How it goes on when it is nobody's, once that is known.
-    linger: Option<Box<Linger>>,
+    /// How long it is kept at most when it is nobody's, by its user's wish.
+    linger: Option<Box<Duration>>,
     /// In the queue of those with something to do.
     dirty: bool,
     /// In the list of those that wait for a neighbour.
@@ -100,21 +106,6 @@ struct Slot {
     challenges: Seldom,
     reader: WakerSlot,
     writer: WakerSlot,
-}
-
-/// How long a connection is kept that nobody has any more.
-#[derive(Clone, Copy, Debug, Default)]
-struct Linger {
-    /// For how long at most, by its user's wish.
-    most: Option<Duration>,
-    /// Until when, once it is nobody's.
-    until: Option<Instant>,
-}
-
-impl Slot {
-    fn linger(&mut self) -> &mut Linger {
-        self.linger.get_or_insert_default()
-    }
 }
 
 struct Listener {

@@ -525,11 +525,11 @@ impl TcpMachine for SmolSets {
         Ok(())
     }
 
-    fn linger(&mut self, now: Instant, id: ConnId, most: Duration) {
-        if let Some(connection) = self.get_mut(id) {
-            connection.lingering = Some(most);
-            connection.set_timeout(now);
-        }
+    fn linger(&mut self, now: Instant, id: ConnId) -> Instant {
+        let Some(connection) = self.get_mut(id) else { return now };
+        let since = *connection.lingering.get_or_insert(now);
+        connection.set_timeout(now);
+        since
     }
 
     fn free(&mut self, id: ConnId) {

@@ -1,5 +1,6 @@
 //! The upper side: what applications do with listeners and connections.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::task::{Context, Poll};
@@ -14,7 +15,7 @@ use crate::net::error::{AcceptError, BindError, ConnectError, ReadError, WriteEr
 use crate::net::{OptionError, TcpOption};
 use crate::packet::Fragment;
 use crate::page::{PAGE_SIZE, Page};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 impl<M: TcpMachine> Tcp<M> {
     /// Listens; see [`crate::net::Tcp::bind_with_backlog`]. The address is one of ours.
@@ -426,7 +427,7 @@ impl<M: TcpMachine> Tcp<M> {
             return Err(OptionError::Closed);
         }
         if let TcpOption::Linger(most) = option {
-            slot.linger().most = most;
+            slot.linger = most.map(Box::new);
             return Ok(());
         }
         let result = self.machine.set(now, id, option);
@@ -448,7 +449,7 @@ impl<M: TcpMachine> Tcp<M> {
         if self.slot(id).end.is_some() {
             return self.release(id.index);
         }
-        let hard = self.slot(id).linger.as_ref().and_then(|linger| linger.most).is_some_and(|most| most.is_zero());
+        let hard = self.slot(id).linger.as_deref().is_some_and(Duration::is_zero);
         let unread = self.machine.readiness(id).readable > 0;
         self.slot(id).holder = Holder::Orphan;
         if self.machine.state(id) == State::Connecting {

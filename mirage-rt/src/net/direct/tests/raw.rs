@@ -226,6 +226,7 @@ impl Raw {
     }
 }
 
+#[cfg(feature = "datagrams")]
 /// An IP packet of host `from` to host `to` with a message of ICMP, whose checksum is filled in.
 pub fn icmp_packet([from, to]: [u8; 2], message: &[u8]) -> Vec<u8> {
     let mut packet = vec![0; header::length(at(1, 0).ip()) + message.len()];

@@ -59,6 +59,15 @@ impl Connection {
     /// Everything before `ack` has arrived, and what the SACK blocks say.
     pub fn advance(&mut self, now: Instant, ack: Seq, arrival: &Arrival<'_>, link: &Link) {
         let advanced = distance(self.una, ack);
+        let is_plain = self.flight.is_plain() && !self.congestion.has_lost() && !self.probe.is_out();
+        let is_told = self.repeats > 0 && !self.sack || !arrival.options.sacks().is_empty();
+        if link.prediction && is_plain && !is_told && !self.is_rare() {
+            if advanced > 0 {
+                self.advance_plain(now, ack, advanced, link);
+                self.move_on();
+            }
+            return;
+        }
         let was_recovering = self.congestion.has_lost();
         let under_way = self.flight.total();
         let brought = Brought { advanced, ..self.take_arrived(now, ack, arrival) };
@@ -91,6 +100,25 @@ impl Connection {
         if advanced > 0 {
             self.arm(now, link);
             self.move_on();
+        }
+    }
+
+    /// As [`advance`](Self::advance), while nothing is known of what is under way but when it was sent.
+    #[inline(never)]
+    pub fn advance_plain(&mut self, now: Instant, ack: Seq, advanced: u32, link: &Link) {
+        let latest = self.flight.acknowledge_plain(now, ack, &self.trip);
+        if let Some(at) = latest {
+            self.trip.measure(at, now);
+        }
+        self.take_away(now, ack);
+        self.reorder_at = Moment::NONE;
+        if self.limited {
+            self.grow_window(now, advanced, latest);
+        }
+        if self.is_waiting() {
+            self.arm(now, link);
+        } else {
+            self.timer_at = Moment::NONE;
         }
     }
 

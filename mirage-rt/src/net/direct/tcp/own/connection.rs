@@ -154,6 +154,8 @@ pub struct Connection {
     pub heard: Instant,
     pub waiting: Moment,
     pub sent_at: Instant,
+    /// Since when nobody reads or writes it.
+    pub lingering: Moment,
     /// Segments that were sent again.
     pub retransmissions: u32,
     pub rare: Option<Box<Rare>>,
@@ -231,6 +233,7 @@ impl Connection {
             heard: now,
             waiting: Moment::NONE,
             sent_at: now,
+            lingering: Moment::NONE,
             retransmissions: 0,
             rare: None,
         }

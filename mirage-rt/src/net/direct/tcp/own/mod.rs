@@ -186,9 +186,7 @@ impl OwnTcp {
         }
         self.note_part(tuple);
         let link = self.link(tuple.remote().ip());
-        let mut connection = Connection::connecting(now, id.generation, tuple, isn, link);
-        connection.clock = Clock::new(self.clock(tuple));
-        Ok(connection)
+        Ok(Connection::connecting(now, id.generation, tuple, isn, link))
     }
 
     fn keep(&mut self, id: ConnId, connection: Connection) -> Result<(), OutOfMemory> {
@@ -253,7 +251,8 @@ impl TcpMachine for OwnTcp {
     }
 
     fn connect(&mut self, now: Instant, id: ConnId, tuple: &FourTuple, isn: Seq) -> Result<(), OutOfMemory> {
-        let connection = self.make(now, id, tuple, isn)?;
+        let mut connection = self.make(now, id, tuple, isn)?;
+        connection.clock = Clock::new(self.clock(tuple));
         self.keep(id, connection)
     }
 
@@ -458,12 +457,10 @@ impl TcpMachine for OwnTcp {
         self.get_mut(id).ok_or(OptionError::Closed)?.set(now, option)
     }
 
-    fn linger(&mut self, now: Instant, id: ConnId, most: Duration) {
-        if let Some(connection) = self.get_mut(id) {
-            let lingering = &mut connection.rare().lingering;
-            let (since, _) = *lingering.get_or_insert((now, most));
-            *lingering = Some((since, most));
-        }
+    fn linger(&mut self, now: Instant, id: ConnId) -> Instant {
+        let Some(connection) = self.get_mut(id) else { return now };
+        connection.lingering.or_set(now);
+        connection.lingering.or_never()
     }
 
     fn free(&mut self, id: ConnId) {

@@ -30,6 +30,7 @@ impl Connection {
             && !self.shut
             && self.fin_at.is_none()
             && self.held.is_none()
+            && self.lingering.is_none()
             && !self.is_rare()
             // Else longer segments are to be tried in time.
             && self.path_most == u16::MAX
@@ -52,8 +53,9 @@ impl Connection {
         let ack = segment.ack.filter(|_| !(segment.syn || segment.fin || segment.rst))?;
         let advanced = ack.since(self.una);
         let is_next = segment.seq == self.expected && advanced >= 0 && !before(self.next, ack);
-        // An acknowledgement without news may be one of several that tell of a loss.
-        if !is_next || advanced == 0 && data.is_empty() || !self.is_plain(link) || self.is_idle(now) {
+        // An acknowledgement without news may be one of several that tell of a loss, unless it is the first of all.
+        let has_news = advanced > 0 || !data.is_empty() || self.told_by.1 == self.isn;
+        if !is_next || !has_news || !self.is_plain(link) || self.is_idle(now) {
             return None;
         }
         let stamp = self.predicted_stamp(header)?;
@@ -72,20 +74,7 @@ impl Connection {
         self.take_window(now, segment, ack, u32::from(segment.window) << self.peer_shift);
         if advanced > 0 {
             self.repeats = 0;
-            let latest = self.flight.acknowledge_plain(now, ack, &self.trip);
-            if let Some(at) = latest {
-                self.trip.measure(at, now);
-            }
-            self.take_away(now, ack);
-            self.reorder_at = Moment::NONE;
-            if self.limited {
-                self.grow_window(now, advanced as u32, latest);
-            }
-            if self.flight.is_empty() && self.unsent() == 0 {
-                self.timer_at = Moment::NONE;
-            } else {
-                self.arm(now, link);
-            }
+            self.advance_plain(now, ack, advanced as u32, link);
         }
         if length > 0 {
             if !keeps {

@@ -8,7 +8,7 @@ use super::moment::Moment;
 use super::pages::Handed;
 use super::path::Path;
 use super::sequence::Range;
-use crate::time::{Duration, Instant};
+use crate::time::Duration;
 
 /// It is there while any of it is needed.
 #[derive(Default)]
@@ -17,8 +17,6 @@ pub struct Rare {
     pub user_timeout: Option<Duration>,
     /// The peer is asked whether it is there.
     pub asking: Option<Asking>,
-    /// Nobody reads or writes it: since when, and for how long it may be silent.
-    pub lingering: Option<(Instant, Duration)>,
     /// What came twice and was not told yet (RFC 2883).
     pub duplicate: Option<Range>,
     /// When the last acknowledgement left that answered a segment without news.
@@ -34,7 +32,7 @@ pub struct Rare {
 impl Rare {
     /// Whether the usual way is not good enough.
     fn is_amiss(&self) -> bool {
-        self.lingering.is_some() || self.duplicate.is_some()
+        self.duplicate.is_some()
     }
 
     fn is_needed(&self) -> bool {

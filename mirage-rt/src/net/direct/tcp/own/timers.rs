@@ -4,6 +4,7 @@ use super::arrival::give_up;
 use super::connection::{Connection, Link};
 use super::moment::Moment;
 use crate::net::TcpState;
+use crate::net::direct::tcp::machine::LINGER;
 use crate::net::direct::tcp::segment::Bare;
 use crate::time::{Duration, Instant};
 
@@ -134,8 +135,8 @@ impl Connection {
             _ => rare.and_then(|rare| rare.user_timeout).unwrap_or(USER_TIMEOUT),
         };
         let waiting = self.waiting.get().map_or(NEVER, |since| since + patience);
-        let lingering = rare.and_then(|rare| rare.lingering);
-        waiting.min(lingering.map_or(NEVER, |(since, most)| since.max(self.heard) + most))
+        let lingering = self.lingering.get().map_or(NEVER, |since| since.max(self.heard) + LINGER);
+        waiting.min(lingering)
     }
 
     /// When to run next, if nothing comes before; [`NEVER`] when nothing is due.
@@ -145,7 +146,7 @@ impl Connection {
         }
         let (timer, reorder, owed) = (self.timer_at, self.reorder_at, self.owed.until);
         let soon = timer.or_never().min(reorder.or_never()).min(owed.or_never());
-        if self.rare.is_none() && self.phase == TcpState::Established {
+        if self.rare.is_none() && self.phase == TcpState::Established && self.lingering.is_none() {
             return soon.min(self.waiting.or_never() + USER_TIMEOUT);
         }
         soon.min(self.ask_at().unwrap_or(NEVER)).min(self.patience_ends())

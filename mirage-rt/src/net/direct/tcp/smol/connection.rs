@@ -10,7 +10,7 @@ use smoltcp::wire::{TcpPacket, TcpSeqNumber};
 use super::{ACK_DELAY, CONNECT_TIMEOUT, Parts, USER_TIMEOUT, smol_duration};
 use crate::net::direct::header;
 use crate::net::direct::ip::TxMeta;
-use crate::net::direct::tcp::machine::ConnId;
+use crate::net::direct::tcp::machine::{ConnId, LINGER};
 use crate::net::direct::tcp::segment::{Bare, Control, FourTuple, Segment, Seq, SynOptions, default_mss};
 use crate::net::{TcpInfo, TcpState};
 use crate::time::{Duration, Instant};
@@ -40,7 +40,8 @@ pub struct Connection {
     /// Where the peer's stream ends, when that was heard before all that is in front of it.
     fin_at: Option<Seq>,
     pub heard: Instant,
-    pub lingering: Option<Duration>,
+    /// Since when nobody reads or writes it.
+    pub lingering: Option<Instant>,
     pub timeout: Option<Duration>,
     /// How long the peer may be silent while it owes an answer.
     pub user_timeout: Duration,
@@ -369,7 +370,7 @@ impl Connection {
         let wanted = match self.socket().state() {
             SmolState::SynSent => Some(CONNECT_TIMEOUT),
             _ => match self.lingering {
-                Some(most) => Some(most),
+                Some(_) => Some(LINGER),
                 None => (self.unacknowledged() > 0).then_some(self.user_timeout),
             },
         };

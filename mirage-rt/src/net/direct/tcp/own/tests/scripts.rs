@@ -111,6 +111,14 @@ fn a_closed_window_is_probed() {
 }
 
 #[test]
+fn a_closed_window_is_probed_for_the_end_alone() {
+    let mut script = Script::open(SynOptions { mss: Some(1000), ..SynOptions::default() }, 1000);
+    script.writes(1000).shuts().sends(&["0 1:1001 ack 1"]).until(20).hears("1:1 ack 1001 win 0").sends(&[]);
+    script.until(1000).sends(&["220 1000:1000 ack 1", "620 1000:1000 ack 1"]);
+    script.hears("1:1 ack 1001 win 10").sends(&["1000 F 1001:1002 ack 1"]);
+}
+
+#[test]
 fn a_reader_opens_the_window_in_large_steps() {
     let mut script = Script::open(SynOptions { mss: Some(1000), ..SynOptions::default() }, 1000);
     for number in 0..60 {
