@@ -20,6 +20,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How long a command in dom0 may take unless the caller says otherwise.
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// For how long at most a machine stands still that has lost its timer.
+const NUDGE: Duration = Duration::from_millis(500);
 
 /// What a lab is like.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,7 +178,7 @@ impl Lab {
                 Err(error) => kept.give_up(&error),
             }
         }
-        Self::boot(&cache, &images, options, Beginning::Boot)?.settled()
+        Self::boot(&cache, &images, options, Beginning::Boot)?.settled(options)
     }
 
     /// Starts a machine that boots, and waits until the agent is there.
@@ -200,7 +202,7 @@ impl Lab {
         let (lab, _) = Self::begin(cache, images, &options, Beginning::Resume(kept.folder()))?;
         let resumed = lab.monitor(|monitor| monitor.resume(&Qemu::kept_devices()));
         resumed.map_err(|source| lab.failed("going on from a kept machine", source))?;
-        lab.settled()
+        lab.settled(&options)
     }
 
     /// Starts a machine; its agent has not been heard of yet.
@@ -226,7 +228,11 @@ impl Lab {
     }
 
     /// Gives dom0 what is this start's own: the host's folders and its time.
-    fn settled(self) -> Result<Self, StartError> {
+    fn settled(self, options: &LabOptions) -> Result<Self, StartError> {
+        // Where instructions are counted, the thread that runs the processor sets its timers' flag, too.
+        if !options.count_instructions {
+            self.inner.link.keep_awake(NUDGE);
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let script = format!("settle {now}");
         let settled = self.dom0_within(&script, boot_limit()).and_then(|finished| finished.checked(&script));

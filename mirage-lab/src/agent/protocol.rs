@@ -42,6 +42,8 @@ pub enum Kind {
     Sample = 11,
     /// To the agent: copy a file (payload: its path, a zero byte, the copy's).
     Copy = 12,
+    /// To the agent: nothing. The machine is interrupted by it, see the host's `Link::keep_awake`.
+    Nudge = 13,
 
     /// From the agent: dom0 is up (payload: its clock).
     Ready = 64,
@@ -70,7 +72,7 @@ pub enum Kind {
 impl Kind {
     /// The kind with this number.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 23] = [
+        const ALL: [Kind; 24] = [
             Kind::Run,
             Kind::Kill,
             Kind::Follow,
@@ -83,6 +85,7 @@ impl Kind {
             Kind::StoreWrite,
             Kind::Sample,
             Kind::Copy,
+            Kind::Nudge,
             Kind::Ready,
             Kind::Output,
             Kind::ErrorOutput,

@@ -30,6 +30,8 @@ use crate::net::error::BindError;
 use crate::net::metrics::Snapshot;
 use crate::packet::{Checksum, PacketMut};
 use crate::page::PagePool;
+#[cfg(feature = "ipv6")]
+use crate::runtime::Runtime;
 use crate::time::Instant;
 use crate::types::network::NetworkInfo;
 
@@ -115,7 +117,8 @@ impl Stack {
     pub fn update_now(&mut self) {
         #[cfg(feature = "ipv6")]
         if self.ip.ipv6.is_some() {
-            self.ip.set_now(crate::runtime::now());
+            // To the second, and for each datagram: one look at the clock does for all of a round.
+            self.ip.set_now(Runtime::with_current(Runtime::recent).unwrap_or(self.ip.now()));
         }
     }
 
