@@ -139,6 +139,13 @@ pub trait IpOut {
     /// without asking: they are few, and dropped when there is no room.
     fn ready(&mut self, route: &Route) -> Result<(), Blocked>;
 
+    /// The most bytes that the way to `destination` takes as a whole, if a router has told of it.
+    #[cfg(all(feature = "ipv6", feature = "datagrams"))]
+    fn known_mtu(&self, destination: IpAddr) -> Option<u16> {
+        let _ = destination;
+        None
+    }
+
     /// Whether packets may come from `address`.
     fn may_send_from(&self, address: IpAddr) -> bool;
 

@@ -17,8 +17,9 @@ use crate::time::{Duration, Instant};
 const MOST: usize = 64;
 /// For so long a way is believed to take no more (RFC 1191, 6.3).
 const PATIENCE: Duration = Duration::from_secs(600);
-/// No way is believed to take less (RFC 5927, 7.2).
+/// No way is believed to take less (RFC 5927, 7.2), and none over IPv6 takes less (RFC 8200, 5).
 const LEAST_MTU: u16 = 296;
+const LEAST_MTU_IPV6: u16 = 1280;
 /// Bytes of the longest header of TCP, and where its options begin.
 const LONGEST_HEADER: usize = 60;
 const OPTIONS: usize = 20;
@@ -61,8 +62,9 @@ impl KnownPaths {
     /// Who says so must have quoted a packet of ours.
     #[cold]
     pub fn note(&mut self, now: Instant, to: IpAddr, mtu: u16) {
+        let least = if to.is_ipv4() { LEAST_MTU } else { LEAST_MTU_IPV6 };
         // Somebody further away may have said less.
-        let mtu = self.get(now, to).unwrap_or(u16::MAX).min(mtu.max(LEAST_MTU));
+        let mtu = self.get(now, to).unwrap_or(u16::MAX).min(mtu.max(least));
         let (place, host) = self.place(to);
         self.ways[place] = Known { host, mtu, until: now + PATIENCE };
     }
@@ -128,6 +130,9 @@ mod tests {
         assert_eq!(known.get(at(800), host(1)), Some(1400), "what has ended counts no more");
         known.note(at(800), host(1), 1);
         assert_eq!(known.get(at(800), host(1)), Some(LEAST_MTU));
+        let ipv6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+        known.note(at(800), ipv6, 1000);
+        assert_eq!(known.get(at(800), ipv6), Some(LEAST_MTU_IPV6));
     }
 
     #[test]

@@ -66,14 +66,21 @@ fn read_v4(message: &[u8]) -> Option<(Fate, Quote<'_>)> {
 /// Reads an error over IPv6 whose checksum is right (RFC 4443, 3.1 and 3.4).
 #[cfg(feature = "ipv6")]
 fn read_v6(message: &[u8]) -> Option<(Fate, Quote<'_>)> {
-    use crate::net::ipv6::packet::{FRAGMENT_HEADER, HEADER, UNKNOWN_HEADER, protocol::FRAGMENT};
-    let ([kind, code, ..], quote) = message.split_first_chunk::<ICMP_HEADER>()?;
+    use crate::net::ipv6::packet::UNKNOWN_HEADER;
+    let ([kind, code, ..], quoted) = message.split_first_chunk::<ICMP_HEADER>()?;
     let fate = match (*kind, *code) {
         (1, 4) | (4, UNKNOWN_HEADER) => Fate::Refused,
         (1, _) => Fate::Unreachable,
         _ => return None,
     };
-    let (head, mut payload) = quote.split_first_chunk::<HEADER>()?;
+    Some((fate, quoted_v6(quoted)?))
+}
+
+/// The packet over IPv6 that an error quotes.
+#[cfg(feature = "ipv6")]
+fn quoted_v6(quoted: &[u8]) -> Option<Quote<'_>> {
+    use crate::net::ipv6::packet::{FRAGMENT_HEADER, HEADER, protocol::FRAGMENT};
+    let (head, mut payload) = quoted.split_first_chunk::<HEADER>()?;
     let address = |at: usize| head.get(at..)?.first_chunk::<16>().map(|bytes| IpAddr::V6((*bytes).into()));
     let mut protocol = head[6];
     if protocol == FRAGMENT {
@@ -84,7 +91,7 @@ fn read_v6(message: &[u8]) -> Option<(Fate, Quote<'_>)> {
         }
         (protocol, payload) = (fragment[0], rest);
     }
-    (head[0] >> 4 == 6).then_some((fate, Quote { source: address(8)?, destination: address(24)?, protocol, payload }))
+    (head[0] >> 4 == 6).then_some(Quote { source: address(8)?, destination: address(24)?, protocol, payload })
 }
 
 impl Stack {
@@ -106,7 +113,21 @@ impl Stack {
         let message = packet.payload();
         match message.first() {
             Some(129) => self.echoes.answered(self.ip.now(), packet.source.into(), message),
+            Some(2) => self.receive_datagram_too_big(message),
             _ => self.receive_quote(read_v6(message)),
+        }
+    }
+
+    /// A router says that a datagram is longer than its way takes (RFC 4443, 3.2): those that follow are cut. It may be a
+    /// stranger's invention, who has to know a port of ours; then they are cut in vain, into pieces that every way takes.
+    #[cfg(feature = "ipv6")]
+    fn receive_datagram_too_big(&mut self, message: &[u8]) {
+        let Some(([_, _, _, _, mtu @ ..], quoted)) = message.split_first_chunk::<ICMP_HEADER>() else { return };
+        let Some(quote) = quoted_v6(quoted).filter(|quote| self.ip.may_send_from(quote.source)) else { return };
+        let own = quote.payload.first_chunk::<2>().map(|port| u16::from_be_bytes(*port));
+        if quote.protocol == protocol::UDP && own.is_some_and(|own| self.udp.is_bound(own)) {
+            let mtu = u16::try_from(u32::from_be_bytes(*mtu)).unwrap_or(u16::MAX);
+            self.ip.known.note(self.ip.now(), quote.destination, mtu);
         }
     }
 

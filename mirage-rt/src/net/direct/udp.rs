@@ -17,6 +17,8 @@ use super::cutting::Numbers;
 use super::hash::{Index, Keyed};
 use super::header;
 use super::identification::Identifications;
+#[cfg(all(feature = "ipv6", feature = "datagrams"))]
+use super::ip::Route;
 use super::ip::{IpOut, TxMeta, Usual};
 #[cfg(feature = "datagrams")]
 use super::quotes::Fate;
@@ -279,6 +281,12 @@ impl Udp {
         Ok(index)
     }
 
+    /// Whether a socket has this port.
+    #[cfg(all(feature = "ipv6", feature = "datagrams"))]
+    pub fn is_bound(&self, port: u16) -> bool {
+        self.find(port).is_some()
+    }
+
     /// The socket at `port`.
     fn find(&self, port: u16) -> Option<usize> {
         let is_it = |index: u32| {
@@ -381,6 +389,12 @@ impl Udp {
         if socket.local.address.is_some_and(|address| !out.may_send_from(address)) {
             return Poll::Ready(Err(SendError::Unreachable(remote)));
         }
+        // Over IPv6 no router cuts what is too long.
+        #[cfg(all(feature = "ipv6", feature = "datagrams"))]
+        let route = match out.known_mtu(remote.ip()).filter(|_| remote.is_ipv6()) {
+            Some(known) => Route { mtu: route.mtu.min(known.into()), ..route },
+            None => route,
+        };
         let ip_header = header::length(remote.ip());
         let fitting = route.mtu.saturating_sub(ip_header + UDP_HEADER_LEN);
         let most = if cfg!(feature = "datagrams") { MOST } else { fitting };

@@ -150,6 +150,11 @@ impl IpOut for Ip {
         Err(Blocked::Neighbour(route.next_hop))
     }
 
+    #[cfg(all(feature = "ipv6", feature = "datagrams"))]
+    fn known_mtu(&self, destination: IpAddr) -> Option<u16> {
+        self.known.get(self.now, destination)
+    }
+
     fn may_send_from(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(address) => address == self.address.address(),

@@ -128,6 +128,48 @@ fn fragments_are_those_of_the_standard_and_their_numbers_random() {
     });
 }
 
+fn datagrams_are_cut_to_what_a_router_says() {
+    // Over IPv4 routers cut them.
+    if !is_ipv6() {
+        return;
+    }
+    testing::run(138, async {
+        let switch = Switch::new(138, Impairments::NONE);
+        let network = host(&switch, 1);
+        let mut peer = Raw::new(&switch, 2);
+        sleep(SECOND).await;
+        let socket = network.udp().bind(7).await.expect("the port is free");
+        let head = header::length(at(1, 0).ip());
+        let whole = head + 8 + 1400;
+        let too_big = |mtu: u32, packet: &[u8]| {
+            icmp_packet([2, 1], &[&[2, 0, 0, 0], &mtu.to_be_bytes()[..], &packet[..1200]].concat())
+        };
+        let sizes = async |peer: &mut Raw| {
+            sleep(SECOND / 100).await;
+            socket.send_to(&pattern(1, 1400), at(2, 9)).await.expect("there is a way");
+            let packets = peer.packets().await;
+            (packets.iter().map(Vec::len).collect::<Vec<_>>(), packets)
+        };
+        let (first, packets) = sizes(&mut peer).await;
+        assert_eq!(first, [whole]);
+        // A packet of nobody here.
+        let mut other = packets[0].clone();
+        other[head + 1] ^= 1;
+        peer.send_ip(&too_big(1300, &other));
+        assert_eq!(sizes(&mut peer).await.0, [whole]);
+        peer.send_ip(&too_big(1300, &packets[0]));
+        let piece = (1300 - head - extension()) & !7;
+        let last = head + extension() + 1408 - piece;
+        assert_eq!(sizes(&mut peer).await.0, [head + extension() + piece, last]);
+        // No way takes less than this.
+        peer.send_ip(&too_big(100, &packets[0]));
+        assert_eq!(sizes(&mut peer).await.0, [1280, 2 * (head + extension()) + 1408 - 1280]);
+        // And none is believed for ever to take no more.
+        sleep(600 * SECOND).await;
+        assert_eq!(sizes(&mut peer).await.0, [whole]);
+    });
+}
+
 fn fragments_that_contradict_each_other_bring_nothing() {
     testing::run(132, async {
         let switch = Switch::new(132, Impairments::NONE);
@@ -307,6 +349,7 @@ fn neighbour_discovery_is_never_in_fragments() {
 worlds! {
     datagrams_of_any_length_come_as_they_were,
     fragments_are_those_of_the_standard_and_their_numbers_random,
+    datagrams_are_cut_to_what_a_router_says,
     fragments_that_contradict_each_other_bring_nothing,
     who_sent_the_first_fragment_is_told_that_others_did_not_come,
     a_flood_of_fragments_has_a_bound,
