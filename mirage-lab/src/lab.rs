@@ -88,7 +88,7 @@ pub struct Lab {
 }
 
 struct Inner {
-    link: Link,
+    link: Arc<Link>,
     monitor: Mutex<Monitor>,
     domains: AtomicU32,
     channels: Mutex<bool>,
@@ -217,7 +217,7 @@ impl Lab {
         let monitor = Monitor::new(connections.monitor).map_err(|error| failed("speaking to QEMU", error))?;
         let (link, ready) = Link::new(connections.agent).map_err(|error| failed("speaking to dom0", error))?;
         let inner = Inner {
-            link,
+            link: Arc::new(link),
             monitor: Mutex::new(monitor),
             domains: AtomicU32::new(1),
             channels: Mutex::new(false),

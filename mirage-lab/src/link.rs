@@ -11,9 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// How long to wait for the answer of a machine that is kept awake.
+const NUDGE_LIMIT: Duration = Duration::from_secs(10);
+
 /// The channel: requests of many threads, answers sorted to them by number.
 pub(crate) struct Link {
-    stream: Arc<Mutex<UnixStream>>,
+    stream: Mutex<UnixStream>,
     waiting: Arc<Mutex<Waiting>>,
 }
 
@@ -36,7 +39,7 @@ impl Link {
     pub(crate) fn new(stream: UnixStream) -> io::Result<(Self, Answers)> {
         let waiting = Arc::new(Mutex::new(Waiting { requests: HashMap::new(), next: 0, gone: false }));
         let mut input = stream.try_clone()?;
-        let link = Self { stream: Arc::new(Mutex::new(stream)), waiting: waiting.clone() };
+        let link = Self { stream: Mutex::new(stream), waiting: waiting.clone() };
         let ready = link.register();
         thread::spawn(move || {
             while let Ok(frame) = Frame::read(&mut input) {
@@ -53,19 +56,19 @@ impl Link {
         Ok((link, ready))
     }
 
-    /// Interrupts the machine every `pause`, until the link is closed.
+    /// Interrupts the machine every `pause`, until the link is gone. One that does not answer is asked more seldom, so that what it
+    /// does not read is not in the way of others.
     ///
     /// When a guest is left, QEMU 7.2 takes back a flag of its processor by reading and writing all of them, while another thread may
-    /// be setting the one of the timer: that interrupt is lost, and Xen, whose next timer is set when the last one comes, does
-    /// nothing more until there is another interrupt. It was seen once in minutes on a busy host, and not at all for hours.
-    pub(crate) fn keep_awake(&self, pause: Duration) {
-        let stream = Arc::downgrade(&self.stream);
+    /// be setting the one of the timer. That interrupt can be lost, and Xen, whose next timer is set when the last one comes, does
+    /// nothing more until there is another interrupt: dom0 was seen to stand still for a minute on a busy host.
+    pub(crate) fn keep_awake(self: &Arc<Self>, pause: Duration) {
+        let link = Arc::downgrade(self);
         thread::spawn(move || {
             loop {
                 thread::sleep(pause);
-                let Some(stream) = stream.upgrade() else { return };
-                let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-                if (Frame { kind: Kind::Nudge, request: 0, payload: Vec::new() }).write(&mut *stream).is_err() {
+                let Some(asked) = link.upgrade().map(|link| link.request(Kind::Nudge, Vec::new())) else { return };
+                if let Err(CommandError::Gone) = asked.and_then(|answers| answers.only(NUDGE_LIMIT)) {
                     return;
                 }
             }
@@ -148,6 +151,7 @@ mod tests {
     use crate::error::CommandError;
     use crate::protocol::{Frame, Kind};
     use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
     use std::time::Duration;
 
     const LONG: Duration = Duration::from_secs(60);
@@ -176,9 +180,12 @@ mod tests {
     fn the_machine_is_kept_awake_until_the_link_is_closed() -> Result<(), Box<dyn std::error::Error>> {
         let (own, mut other) = UnixStream::pair()?;
         let (link, _ready) = Link::new(own)?;
+        let link = Arc::new(link);
         link.keep_awake(Duration::from_millis(1));
         for _ in 0..3 {
-            assert_eq!(Frame::read(&mut other)?.kind, Kind::Nudge);
+            let nudge = Frame::read(&mut other)?;
+            assert_eq!(nudge.kind, Kind::Nudge);
+            Frame { kind: Kind::Answer, ..nudge }.write(&mut other)?;
         }
         link.close();
         while Frame::read(&mut other).is_ok() {}

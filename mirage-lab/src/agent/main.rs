@@ -108,7 +108,7 @@ fn find_port() -> io::Result<String> {
 fn dispatch(agent: &Arc<Agent>, frame: Frame) {
     let Frame { kind, request, payload } = frame;
     match kind {
-        Kind::Nudge => {}
+        Kind::Nudge => agent.answer(request, Ok(Vec::new())),
         Kind::Kill => agent.scripts.kill(request),
         Kind::Unfollow => agent.consoles.unfollow(request),
         // The console has to be ready before the next request, which creates the domain.

@@ -42,7 +42,7 @@ pub enum Kind {
     Sample = 11,
     /// To the agent: copy a file (payload: its path, a zero byte, the copy's).
     Copy = 12,
-    /// To the agent: nothing. The machine is interrupted by it, see the host's `Link::keep_awake`.
+    /// To the agent: answer. The machine is interrupted by it, see the host's `Link::keep_awake`.
     Nudge = 13,
 
     /// From the agent: dom0 is up (payload: its clock).

@@ -1,7 +1,8 @@
 //! Packets of ours that errors of ICMP quote, other than segments of TCP: datagrams and echo requests.
 //!
 //! Anybody can make up an error. A quoted datagram must be one of a socket that has asked for errors and has just sent to that
-//! destination; a quoted echo request must have the numbers of one that is under way.
+//! destination; a quoted echo request must have the numbers of one that is under way. That a datagram is too long for its way is
+//! believed of any socket's port, as little can be done with it.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -118,8 +119,9 @@ impl Stack {
         }
     }
 
-    /// A router says that a datagram is longer than its way takes (RFC 4443, 3.2): those that follow are cut. It may be a
-    /// stranger's invention, who has to know a port of ours; then they are cut in vain, into pieces that every way takes.
+    /// A router says that a datagram is longer than its way takes (RFC 4443, 3.2): those that follow are cut. It may be the
+    /// invention of a stranger who knows a port of ours; then they are cut in vain, and new connections to that host have short
+    /// segments, but no shorter than every way over IPv6 takes them.
     #[cfg(feature = "ipv6")]
     fn receive_datagram_too_big(&mut self, message: &[u8]) {
         let Some(([_, _, _, _, mtu @ ..], quoted)) = message.split_first_chunk::<ICMP_HEADER>() else { return };
