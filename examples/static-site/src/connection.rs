@@ -178,10 +178,13 @@ async fn serve(stream: TcpStream, site: &Site, clock: &impl Clock) {
     let mut patience = TimeLimit::new();
     // When the head that has begun to arrive must be complete.
     let mut head_due: Option<Instant> = None;
-    for left in (0..TURN).rev().cycle() {
+    let mut left = TURN;
+    loop {
         if left == 0 {
             yield_now().await;
+            left = TURN;
         }
+        left -= 1;
         match session.step(site, clock) {
             Step::Receive { idle } => {
                 let limit = if idle {
@@ -190,9 +193,17 @@ async fn serve(stream: TcpStream, site: &Site, clock: &impl Clock) {
                 } else {
                     head_due.get_or_insert_with(|| now() + REQUEST).saturating_duration_since(now())
                 };
-                match patience.run(limit, stream.read(session.space())).await {
+                let space = session.space();
+                let room = space.len();
+                match patience.run(limit, stream.read(space)).await {
                     Ok(Ok(0) | Err(_)) => return,
-                    Ok(Ok(length)) => session.received(length),
+                    Ok(Ok(length)) => {
+                        session.received(length);
+                        if length < room {
+                            // Nothing is left to be read: the next read waits, and others have their turn.
+                            left = TURN;
+                        }
+                    }
                     Err(_) if idle => return,
                     Err(_) => session.refuse(Status::RequestTimeout, clock),
                 }

@@ -30,6 +30,14 @@ use crate::reactor::{Direction, Reactor, Source};
 /// Parts that are handed to the host at a time.
 pub(super) const MOST_PARTS: usize = 16;
 
+/// Up to so many bytes, parts are copied into one and sent as such: `sendmsg` takes 300 ns more than `send`, and the copy 30.
+const GATHERED: usize = 4096;
+
+thread_local! {
+    /// Where parts are copied together; at most [`GATHERED`] bytes.
+    static GATHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 pub(super) struct Listener {
     source: Source,
     reactor: Rc<Reactor>,
@@ -253,18 +261,22 @@ impl HostStream for Stream {
         }
         let source = self.source.borrow();
         let Some(source) = source.as_ref() else { return Poll::Ready(Err(WriteError::Closed)) };
-        let mut slices = [IoSlice::new(&[]); MOST_PARTS];
-        let mut used = 0;
-        for (slice, part) in slices.iter_mut().zip(parts.iter().filter(|part| !part.is_empty())) {
-            *slice = IoSlice::new(part);
-            used += 1;
-        }
-        let slices = slices.get(..used).unwrap_or_default();
-        source
-            .poll_io(Direction::Write, context, |socket| {
+        let parts = || parts.iter().filter(|part| !part.is_empty()).take(MOST_PARTS);
+        let written = if parts().map(|part| part.len()).sum::<usize>() <= GATHERED {
+            GATHER.with_borrow_mut(|gathered| {
+                gathered.clear();
+                parts().for_each(|part| gathered.extend_from_slice(part));
+                source.poll_io(Direction::Write, context, |socket| send(socket, gathered, SendFlags::NOSIGNAL))
+            })
+        } else {
+            let mut slices = [IoSlice::new(&[]); MOST_PARTS];
+            slices.iter_mut().zip(parts()).for_each(|(slice, part)| *slice = IoSlice::new(part));
+            let slices = slices.get(..parts().count()).unwrap_or_default();
+            source.poll_io(Direction::Write, context, |socket| {
                 sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
             })
-            .map_err(|errno| self.error_of_write(errno))
+        };
+        written.map_err(|errno| self.error_of_write(errno))
     }
 
     fn shutdown(&self) -> Result<(), WriteError> {
