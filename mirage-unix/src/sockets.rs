@@ -1,6 +1,7 @@
 //! The host's sockets as a network.
 
 mod error;
+mod interface;
 mod resolv_conf;
 mod sys;
 mod tcp;

@@ -18,7 +18,7 @@ pub enum PingError {
     TimedOut(IpAddr),
     /// No route leads to it, or a router says that it can't be reached.
     Unreachable(IpAddr),
-    /// The payload is longer than fits a packet of this network.
+    /// The payload is longer than fits a packet of this network, or than what a router says that the way takes.
     TooLong {
         /// The most bytes that fit.
         most: usize,

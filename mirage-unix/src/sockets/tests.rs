@@ -1,6 +1,8 @@
 use std::net::SocketAddr;
 
-use mirage_rt::net::{BindError, CongestionControl, ConnectError, KeepAlive, OptionError, ReadError, WriteError};
+use mirage_rt::net::{
+    BindError, CongestionControl, ConnectError, KeepAlive, Network, OptionError, ReadError, WriteError,
+};
 use mirage_rt::{spawn, timeout};
 use std::time::Duration;
 
@@ -241,5 +243,30 @@ fn names_are_found_and_connected_to() {
         assert!(matches!(resolver.lookup("other.example").await, Err(LookupError::NoAddress(_))));
         // Where there is such a file at all, somebody is to be asked.
         assert!(Options::of(&network).is_none_or(|options| !options.servers.is_empty()));
+    });
+}
+
+#[test]
+fn a_group_of_ipv6_is_joined_where_the_address_is() {
+    let group = "ff02::6d69:7261:6765".parse::<Ipv6Addr>().expect("an address");
+    // The kernel's list of groups: the interface's number and name, the group, and more (`net/ipv6/mcast.c`, `igmp6_mc_seq_show`).
+    let joined = || {
+        let list = std::fs::read_to_string("/proc/net/igmp6").unwrap_or_default();
+        let digits = format!("{:032x}", u128::from(group));
+        let of_group = list.lines().filter(|line| line.contains(&digits));
+        of_group.filter_map(|line| line.split_whitespace().nth(1)).map(String::from).collect::<Vec<_>>()
+    };
+    let platform = UnixPlatform::new().expect("there are descriptors");
+    let network = Network::host(Rc::new(HostSockets::new(&platform, Ipv6Addr::LOCALHOST)));
+    mirage_rt::Runtime::new(platform as Rc<dyn mirage_rt::platform::Platform>).run(async {
+        let Ok(socket) = network.udp().bind(0).await else {
+            println!("SKIPPED: this host has no IPv6");
+            return;
+        };
+        // A group of a link: without the link's number it can't be bound to.
+        socket.join(IpAddr::V6(group)).expect("the interface of ::1 has groups");
+        assert_eq!(joined(), ["lo"]);
+        socket.leave(IpAddr::V6(group)).expect("it is in it");
+        assert!(joined().is_empty());
     });
 }

@@ -11,20 +11,22 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::sockopt::{
     set_ip_add_membership, set_ip_drop_membership, set_ip_multicast_if, set_ip_multicast_loop, set_ip_multicast_ttl,
-    set_ipv6_add_membership, set_ipv6_drop_membership, set_ipv6_multicast_hops, set_ipv6_multicast_loop,
-    set_socket_broadcast, set_socket_reuseaddr, socket_error,
+    set_ipv6_add_membership, set_ipv6_drop_membership, set_ipv6_multicast_hops, set_ipv6_multicast_if,
+    set_ipv6_multicast_loop, set_socket_broadcast, set_socket_reuseaddr, socket_error,
 };
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, ipproto, recvfrom, sendto, socket_with,
 };
 
 use super::undelivered::{Undelivered, is_news};
-use super::{error, local_addr, open, sys};
+use super::{error, interface, local_addr, open, sys};
 use crate::reactor::{Direction, Reactor, Source};
 
 pub(super) struct Udp {
     source: Source,
     local: SocketAddr,
+    /// The interface that has the address, with which IPv6 names the place of a group; 0 when the host may choose.
+    interface: u32,
     reactor: Rc<Reactor>,
     groups: RefCell<Vec<Group>>,
     /// When it wants to know.
@@ -55,13 +57,22 @@ impl Udp {
 
     fn of(reactor: &Rc<Reactor>, socket: OwnedFd, local: SocketAddr) -> Result<Udp, Errno> {
         bind(&socket, &local)?;
-        if let SocketAddr::V4(local) = local {
-            set_socket_broadcast(&socket, true)?;
-            set_ip_multicast_if(&socket, local.ip())?;
+        let mut interface = 0;
+        match local {
+            SocketAddr::V4(local) => {
+                set_socket_broadcast(&socket, true)?;
+                set_ip_multicast_if(&socket, local.ip())?;
+            }
+            SocketAddr::V6(local) => {
+                interface = interface::of(*local.ip());
+                if interface > 0 {
+                    set_ipv6_multicast_if(&socket, interface)?;
+                }
+            }
         }
         let local = local_addr(&socket)?;
         let (source, reactor) = (Source::new(reactor, socket)?, Rc::clone(reactor));
-        Ok(Udp { source, local, reactor, groups: RefCell::default(), undelivered: RefCell::default() })
+        Ok(Udp { source, local, interface, reactor, groups: RefCell::default(), undelivered: RefCell::default() })
     }
 
     /// Chooses whether it tells of datagrams that were not delivered.
@@ -95,7 +106,11 @@ impl Udp {
 
     /// A socket at this one's port that gets what is sent to `group`.
     fn open_group(&self, group: IpAddr) -> Result<Source, Errno> {
-        let at = SocketAddr::new(group, self.local.port());
+        let mut at = SocketAddr::new(group, self.local.port());
+        if let SocketAddr::V6(at) = &mut at {
+            // A group that is each link's own can't be bound to without its link.
+            at.set_scope_id(self.interface);
+        }
         let socket = open(at, SocketType::DGRAM)?;
         // Others on this host may be in the group at the same port.
         set_socket_reuseaddr(&socket, true)?;
@@ -107,7 +122,7 @@ impl Udp {
     fn add_membership(&self, socket: impl AsFd, group: IpAddr) -> Result<(), Errno> {
         match (group, self.local.ip()) {
             (IpAddr::V4(group), IpAddr::V4(local)) => set_ip_add_membership(socket, &group, &local),
-            (IpAddr::V6(group), IpAddr::V6(_)) => set_ipv6_add_membership(socket, &group, 0),
+            (IpAddr::V6(group), IpAddr::V6(_)) => set_ipv6_add_membership(socket, &group, self.interface),
             _ => Err(Errno::AFNOSUPPORT),
         }
     }
@@ -216,7 +231,7 @@ impl HostUdp for Udp {
         let left = groups.swap_remove(index);
         match (left.own, group, self.local.ip()) {
             (None, IpAddr::V4(group), IpAddr::V4(local)) => set_ip_drop_membership(&self.source, &group, &local),
-            (None, IpAddr::V6(group), _) => set_ipv6_drop_membership(&self.source, &group, 0),
+            (None, IpAddr::V6(group), _) => set_ipv6_drop_membership(&self.source, &group, self.interface),
             _ => Ok(()),
         }
         .map_err(error::join)

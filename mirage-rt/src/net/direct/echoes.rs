@@ -10,7 +10,6 @@ use super::Direct;
 use super::hash::Keyed;
 use super::header;
 use super::ip::{IpOut, TxMeta};
-use super::quotes::Fate;
 use super::stack::Stack;
 use super::wakers::WakerSlot;
 use crate::net::icmp::PingError;
@@ -21,6 +20,15 @@ const MOST: usize = 64;
 /// Bytes of an echo message besides its payload.
 const HEADER: usize = 8;
 
+/// What an error says of a request.
+#[derive(Clone, Copy)]
+enum Failure {
+    Unreachable,
+    /// Its way takes so many bytes of payload at most.
+    #[cfg(feature = "ipv6")]
+    TooLong(usize),
+}
+
 /// A request that was sent.
 struct Request {
     /// Identifier and sequence number, which nobody can guess.
@@ -28,7 +36,7 @@ struct Request {
     to: IpAddr,
     payload: Vec<u8>,
     sent: Instant,
-    outcome: Option<Result<Duration, Fate>>,
+    outcome: Option<Result<Duration, Failure>>,
     waker: WakerSlot,
 }
 
@@ -57,15 +65,29 @@ impl Echoes {
     }
 
     /// An error came that quotes the start of an echo request to `to`.
-    pub fn failed(&mut self, to: IpAddr, quoted: &[u8], fate: Fate) {
-        let Some(head) = quoted.first_chunk::<HEADER>() else { return };
+    pub fn failed(&mut self, to: IpAddr, quoted: &[u8]) {
+        self.end(to, quoted, Failure::Unreachable);
+    }
+
+    /// A router says that the way to `to` takes no more than `mtu` bytes, and quotes the start of an echo request; whether it is one of
+    /// ours that is under way.
+    #[cfg(feature = "ipv6")]
+    pub fn too_long(&mut self, to: IpAddr, quoted: &[u8], mtu: u16) -> bool {
+        self.end(to, quoted, Failure::TooLong(usize::from(mtu).saturating_sub(header::length(to) + HEADER)))
+    }
+
+    /// Ends the request to `to` of which an error quotes the start; whether there is one.
+    fn end(&mut self, to: IpAddr, quoted: &[u8], failure: Failure) -> bool {
+        let Some(head) = quoted.first_chunk::<HEADER>() else { return false };
         let number = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
         let is_it = |request: &&mut Request| request.number == number && request.to == to && request.outcome.is_none();
-        if let Some(request) = self.list.iter_mut().find(is_it)
-            && head[0] == request_kind(to)
-        {
-            request.outcome = Some(Err(fate));
-            request.waker.wake();
+        match self.list.iter_mut().find(is_it) {
+            Some(request) if head[0] == request_kind(to) => {
+                request.outcome = Some(Err(failure));
+                request.waker.wake();
+                true
+            }
+            _ => false,
         }
     }
 
@@ -99,7 +121,13 @@ impl Stack {
         }
         let route = self.ip.route(to).filter(|_| !to.is_multicast()).ok_or(PingError::Unreachable(to))?;
         let length = header::length(to);
-        let most = route.mtu.saturating_sub(length + HEADER);
+        // Over IPv6 no router cuts what is too long.
+        #[cfg(feature = "ipv6")]
+        let known = self.ip.known.get(self.ip.now(), to).filter(|_| to.is_ipv6());
+        #[cfg(not(feature = "ipv6"))]
+        let known: Option<u16> = None;
+        let mtu = known.map_or(route.mtu, |known| route.mtu.min(known.into()));
+        let most = mtu.saturating_sub(length + HEADER);
         if payload.len() > most {
             return Err(PingError::TooLong { most });
         }
@@ -156,7 +184,9 @@ impl Echo {
         let Some(request) = request else { return Poll::Ready(Err(PingError::Down)) };
         match request.outcome {
             Some(Ok(time)) => Poll::Ready(Ok(time)),
-            Some(Err(_)) => Poll::Ready(Err(PingError::Unreachable(request.to))),
+            Some(Err(Failure::Unreachable)) => Poll::Ready(Err(PingError::Unreachable(request.to))),
+            #[cfg(feature = "ipv6")]
+            Some(Err(Failure::TooLong(most))) => Poll::Ready(Err(PingError::TooLong { most })),
             None if down => Poll::Ready(Err(PingError::Down)),
             None => {
                 request.waker.register(context.waker());

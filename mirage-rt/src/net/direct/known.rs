@@ -19,7 +19,7 @@ const MOST: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(600);
 /// No way is believed to take less (RFC 5927, 7.2), and none over IPv6 takes less (RFC 8200, 5).
 const LEAST_MTU: u16 = 296;
-const LEAST_MTU_IPV6: u16 = 1280;
+pub const LEAST_MTU_IPV6: u16 = 1280;
 /// Bytes of the longest header of TCP, and where its options begin.
 const LONGEST_HEADER: usize = 60;
 const OPTIONS: usize = 20;

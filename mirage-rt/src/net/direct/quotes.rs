@@ -119,16 +119,25 @@ impl Stack {
         }
     }
 
-    /// A router says that a datagram is longer than its way takes (RFC 4443, 3.2): those that follow are cut. It may be the
-    /// invention of a stranger who knows a port of ours; then they are cut in vain, and new connections to that host have short
-    /// segments, but no shorter than every way over IPv6 takes them.
+    /// A router says that a datagram or an echo request is longer than its way takes (RFC 4443, 3.2): datagrams that follow are cut,
+    /// and longer requests refused. It may be the invention of a stranger who knows a port of ours; then they are cut in vain, and new
+    /// connections to that host have short segments, but no shorter than every way over IPv6 takes them.
     #[cfg(feature = "ipv6")]
     fn receive_datagram_too_big(&mut self, message: &[u8]) {
         let Some(([_, _, _, _, mtu @ ..], quoted)) = message.split_first_chunk::<ICMP_HEADER>() else { return };
         let Some(quote) = quoted_v6(quoted).filter(|quote| self.ip.may_send_from(quote.source)) else { return };
-        let own = quote.payload.first_chunk::<2>().map(|port| u16::from_be_bytes(*port));
-        if quote.protocol == protocol::UDP && own.is_some_and(|own| self.udp.is_bound(own)) {
-            let mtu = u16::try_from(u32::from_be_bytes(*mtu)).unwrap_or(u16::MAX);
+        let mtu = u16::try_from(u32::from_be_bytes(*mtu)).unwrap_or(u16::MAX);
+        let is_ours = match quote.protocol {
+            protocol::UDP => {
+                let own = quote.payload.first_chunk::<2>().map(|port| u16::from_be_bytes(*port));
+                own.is_some_and(|own| self.udp.is_bound(own))
+            }
+            protocol::ICMP_V6 => {
+                self.echoes.too_long(quote.destination, quote.payload, mtu.max(super::known::LEAST_MTU_IPV6))
+            }
+            _ => false,
+        };
+        if is_ours {
             self.ip.known.note(self.ip.now(), quote.destination, mtu);
         }
     }
@@ -142,9 +151,9 @@ impl Stack {
                     self.udp.on_unreachable(own, SocketAddr::new(quote.destination, port), fate);
                 }
             }
-            protocol::ICMP_V4 => self.echoes.failed(quote.destination, quote.payload, fate),
+            protocol::ICMP_V4 => self.echoes.failed(quote.destination, quote.payload),
             #[cfg(feature = "ipv6")]
-            protocol::ICMP_V6 => self.echoes.failed(quote.destination, quote.payload, fate),
+            protocol::ICMP_V6 => self.echoes.failed(quote.destination, quote.payload),
             _ => {}
         }
     }

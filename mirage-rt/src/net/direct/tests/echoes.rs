@@ -119,6 +119,47 @@ fn only_the_answer_that_was_asked_for_counts() {
     });
 }
 
+fn pings_learn_what_a_router_says_of_their_way() {
+    // Over IPv4 routers cut them.
+    if !is_ipv6() {
+        return;
+    }
+    testing::run(123, async {
+        let switch = Switch::new(123, Impairments::NONE);
+        let network = host(&switch, 1);
+        let mut peer = Raw::new(&switch, 2);
+        sleep(SECOND).await;
+        let pinging = |length: usize| {
+            let icmp = network.icmp();
+            spawn(async move { icmp.ping(at(2, 0).ip(), &pattern(7, length), SECOND).await })
+        };
+        let too_big =
+            |mtu: u32, packet: &[u8]| icmp(9, &[&[2, 0, 0, 0], &mtu.to_be_bytes()[..], &packet[..1200]].concat());
+        let headers = header::length(at(2, 0).ip()) + 8;
+        let first = pinging(1400);
+        let packet = sent(&mut peer).await;
+        // Of a request that is nobody's.
+        let mut other = packet.clone();
+        other[headers - 1] ^= 1;
+        peer.send_ip(&too_big(1300, &other));
+        let outcome = first.await.expect("the task ends");
+        assert!(matches!(outcome, Err(PingError::TimedOut(_))), "{outcome:?}");
+        // And one that is not under way any more.
+        peer.send_ip(&too_big(1300, &packet));
+        let second = pinging(1400);
+        let packet = sent(&mut peer).await;
+        peer.send_ip(&too_big(1300, &packet));
+        let outcome = second.await.expect("the task ends");
+        assert!(matches!(outcome, Err(PingError::TooLong { most }) if most == 1300 - headers), "{outcome:?}");
+        // Those that follow are not sent in vain.
+        let third = pinging(1301 - headers).await.expect("the task ends");
+        assert!(matches!(third, Err(PingError::TooLong { most }) if most == 1300 - headers), "{third:?}");
+        let fitting = pinging(1300 - headers);
+        assert_eq!(sent(&mut peer).await.len(), 1300);
+        drop(fitting);
+    });
+}
+
 fn sockets_that_want_to_know_are_told_what_was_not_delivered() {
     testing::run(122, async {
         let switch = Switch::new(122, Impairments::NONE);
@@ -195,6 +236,7 @@ fn errors_that_somebody_makes_up_reach_no_socket() {
 worlds! {
     hosts_answer_pings,
     only_the_answer_that_was_asked_for_counts,
+    pings_learn_what_a_router_says_of_their_way,
     sockets_that_want_to_know_are_told_what_was_not_delivered,
     errors_that_somebody_makes_up_reach_no_socket,
 }
