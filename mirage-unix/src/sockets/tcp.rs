@@ -263,11 +263,14 @@ impl HostStream for Stream {
         let Some(source) = source.as_ref() else { return Poll::Ready(Err(WriteError::Closed)) };
         let parts = || parts.iter().filter(|part| !part.is_empty()).take(MOST_PARTS);
         let written = if parts().map(|part| part.len()).sum::<usize>() <= GATHERED {
-            GATHER.with_borrow_mut(|gathered| {
-                gathered.clear();
-                parts().for_each(|part| gathered.extend_from_slice(part));
-                source.poll_io(Direction::Write, context, |socket| send(socket, gathered, SendFlags::NOSIGNAL))
-            })
+            // Nothing is borrowed meanwhile: a waker is foreign code.
+            let mut gathered = GATHER.take();
+            gathered.clear();
+            parts().for_each(|part| gathered.extend_from_slice(part));
+            let written =
+                source.poll_io(Direction::Write, context, |socket| send(socket, &gathered, SendFlags::NOSIGNAL));
+            GATHER.set(gathered);
+            written
         } else {
             let mut slices = [IoSlice::new(&[]); MOST_PARTS];
             slices.iter_mut().zip(parts()).for_each(|(slice, part)| *slice = IoSlice::new(part));
