@@ -121,13 +121,9 @@ impl Stack {
         }
         let route = self.ip.route(to).filter(|_| !to.is_multicast()).ok_or(PingError::Unreachable(to))?;
         let length = header::length(to);
-        // Over IPv6 no router cuts what is too long.
-        #[cfg(feature = "ipv6")]
-        let known = self.ip.known.get(self.ip.now(), to).filter(|_| to.is_ipv6());
-        #[cfg(not(feature = "ipv6"))]
-        let known: Option<u16> = None;
-        let mtu = known.map_or(route.mtu, |known| route.mtu.min(known.into()));
-        let most = mtu.saturating_sub(length + HEADER);
+        #[cfg(all(feature = "ipv6", feature = "datagrams"))]
+        let route = self.ip.narrowed(route, to);
+        let most = route.mtu.saturating_sub(length + HEADER);
         if payload.len() > most {
             return Err(PingError::TooLong { most });
         }

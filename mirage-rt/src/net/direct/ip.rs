@@ -139,11 +139,12 @@ pub trait IpOut {
     /// without asking: they are few, and dropped when there is no room.
     fn ready(&mut self, route: &Route) -> Result<(), Blocked>;
 
-    /// The most bytes that the way to `destination` takes as a whole, if a router has told of it.
+    /// `route` to `destination`, with no more bytes at once than a router has said that the way takes: over IPv6 none cuts what is
+    /// too long.
     #[cfg(all(feature = "ipv6", feature = "datagrams"))]
-    fn known_mtu(&self, destination: IpAddr) -> Option<u16> {
+    fn narrowed(&self, route: Route, destination: IpAddr) -> Route {
         let _ = destination;
-        None
+        route
     }
 
     /// Whether packets may come from `address`.

@@ -17,8 +17,6 @@ use super::cutting::Numbers;
 use super::hash::{Index, Keyed};
 use super::header;
 use super::identification::Identifications;
-#[cfg(all(feature = "ipv6", feature = "datagrams"))]
-use super::ip::Route;
 use super::ip::{IpOut, TxMeta, Usual};
 #[cfg(feature = "datagrams")]
 use super::quotes::Fate;
@@ -389,12 +387,8 @@ impl Udp {
         if socket.local.address.is_some_and(|address| !out.may_send_from(address)) {
             return Poll::Ready(Err(SendError::Unreachable(remote)));
         }
-        // Over IPv6 no router cuts what is too long.
         #[cfg(all(feature = "ipv6", feature = "datagrams"))]
-        let route = match out.known_mtu(remote.ip()).filter(|_| remote.is_ipv6()) {
-            Some(known) => Route { mtu: route.mtu.min(known.into()), ..route },
-            None => route,
-        };
+        let route = out.narrowed(route, remote.ip());
         let ip_header = header::length(remote.ip());
         let fitting = route.mtu.saturating_sub(ip_header + UDP_HEADER_LEN);
         let most = if cfg!(feature = "datagrams") { MOST } else { fitting };

@@ -151,8 +151,9 @@ impl IpOut for Ip {
     }
 
     #[cfg(all(feature = "ipv6", feature = "datagrams"))]
-    fn known_mtu(&self, destination: IpAddr) -> Option<u16> {
-        self.known.get(self.now, destination)
+    fn narrowed(&self, route: Route, destination: IpAddr) -> Route {
+        let known = if destination.is_ipv6() { self.known.get(self.now, destination) } else { None };
+        Route { mtu: known.map_or(route.mtu, |known| route.mtu.min(known.into())), ..route }
     }
 
     fn may_send_from(&self, address: IpAddr) -> bool {

@@ -1,6 +1,6 @@
 //! What comes back of datagrams and echo requests: answers, errors, and what strangers make up.
 
-use super::raw::{Raw, icmp_packet};
+use super::raw::{Raw, icmp_packet, too_big};
 use super::*;
 use crate::net::direct::header;
 use crate::net::{PingError, ReceiveError};
@@ -133,22 +133,20 @@ fn pings_learn_what_a_router_says_of_their_way() {
             let icmp = network.icmp();
             spawn(async move { icmp.ping(at(2, 0).ip(), &pattern(7, length), SECOND).await })
         };
-        let too_big =
-            |mtu: u32, packet: &[u8]| icmp(9, &[&[2, 0, 0, 0], &mtu.to_be_bytes()[..], &packet[..1200]].concat());
         let headers = header::length(at(2, 0).ip()) + 8;
         let first = pinging(1400);
         let packet = sent(&mut peer).await;
         // Of a request that is nobody's.
         let mut other = packet.clone();
         other[headers - 1] ^= 1;
-        peer.send_ip(&too_big(1300, &other));
+        peer.send_ip(&too_big(9, 1300, &other));
         let outcome = first.await.expect("the task ends");
         assert!(matches!(outcome, Err(PingError::TimedOut(_))), "{outcome:?}");
         // And one that is not under way any more.
-        peer.send_ip(&too_big(1300, &packet));
+        peer.send_ip(&too_big(9, 1300, &packet));
         let second = pinging(1400);
         let packet = sent(&mut peer).await;
-        peer.send_ip(&too_big(1300, &packet));
+        peer.send_ip(&too_big(9, 1300, &packet));
         let outcome = second.await.expect("the task ends");
         assert!(matches!(outcome, Err(PingError::TooLong { most }) if most == 1300 - headers), "{outcome:?}");
         // Those that follow are not sent in vain.

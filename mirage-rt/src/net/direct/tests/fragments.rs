@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use smoltcp::wire::IpProtocol;
 
-use super::raw::{Raw, icmp_packet, stack};
+use super::raw::{Raw, icmp_packet, stack, too_big};
 use super::*;
 use crate::net::direct::header;
 use crate::net::fragments::{MOST_BYTES, MOST_PACKETS};
@@ -141,9 +141,6 @@ fn datagrams_are_cut_to_what_a_router_says() {
         let socket = network.udp().bind(7).await.expect("the port is free");
         let head = header::length(at(1, 0).ip());
         let whole = head + 8 + 1400;
-        let too_big = |mtu: u32, packet: &[u8]| {
-            icmp_packet([2, 1], &[&[2, 0, 0, 0], &mtu.to_be_bytes()[..], &packet[..1200]].concat())
-        };
         let sizes = async |peer: &mut Raw| {
             sleep(SECOND / 100).await;
             socket.send_to(&pattern(1, 1400), at(2, 9)).await.expect("there is a way");
@@ -155,14 +152,14 @@ fn datagrams_are_cut_to_what_a_router_says() {
         // A packet of nobody here.
         let mut other = packets[0].clone();
         other[head + 1] ^= 1;
-        peer.send_ip(&too_big(1300, &other));
+        peer.send_ip(&too_big(2, 1300, &other));
         assert_eq!(sizes(&mut peer).await.0, [whole]);
-        peer.send_ip(&too_big(1300, &packets[0]));
+        peer.send_ip(&too_big(2, 1300, &packets[0]));
         let piece = (1300 - head - extension()) & !7;
         let last = head + extension() + 1408 - piece;
         assert_eq!(sizes(&mut peer).await.0, [head + extension() + piece, last]);
         // No way takes less than this.
-        peer.send_ip(&too_big(100, &packets[0]));
+        peer.send_ip(&too_big(2, 100, &packets[0]));
         assert_eq!(sizes(&mut peer).await.0, [1280, 2 * (head + extension()) + 1408 - 1280]);
         // And none is believed for ever to take no more.
         sleep(600 * SECOND).await;

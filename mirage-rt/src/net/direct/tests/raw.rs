@@ -226,6 +226,12 @@ impl Raw {
     }
 }
 
+/// A router's word to host 1, as host `from`, that `packet` is longer than the `mtu` bytes that its way takes (RFC 4443, 3.2).
+#[cfg(feature = "datagrams")]
+pub fn too_big(from: u8, mtu: u32, packet: &[u8]) -> Vec<u8> {
+    icmp_packet([from, 1], &[&[2, 0, 0, 0], &mtu.to_be_bytes()[..], &packet[..packet.len().min(1200)]].concat())
+}
+
 #[cfg(feature = "datagrams")]
 /// An IP packet of host `from` to host `to` with a message of ICMP, whose checksum is filled in.
 pub fn icmp_packet([from, to]: [u8; 2], message: &[u8]) -> Vec<u8> {
