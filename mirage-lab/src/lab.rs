@@ -59,8 +59,9 @@ impl LabOptions {
         self
     }
 
-    /// The machine's processor, as in QEMU's `-cpu`: by default a plain one of 64 bits. `max,-smap` has all that QEMU can emulate
-    /// and dom0 can bear, AVX2 and SMEP among it. Whichever it is, it needs `svm` and `npt`.
+    /// The machine's processor, as in QEMU's `-cpu`: by default a plain one of 64 bits, `qemu64,+svm,+npt,+rdrand`, which can
+    /// be given more: `,+smep,+umip,+xsave,+xsaveopt,+sse4.1,+avx,+avx2`. Whichever it is, it needs `svm` and `npt`, and must
+    /// not have `smap`, which a dom0 in QEMU does not bear. dom0's programs do not use AVX.
     ///
     /// QEMU before 9.1 does not tell Xen when a domain turns AVX on (XSETBV): there it is off again after Xen ran another domain.
     #[must_use]
