@@ -117,11 +117,13 @@ impl PacketMut {
 
     /// A packet whose first bytes are `head`. When others share its page, they can't be written, and nothing can be put in
     /// front of them.
+    #[inline]
     pub fn from_head(head: Fragment) -> PacketMut {
         PacketMut { head, fragments: Vec::new(), checksum: Checksum::None, gso: Gso::None }
     }
 
     /// The contiguous bytes at the packet's start; all of it when there are no fragments.
+    #[inline]
     pub fn head(&self) -> &[u8] {
         self.head.bytes()
     }

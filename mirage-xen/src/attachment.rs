@@ -113,7 +113,7 @@ impl Attachment {
         let generation = inner.generation.get() + 1;
         inner.generation.set(generation);
         inner.hypervisor.attach()?;
-        inner.grants.reset(generation);
+        inner.grants.reset();
         inner.events.reset(generation);
         inner.console.attach();
         inner.xenstore.attach(&*inner.hypervisor, &inner.events)

@@ -20,7 +20,7 @@ use mirage_rt::cell::RefCell;
 use mirage_rt::page::Page;
 
 use crate::hypervisor::{DomainId, Frame, HypercallError, Hypervisor, PAGE_SIZE};
-use crate::shared::{SharedBytes, SharedPage};
+use crate::shared::{SharedArray, SharedBytes, SharedPage};
 use crate::warning::warn;
 
 /// Bytes of a version 1 entry.
@@ -52,7 +52,8 @@ pub struct Grants {
 
 struct Inner {
     hypervisor: Rc<dyn Hypervisor>,
-    generation: Cell<u64>,
+    /// How often there was a new table, in as many bits as tell a reference from those before.
+    generation: Cell<u32>,
     frames: RefCell<Vec<SharedBytes<'static>>>,
     free: RefCell<Vec<u32>>,
     quarantined: Cell<u32>,
@@ -106,9 +107,9 @@ impl Grants {
     }
 
     /// Starts anew with an empty table: after a resume nobody has access by any reference of before.
-    pub(crate) fn reset(&self, generation: u64) {
+    pub(crate) fn reset(&self) {
         let inner = &self.inner;
-        inner.generation.set(generation);
+        inner.generation.set(inner.generation.get().wrapping_add(1));
         inner.free.borrow_mut().clear();
         inner.frames.borrow_mut().clear();
         inner.quarantined.set(0);
@@ -191,9 +192,9 @@ impl Inner {
         Ok(())
     }
 
-    fn entry(&self, number: u32) -> SharedBytes<'static> {
+    fn entry(&self, number: u32) -> SharedArray<'static, ENTRY> {
         let frame = self.frames.borrow()[(number / PER_FRAME) as usize];
-        frame.part((number % PER_FRAME) as usize * ENTRY, ENTRY)
+        frame.array((number % PER_FRAME) as usize * ENTRY)
     }
 
     /// The frame of a page as an entry holds it.
@@ -207,9 +208,9 @@ impl Inner {
 /// ring, so that its hot path never touches the list of free ones.
 pub struct Reference {
     number: u32,
-    generation: u64,
+    generation: u32,
     /// Its place in the table of that generation.
-    entry: SharedBytes<'static>,
+    entry: SharedArray<'static, ENTRY>,
     table: Rc<Inner>,
 }
 
@@ -224,6 +225,7 @@ impl Reference {
     /// # Errors
     ///
     /// Everything comes back with the reason when the page is not I/O memory.
+    #[inline(always)]
     pub fn lend(
         self,
         page: SharedPage,
@@ -233,7 +235,7 @@ impl Reference {
         match self.table.frame_of(page.address()) {
             Ok(frame) => {
                 self.set(frame, domain, access);
-                Ok(Grant { number: self.number, parts: Some((self, page)) })
+                Ok(Grant { parts: Some((self, page)) })
             }
             Err(error) => Err((error, self, page)),
         }
@@ -245,6 +247,7 @@ impl Reference {
     /// # Errors
     ///
     /// Everything comes back with the reason when the page is not I/O memory.
+    #[inline(always)]
     pub fn lend_read_only<T>(
         self,
         owner: T,
@@ -254,7 +257,7 @@ impl Reference {
         match self.table.frame_of(NonNull::from(&page_of(&owner)[..]).cast()) {
             Ok(frame) => {
                 self.set(frame, domain, Access::ReadOnly);
-                Ok(ReadGrant { number: self.number, parts: Some((self, owner)) })
+                Ok(ReadGrant { parts: Some((self, owner)) })
             }
             Err(error) => Err((error, self, owner)),
         }
@@ -264,6 +267,7 @@ impl Reference {
         self.generation == self.table.generation.get()
     }
 
+    #[inline(always)]
     fn set(&self, frame: u32, domain: DomainId, access: Access) {
         if !self.is_current() {
             return;
@@ -272,24 +276,27 @@ impl Reference {
             Access::ReadOnly => PERMIT_ACCESS | READ_ONLY,
             Access::ReadWrite => PERMIT_ACCESS,
         };
-        self.entry.store_u16(2, domain.0, Ordering::Relaxed);
-        self.entry.store_u32(4, frame, Ordering::Relaxed);
+        let entry = self.entry.bytes();
+        entry.store_u16(2, domain.0, Ordering::Relaxed);
+        entry.store_u32(4, frame, Ordering::Relaxed);
         // Valid only with the flags: they come last.
-        self.entry.store_u16(0, flags, Ordering::Release);
+        entry.store_u16(0, flags, Ordering::Release);
     }
 
     /// Ends the access; `false` when the other side uses the page at this moment. Nobody has any by a reference of an earlier
     /// generation.
+    #[inline(always)]
     fn clear(&self) -> bool {
         if !self.is_current() {
             return true;
         }
-        let mut flags = self.entry.load_u16(0, Ordering::Relaxed);
+        let entry = self.entry.bytes();
+        let mut flags = entry.load_u16(0, Ordering::Relaxed);
         loop {
             if flags & (READING | WRITING) != 0 {
                 return false;
             }
-            match self.entry.compare_exchange_u16(0, flags, 0) {
+            match entry.compare_exchange_u16(0, flags, 0) {
                 Ok(_) => return true,
                 Err(found) => flags = found,
             }
@@ -312,6 +319,15 @@ impl fmt::Debug for Reference {
     }
 }
 
+/// The number of the reference by which something is lent.
+#[inline(always)]
+fn number<T>(parts: &Option<(Reference, T)>) -> u32 {
+    match parts {
+        Some((reference, _)) => reference.number,
+        None => unreachable!("a grant has its reference until it has ended"),
+    }
+}
+
 /// Puts a reference and what it lent in quarantine: neither is ever used again, so nothing of it may be dropped.
 fn lose<T>(parts: Option<(Reference, T)>) {
     if let Some((reference, lent)) = parts {
@@ -324,7 +340,6 @@ fn lose<T>(parts: Option<(Reference, T)>) {
 
 /// A page lent to another domain. Dropping it ends the access, or puts the page in quarantine when that is impossible.
 pub struct Grant {
-    number: u32,
     // None only once the grant has ended.
     parts: Option<(Reference, SharedPage)>,
 }
@@ -332,7 +347,7 @@ pub struct Grant {
 impl Grant {
     /// The reference's number, to be told to the other side.
     pub fn number(&self) -> u32 {
-        self.number
+        number(&self.parts)
     }
 
     /// The page's memory, which the other side may change at any time.
@@ -370,13 +385,12 @@ impl Drop for Grant {
 
 impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "grant {}", self.number)
+        write!(f, "grant {}", self.number())
     }
 }
 
 /// Another domain may read a page of `owner`. Dropping it ends that, or leaks the owner when it is impossible.
 pub struct ReadGrant<T> {
-    number: u32,
     // None only once the grant has ended.
     parts: Option<(Reference, T)>,
 }
@@ -384,7 +398,7 @@ pub struct ReadGrant<T> {
 impl<T> ReadGrant<T> {
     /// The reference's number, to be told to the other side.
     pub fn number(&self) -> u32 {
-        self.number
+        number(&self.parts)
     }
 
     /// Ends the other side's access.
@@ -413,7 +427,7 @@ impl<T> Drop for ReadGrant<T> {
 
 impl<T> fmt::Debug for ReadGrant<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "read-only grant {}", self.number)
+        write!(f, "read-only grant {}", self.number())
     }
 }
 

@@ -73,6 +73,11 @@ impl<'a> SharedBytes<'a> {
         Self { base, length, memory: PhantomData }
     }
 
+    /// The view of the `N` bytes from `offset` on, a multiple of 4.
+    pub fn array<const N: usize>(self, offset: usize) -> SharedArray<'a, N> {
+        SharedArray { base: self.part(offset, N).base, memory: PhantomData }
+    }
+
     /// Reads a byte.
     pub fn read_u8(&self, offset: usize) -> u8 {
         let address = self.at::<u8>(offset, 1);
@@ -224,6 +229,27 @@ impl<'a> SharedBytes<'a> {
 #[inline(never)]
 fn outside() -> ! {
     panic!("offset outside of shared memory")
+}
+
+/// A view of `N` bytes of shared memory, as large as a pointer. Copying it copies the view.
+#[derive(Clone, Copy)]
+pub struct SharedArray<'a, const N: usize> {
+    base: NonNull<u8>,
+    memory: PhantomData<&'a ()>,
+}
+
+impl<'a, const N: usize> SharedArray<'a, N> {
+    /// The same bytes.
+    #[inline(always)]
+    pub fn bytes(self) -> SharedBytes<'a> {
+        SharedBytes { base: self.base, length: N, memory: PhantomData }
+    }
+}
+
+impl<const N: usize> fmt::Debug for SharedArray<'_, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bytes().fmt(f)
+    }
 }
 
 impl fmt::Debug for SharedBytes<'_> {

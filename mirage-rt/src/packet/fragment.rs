@@ -53,6 +53,7 @@ impl Fragment {
     /// # Errors
     ///
     /// [`OutOfPage`] when `range` is not within the page or ends before it starts.
+    #[inline]
     pub fn new(page: Page, range: Range<usize>) -> Result<Fragment, OutOfPage> {
         Fragment::of(Holder::Own(page), range)
     }
@@ -67,6 +68,7 @@ impl Fragment {
         Fragment::of(Holder::Shared(page), range)
     }
 
+    #[inline]
     fn of(page: Holder, range: Range<usize>) -> Result<Fragment, OutOfPage> {
         if range.start > range.end || range.end > PAGE_SIZE {
             return Err(OutOfPage);

@@ -113,7 +113,7 @@ fn what_is_older_than_a_resume_does_nothing() {
     let old = grants.share(page(&world), BACKEND, Access::ReadWrite).expect("a free reference");
     let spare = grants.reference().expect("a free reference");
     world.forget_guest();
-    grants.reset(1);
+    grants.reset();
     let new = grants.share(page(&world), BACKEND, Access::ReadWrite).expect("a free reference");
     assert_eq!(new.number(), old.number(), "numbers start anew");
     drop(old);

@@ -234,7 +234,7 @@ impl ReceiveQueue {
             // Nearly all of them: there is nothing to be put together.
             let Some(page) = page else { return Ok(Some(Received::NoMemory)) };
             let head = Fragment::new(page, start..start + length);
-            return Ok(Some(head.map_or(Received::Error, |head| complete(PacketMut::from_head(head), data.flags))));
+            return Ok(Some(head.map_or(Received::Error, |head| complete(head, data.flags))));
         }
         let assembly = &mut self.assembly;
         if first {
@@ -311,25 +311,38 @@ impl ReceiveQueue {
     fn finish(&mut self) -> Received {
         let Assembly { packet, flags, doom, .. } = core::mem::take(&mut self.assembly);
         match (doom, packet) {
-            (None, Some(packet)) => complete(packet, flags),
+            (None, Some(mut packet)) => match checksum_of(packet.head(), flags) {
+                Some(checksum) => {
+                    packet.set_checksum(checksum);
+                    Received::Packet(packet)
+                }
+                None => Received::Error,
+            },
             (Some(Doom::Memory), _) => Received::NoMemory,
             _ => Received::Error,
         }
     }
 }
 
-/// A packet all of which is there, with what the backend's flags say of it.
-fn complete(mut packet: PacketMut, flags: u16) -> Received {
-    if packet.head().len() < super::ETHERNET_HEADER {
-        return Received::Error;
-    }
-    if flags & receive_flags::CHECKSUM_BLANK != 0 {
-        match checksum::locate(packet.head()) {
-            Some(partial) => packet.set_checksum(partial),
-            None => return Received::Error,
-        }
-    } else if flags & receive_flags::DATA_VALIDATED != 0 {
-        packet.set_checksum(Checksum::Verified);
-    }
+/// A packet all of which is in its head.
+#[inline(always)]
+fn complete(head: Fragment, flags: u16) -> Received {
+    let Some(checksum) = checksum_of(head.bytes(), flags) else { return Received::Error };
+    let mut packet = PacketMut::from_head(head);
+    packet.set_checksum(checksum);
     Received::Packet(packet)
+}
+
+/// What the backend's flags say of a frame; `None` when it has no header, or not what they tell of.
+#[inline]
+fn checksum_of(head: &[u8], flags: u16) -> Option<Checksum> {
+    if head.len() < super::ETHERNET_HEADER {
+        None
+    } else if flags & receive_flags::CHECKSUM_BLANK != 0 {
+        checksum::locate(head)
+    } else if flags & receive_flags::DATA_VALIDATED != 0 {
+        Some(Checksum::Verified)
+    } else {
+        Some(Checksum::None)
+    }
 }
