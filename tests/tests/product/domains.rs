@@ -166,6 +166,9 @@ fn xl_reboot_asks_for_a_reboot() {
     assert!(report.console.contains("mirage: exit 0"), "{}", report.console);
 }
 
+/// What a waiting domain may use of the processor in ten seconds.
+const LITTLE: Duration = Duration::from_millis(20);
+
 #[test]
 fn a_waiting_domain_uses_next_to_no_processor_time() {
     let Some(lab) = Lab::shared_or_skip() else { return };
@@ -173,12 +176,19 @@ fn a_waiting_domain_uses_next_to_no_processor_time() {
     let domain = site(lab, 16, address);
     // Settled: neighbour discovery and the console's last line are over.
     lab.dom0_checked("sleep 1").expect("dom0 waits");
-    let before = domain.cpu_ns().expect("the domain is there");
-    lab.dom0_checked("sleep 10").expect("dom0 waits");
-    let used = Duration::from_nanos(domain.cpu_ns().expect("the domain is there") - before);
-    // The goal of 2 ms is the benchmark's to judge; a domain that spins uses thousands.
+    let mut used = Duration::MAX;
+    // The goal of 2 ms is the benchmark's to judge; a domain that spins uses thousands, each time. What a busy host takes from the
+    // machine while the domain runs is counted as the domain's, so that it may have three tries.
+    for _ in 0..3 {
+        let before = domain.cpu_ns().expect("the domain is there");
+        lab.dom0_checked("sleep 10").expect("dom0 waits");
+        used = used.min(Duration::from_nanos(domain.cpu_ns().expect("the domain is there") - before));
+        if used < LITTLE {
+            break;
+        }
+    }
     println!("{used:?} of processor time in 10 s");
-    assert!(used < Duration::from_millis(20), "{used:?} in 10 s");
+    assert!(used < LITTLE, "{used:?} in 10 s");
 }
 
 #[test]
