@@ -139,6 +139,7 @@ impl ReceiveQueue {
         }
     }
 
+    #[inline(always)]
     fn post(&mut self, reference: Reference, page: Page) -> bool {
         match reference.lend(page.into(), self.backend, Access::ReadWrite) {
             Ok(grant) => {
@@ -266,20 +267,16 @@ impl ReceiveQueue {
     /// few are posted.
     fn replace(&mut self, reference: Reference, page: Page) -> Option<Page> {
         let wanted = self.ring.outstanding() < self.target;
-        match wanted.then(|| Page::take(&self.pool)).flatten() {
-            Some(other) => {
-                self.post(reference, other);
-                Some(page)
-            }
+        let (posted, handed) = match wanted.then(|| Page::take(&self.pool)).flatten() {
+            Some(other) => (other, Some(page)),
             None if self.ring.outstanding() >= self.least => {
                 self.spare.push(reference);
-                Some(page)
+                return Some(page);
             }
-            None => {
-                self.post(reference, page);
-                None
-            }
-        }
+            None => (page, None),
+        };
+        self.post(reference, posted);
+        handed
     }
 
     /// Takes a slot of extra information, whose page was not used; what has come, if it was the packet's last.
@@ -334,7 +331,7 @@ fn complete(head: Fragment, flags: u16) -> Received {
 }
 
 /// What the backend's flags say of a frame; `None` when it has no header, or not what they tell of.
-#[inline]
+#[inline(always)]
 fn checksum_of(head: &[u8], flags: u16) -> Option<Checksum> {
     if head.len() < super::ETHERNET_HEADER {
         None
