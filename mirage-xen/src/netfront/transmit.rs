@@ -62,6 +62,9 @@ enum Slot {
     Group,
 }
 
+// As for a grant: it is moved twice for each part that is sent.
+const _: () = assert!(size_of::<Slot>() <= 64);
+
 /// What [`TransmitQueue::reap`] found.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Reaped {
