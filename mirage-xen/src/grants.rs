@@ -389,7 +389,7 @@ impl fmt::Debug for Grant {
     }
 }
 
-// What is larger is moved by a string instruction where code is made small, which takes longer than all the rest of a grant.
+// What is larger is moved by a string instruction where code is compiled for size; it takes longer than four stores.
 const _: () = assert!(size_of::<Option<Grant>>() <= 64);
 
 /// Another domain may read a page of `owner`. Dropping it ends that, or leaks the owner when it is impossible.
