@@ -8,6 +8,7 @@
 
 #[allow(unsafe_code)]
 pub mod foreign;
+mod place;
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -22,6 +23,8 @@ use mirage_rt::page::Page;
 use crate::hypervisor::{DomainId, Frame, HypercallError, Hypervisor, PAGE_SIZE};
 use crate::shared::{SharedArray, SharedBytes, SharedPage};
 use crate::warning::warn;
+
+pub use place::Place;
 
 /// Bytes of a version 1 entry.
 const ENTRY: usize = 8;
@@ -70,6 +73,8 @@ pub enum GrantError {
     },
     /// No heap memory for the list of free references.
     OutOfMemory,
+    /// There is none to lend by: it was lost, or lends something else.
+    NoReference,
     /// The page is not I/O memory, or beyond the 16 TiB that a version 1 entry can name.
     NotGrantable,
     /// Xen did not let the table grow.
@@ -84,6 +89,7 @@ impl fmt::Display for GrantError {
                 "all grant references of {frames} frames are in use: raise max_grant_frames in the domain's configuration"
             ),
             Self::OutOfMemory => f.write_str("no memory for more grant references: give the domain more memory"),
+            Self::NoReference => f.write_str("the reference was lost, or lends something else"),
             Self::NotGrantable => f.write_str("only pages of an I/O pool can be granted to another domain"),
             Self::Hypercall(error) => error.fmt(f),
         }

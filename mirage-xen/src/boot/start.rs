@@ -174,7 +174,7 @@ unsafe fn take_memory(image: &'static Image, info: &StartInfo) -> &'static Memor
     // SAFETY: the plan's storage is RAM that nothing uses, mapped and aligned.
     let mut frames = unsafe { early_frames(&plan) };
     // A frame more than the stack: the guard.
-    let Some(stack) = frames.take(1 + STACK_SIZE / PAGE_SIZE) else { too_small(image, &plan.ram) };
+    let Some(stack) = take_stack(&mut frames) else { too_small(image, &plan.ram) };
     let guard = stack.start as u64 * PAGE..(stack.start as u64 + 1) * PAGE;
     let stack = guard.end..stack.end as u64 * PAGE;
     let Some(tables) = build_tables(image, &mut frames, &plan.ram, guard) else { too_small(image, &plan.ram) };
@@ -203,6 +203,14 @@ unsafe fn early_frames(plan: &Plan) -> Frames<'static> {
         frames.put(numbers(range));
     }
     frames
+}
+
+/// The stack with its guard in front, the guard at the end of a large page and the stack at the start of the next where there is
+/// room for that: Xen walks the page tables for each argument on the stack that it copies, and a large page is a table less.
+fn take_stack(frames: &mut Frames<'static>) -> Option<Range<usize>> {
+    const LARGE_PAGE: usize = 512;
+    const FRAMES: usize = STACK_SIZE / PAGE_SIZE;
+    frames.take_around(LARGE_PAGE, 1, FRAMES).or_else(|| frames.take(1 + FRAMES))
 }
 
 fn build_tables(image: &Image, frames: &mut Frames<'static>, ram: &Ranges, guard: Range<u64>) -> Option<PageTables> {

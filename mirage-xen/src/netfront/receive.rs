@@ -10,9 +10,10 @@ use mirage_rt::page::{Page, PagePool};
 
 use super::wire::{Extra, Receive, ReceiveData, ReceiveRequest, receive_flags};
 use super::{Broken, ConnectError, checksum};
-use crate::grants::{Access, Grant, Grants, Reference};
+use crate::grants::{Access, GrantError, Grants, Place};
 use crate::hypervisor::{DomainId, PAGE_SIZE};
 use crate::ring::{FrontRing, ProducerOverflow, slots};
+use crate::shared::SharedPage;
 use crate::warning::network::{failed, warn};
 
 /// Pages posted at first. There are more when they do not last.
@@ -21,14 +22,20 @@ const FIRST: u32 = 64;
 const BATCH: u32 = 32;
 /// Pages in the pool that are more than enough for what is sent next.
 const MANY: usize = 64;
+/// Slots of the ring: their numbers are those of one byte.
+const SLOTS: usize = 256;
+const _: () = assert!(slots::<Receive>() as usize == SLOTS);
 /// Extra slots of one packet; there are four kinds.
 const MAX_EXTRAS: u32 = 4;
 
 pub(super) struct ReceiveQueue {
     ring: FrontRing<Receive>,
-    /// By the slot's number: a response comes in the slot of its request.
-    slots: Box<[Option<Grant>]>,
-    spare: Vec<Reference>,
+    /// By request id: the page to be filled. There are more when more are posted.
+    slots: Vec<Place<SharedPage>>,
+    /// Ids that are not posted.
+    free: Vec<u8>,
+    /// By the slot's number, the id posted there: a response comes in the slot of its request.
+    posted: Box<[u8; SLOTS]>,
     pool: Rc<dyn PagePool>,
     grants: Grants,
     backend: DomainId,
@@ -89,15 +96,15 @@ impl ReceiveQueue {
         most: u32,
         gso: bool,
     ) -> Result<Self, ConnectError> {
-        let count = slots::<Receive>();
         // A packet that is not cut takes a slot for each page and some for what is known of it.
         let least = if gso { MAX_FRAGMENTS as u32 + 2 } else { 4 };
-        let most = most.clamp(least, count);
+        let most = most.clamp(least, slots::<Receive>());
         let target = FIRST.min(most);
         let mut queue = Self {
             ring,
-            slots: (0..count).map(|_| None).collect(),
-            spare: Vec::with_capacity(most as usize),
+            slots: Vec::new(),
+            free: Vec::with_capacity(SLOTS),
+            posted: Box::new([0; SLOTS]),
             pool: Rc::clone(pool),
             grants: grants.clone(),
             backend,
@@ -121,44 +128,52 @@ impl ReceiveQueue {
     fn refill(&mut self) {
         while self.ring.outstanding() < self.target {
             let Some(page) = Page::take(&self.pool) else { return };
-            let reference = match self.spare.pop() {
-                Some(reference) => reference,
-                None => match self.grants.reference() {
-                    Ok(reference) => reference,
-                    Err(error) => {
-                        warn(format_args!("netfront: fewer pages to receive into than wished: {error}"));
-                        self.most = self.ring.outstanding().max(self.least);
-                        self.target = self.most;
-                        return;
-                    }
-                },
+            let id = match self.free.pop().map_or_else(|| self.another(), Ok) {
+                Ok(id) => id,
+                Err(error) => {
+                    warn(format_args!("netfront: fewer pages to receive into than wished: {error}"));
+                    self.most = self.ring.outstanding().max(self.least);
+                    self.target = self.most;
+                    return;
+                }
             };
-            if !self.post(reference, page) {
+            if !self.post(id, page.into()) {
                 return;
             }
         }
     }
 
+    /// One more id. There are as many as are posted, at most as many as the ring has slots.
+    fn another(&mut self) -> Result<u8, GrantError> {
+        let mut place = Place::empty();
+        place.equip(self.grants.reference()?);
+        let id = u8::try_from(self.slots.len()).map_err(|_| GrantError::NoReference)?;
+        self.slots.push(place);
+        Ok(id)
+    }
+
     #[inline(always)]
-    fn post(&mut self, reference: Reference, page: Page) -> bool {
-        match reference.lend(page.into(), self.backend, Access::ReadWrite) {
-            Ok(grant) => {
-                self.post_grant(grant);
+    fn post(&mut self, id: u8, page: SharedPage) -> bool {
+        let Some(place) = self.slots.get_mut(usize::from(id)) else { return false };
+        match place.lend(page, self.backend, Access::ReadWrite) {
+            Ok(number) => {
+                self.request(id, number);
                 true
             }
-            Err((error, reference, _page)) => {
+            Err((error, _page)) => {
                 failed(format_args!("netfront: {error}"));
-                self.spare.push(reference);
+                self.free.push(id);
                 false
             }
         }
     }
 
-    fn post_grant(&mut self, grant: Grant) {
-        let index = self.ring.next_request() % slots::<Receive>();
-        // The index fits: there are 256 slots. There is room, because no more are posted than slots.
-        self.ring.push(&ReceiveRequest { id: index as u16, grant: grant.number() });
-        self.slots[index as usize] = Some(grant);
+    /// Asks for the page with this id, and grant, to be filled.
+    #[inline(always)]
+    fn request(&mut self, id: u8, grant: u32) {
+        self.posted[self.ring.next_request() as usize % SLOTS] = id;
+        // There is room, because there are no more ids than slots.
+        self.ring.push(&ReceiveRequest { id: id.into(), grant });
     }
 
     /// The reference the ring is granted by.
@@ -197,17 +212,13 @@ impl ReceiveQueue {
             }
             // The backend has used up most of what it had.
             self.ran_low |= self.ring.outstanding() - available < self.target / 4;
-            let index = self.ring.next_response() % slots::<Receive>();
+            let id = self.posted[self.ring.next_response() as usize % SLOTS];
             let Some(raw) = self.ring.take() else { return Ok(None) };
-            // There is one: the ring gives no more responses than requests, and each request left its grant here.
-            let Some(grant) = self.slots[index as usize].take() else {
-                return Err(Broken::ReceiveProducer(ProducerOverflow { claimed: 1, outstanding: 0 }));
-            };
             // Interpreted by what came before, and checked there field by field.
             let raw = raw.for_any_value();
             let complete = match self.assembly.expect {
-                Expect::Extra => self.take_extra(raw, grant)?,
-                Expect::First | Expect::More => self.take_data(index, raw, grant)?,
+                Expect::Extra => self.take_extra(id, raw)?,
+                Expect::First | Expect::More => self.take_data(id, raw)?,
             };
             if complete.is_some() {
                 return Ok(complete);
@@ -216,18 +227,21 @@ impl ReceiveQueue {
     }
 
     /// Takes a slot of data; what has come, if it was the packet's last.
-    fn take_data(&mut self, index: u32, raw: [u8; 8], grant: Grant) -> Result<Option<Received>, Broken> {
+    fn take_data(&mut self, id: u8, raw: [u8; 8]) -> Result<Option<Received>, Broken> {
         let data = ReceiveData::parse(&raw);
-        if u32::from(data.id) != index {
-            return Err(Broken::ReceiveId { id: data.id, expected: index as u16 });
+        if data.id != u16::from(id) {
+            return Err(Broken::ReceiveId { id: data.id, expected: id.into() });
         }
         let start = usize::from(data.offset);
         let length = usize::try_from(data.status).unwrap_or(0);
         if start + length > PAGE_SIZE {
             return Err(Broken::ReceiveBounds { offset: data.offset, size: data.status });
         }
-        let (reference, page) = grant.end().map_err(|_| Broken::ReceiveInUse)?;
-        let page = self.replace(reference, page.into_page());
+        let page =
+            self.slots.get_mut(usize::from(id)).map_or(Ok(None), Place::end).map_err(|_| Broken::ReceiveInUse)?;
+        // There is one: the ring gives no more responses than requests, and each request left its page here.
+        let page = page.ok_or(Broken::ReceiveProducer(ProducerOverflow { claimed: 1, outstanding: 0 }))?;
+        let page = self.replace(id, page);
 
         let first = self.assembly.expect == Expect::First;
         let goes_on = data.flags & (receive_flags::EXTRA_INFO | receive_flags::MORE_DATA) != 0;
@@ -265,23 +279,27 @@ impl ReceiveQueue {
 
     /// Posts another page in place of `page`, which is to be handed on; or `page` itself, when the pool has no other and
     /// few are posted.
-    fn replace(&mut self, reference: Reference, page: Page) -> Option<Page> {
+    #[inline(always)]
+    fn replace(&mut self, id: u8, page: SharedPage) -> Option<Page> {
         let wanted = self.ring.outstanding() < self.target;
         let (posted, handed) = match wanted.then(|| Page::take(&self.pool)).flatten() {
-            Some(other) => (other, Some(page)),
+            Some(other) => (other.into(), Some(page.into_page())),
             None if self.ring.outstanding() >= self.least => {
-                self.spare.push(reference);
-                return Some(page);
+                self.free.push(id);
+                return Some(page.into_page());
             }
             None => (page, None),
         };
-        self.post(reference, posted);
+        self.post(id, posted);
         handed
     }
 
     /// Takes a slot of extra information, whose page was not used; what has come, if it was the packet's last.
-    fn take_extra(&mut self, raw: [u8; 8], grant: Grant) -> Result<Option<Received>, Broken> {
-        self.post_grant(grant);
+    fn take_extra(&mut self, id: u8, raw: [u8; 8]) -> Result<Option<Received>, Broken> {
+        match self.slots.get(usize::from(id)).and_then(Place::number) {
+            Some(grant) => self.request(id, grant),
+            None => self.free.push(id),
+        }
         let assembly = &mut self.assembly;
         assembly.extras += 1;
         if assembly.extras > MAX_EXTRAS {

@@ -9,7 +9,7 @@ use mirage_rt::types::network::TransmitErrorKind;
 
 use super::Broken;
 use super::wire::{Extra, STATUS_NULL, STATUS_OKAY, Transmit, TransmitData, TransmitRequest, transmit_flags};
-use crate::grants::{Grants, ReadGrant, Reference};
+use crate::grants::{Grants, Place};
 use crate::hypervisor::DomainId;
 use crate::ring::{FrontRing, slots};
 use crate::warning::network::warn;
@@ -39,12 +39,13 @@ pub(super) struct Offloads {
 
 pub(super) struct TransmitQueue {
     ring: FrontRing<Transmit>,
-    /// By request id.
-    slots: Box<[Slot]>,
+    /// By request id: the part of a packet that is read.
+    slots: Box<[Place<Fragment>]>,
     free: Vec<u16>,
+    /// Requests that tell of a group.
+    groups: Vec<u16>,
     /// It was full, and more than [`REST`] are under way.
     full: bool,
-    spare: Vec<Reference>,
     /// Extra slots that were not answered: as many responses may carry no id.
     extras: u32,
     grants: Grants,
@@ -52,18 +53,6 @@ pub(super) struct TransmitQueue {
     offloads: Offloads,
     max_length: usize,
 }
-
-/// What a request waits for.
-enum Slot {
-    Free,
-    /// A part of a packet was read.
-    Part(ReadGrant<Fragment>),
-    /// A group was noted.
-    Group,
-}
-
-// As for a grant: it is moved twice for each part that is sent.
-const _: () = assert!(size_of::<Slot>() <= 64);
 
 /// What [`TransmitQueue::reap`] found.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -85,10 +74,10 @@ impl TransmitQueue {
         let count = slots::<Transmit>() as u16;
         Self {
             ring,
-            slots: (0..count).map(|_| Slot::Free).collect(),
+            slots: (0..count).map(|_| Place::empty()).collect(),
             free: (0..count).rev().collect(),
+            groups: Vec::new(),
             full: false,
-            spare: Vec::with_capacity(usize::from(count)),
             extras: 0,
             grants: grants.clone(),
             backend,
@@ -177,7 +166,7 @@ impl TransmitQueue {
             return false;
         }
         let Some(id) = self.free.pop() else { return false };
-        self.slots[usize::from(id)] = Slot::Group;
+        self.groups.push(id);
         // A packet that is none: nobody looks at its page.
         let data = TransmitData { grant: 0, offset: 0, flags: transmit_flags::EXTRA_INFO, id, size: 0 };
         self.ring.push(&TransmitRequest::Data(data).emit());
@@ -222,11 +211,9 @@ impl TransmitQueue {
     /// Whether all parts of a packet, so many, can be granted: it is not to be taken apart in vain.
     #[inline(never)]
     fn can_lend(&mut self, packet: &PacketMut, parts: usize) -> bool {
-        while self.spare.len() < parts {
-            match self.grants.reference() {
-                Ok(reference) => self.spare.push(reference),
-                Err(_) => return false,
-            }
+        let mut next = self.free.iter().rev().take(parts);
+        if !next.all(|id| equip(&mut self.slots, &self.grants, *id).is_some()) {
+            return false;
         }
         let can_lend = |part: &Fragment| part.is_empty() || self.grants.can_lend(part.page());
         can_lend(packet.head_fragment()) && packet.fragments().iter().all(can_lend)
@@ -235,19 +222,16 @@ impl TransmitQueue {
     /// Grants a part of a packet; the id of the slot that keeps it and the grant's number. The part comes back when that is
     /// impossible.
     fn lend(&mut self, part: Fragment) -> Result<(u16, u32), Fragment> {
-        let Some(reference) = self.spare.pop().or_else(|| self.grants.reference().ok()) else { return Err(part) };
         // `push` saw to it that there is an id for each part.
-        let Some(id) = self.free.pop() else { return Err(part) };
-        match reference.lend_read_only(part, Fragment::page, self.backend) {
-            Ok(grant) => {
-                let number = grant.number();
-                self.slots[usize::from(id)] = Slot::Part(grant);
+        let Some(&id) = self.free.last() else { return Err(part) };
+        let Some(place) = equip(&mut self.slots, &self.grants, id) else { return Err(part) };
+        match place.lend(part, self.backend) {
+            Ok(number) => {
+                self.free.pop();
                 Ok((id, number))
             }
-            Err((error, reference, part)) => {
+            Err((error, part)) => {
                 warn(format_args!("netfront: a packet is not sent: {error}"));
-                self.spare.push(reference);
-                self.free.push(id);
                 Err(part)
             }
         }
@@ -259,14 +243,9 @@ impl TransmitQueue {
     fn take_back(&mut self, mark: u32, ids: &[u16]) {
         self.ring.rewind(mark);
         for id in ids {
-            drop(self.take(*id));
+            let _ = self.slots[usize::from(*id)].end();
             self.free.push(*id);
         }
-    }
-
-    /// What a request waited for.
-    fn take(&mut self, id: u16) -> Slot {
-        self.slots.get_mut(usize::from(id)).map_or(Slot::Free, |slot| core::mem::replace(slot, Slot::Free))
     }
 
     /// The reference the ring is granted by.
@@ -292,19 +271,27 @@ impl TransmitQueue {
                 continue;
             }
             let refused = response.status != STATUS_OKAY;
-            match self.take(response.id) {
-                Slot::Free => return Err(Broken::TransmitId { id: response.id }),
-                Slot::Part(grant) => {
-                    let (reference, _part) = grant.end().map_err(|_| Broken::TransmitInUse)?;
-                    self.spare.push(reference);
-                }
-                Slot::Group if refused => warn(format_args!("netfront: the backend has no room for another group")),
-                Slot::Group => {}
+            let id = response.id;
+            let place = self.slots.get_mut(usize::from(id)).ok_or(Broken::TransmitId { id })?;
+            if place.end().map_err(|_| Broken::TransmitInUse)?.is_none() {
+                self.end_group(id, refused)?;
             }
-            self.free.push(response.id);
+            self.free.push(id);
             reaped.refused += u32::from(refused);
         }
         Ok(reaped)
+    }
+
+    /// A request that no part of a packet was lent for is answered.
+    #[cold]
+    #[inline(never)]
+    fn end_group(&mut self, id: u16, refused: bool) -> Result<(), Broken> {
+        let place = self.groups.iter().position(|group| *group == id).ok_or(Broken::TransmitId { id })?;
+        self.groups.swap_remove(place);
+        if refused {
+            warn(format_args!("netfront: the backend has no room for another group"));
+        }
+        Ok(())
     }
 
     /// Asks for an event when half of what is under way has been answered, and all but [`REST`] if that is more, so that pages
@@ -320,4 +307,14 @@ impl TransmitQueue {
         };
         Ok(self.ring.listen(distance).map_err(Broken::TransmitProducer)? > 0)
     }
+}
+
+/// The place of a slot, with a reference; `None` when there is none for it.
+#[inline(always)]
+fn equip<'a>(slots: &'a mut [Place<Fragment>], grants: &Grants, id: u16) -> Option<&'a mut Place<Fragment>> {
+    let place = slots.get_mut(usize::from(id))?;
+    if !place.is_equipped() {
+        place.equip(grants.reference().ok()?);
+    }
+    Some(place)
 }
