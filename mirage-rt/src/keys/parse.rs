@@ -220,7 +220,7 @@ impl fmt::Display for SplitError {
         match self {
             SplitError::TooLong => write!(f, "the command line is longer than {MAX_COMMAND_LINE} bytes: shorten it"),
             SplitError::NotUtf8 => f.write_str("the command line is not UTF-8: write it in UTF-8"),
-            SplitError::OpenQuote => f.write_str("the command line ends inside a quotation: close the quotation mark"),
+            SplitError::OpenQuote => f.write_str("the command line ends inside a quotation: close it"),
         }
     }
 }

@@ -13,8 +13,9 @@ use core::ops::Range;
 
 use crate::memory::ImageLayout;
 
-pub use start::{STACK_SIZE, modules, start};
+pub use plan::STACK_SIZE;
 pub(crate) use start::{command_line, forget_early_memory, ticks_since_entry, xen};
+pub use start::{modules, start};
 
 /// What the image tells about itself.
 pub struct Image {

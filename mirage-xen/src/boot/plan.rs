@@ -18,14 +18,22 @@ pub(crate) const HIGHEST: u64 = 1 << 46;
 /// half for pages of other domains.
 pub(crate) const WINDOW: u64 = 4 << 20;
 
+/// Bytes of the program's stack. The page below it is not mapped, so that an overflow is a fault and not a corruption.
+pub const STACK_SIZE: usize = 256 * 1024;
+
+/// What one entry of the lowest page table but one maps.
+const LARGE_PAGE: u64 = 2 << 20;
+
 /// Which memory is for what.
 pub(crate) struct Plan {
     /// All RAM that is used, to be mapped.
     pub(crate) ram: Ranges,
-    /// What of it is free: all but page 0, image, modules and `storage`.
+    /// What of it is free: all but page 0, image, modules, `storage` and `stack`.
     pub(crate) free: Ranges,
     /// Below [`EARLY_LIMIT`], for the frame allocator's own words.
     pub(crate) storage: Range<u64>,
+    /// Below [`EARLY_LIMIT`], the guard page and the program's stack.
+    pub(crate) stack: Range<u64>,
     /// How many frames the allocator has to know.
     pub(crate) frames: usize,
     /// The first of [`WINDOW`] bytes of addresses behind all regions.
@@ -34,7 +42,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Plans for a machine with this map, whose image and modules stay where they are. `None` when there is no room for the
-    /// frame allocator's own words.
+    /// frame allocator's own words, or the stack.
     ///
     /// # Errors
     ///
@@ -58,13 +66,14 @@ impl Plan {
             }
             let frames = ram.iter().last().map_or(0, |last| (last.end / PAGE) as usize);
             let bytes = (Frames::storage(frames) as u64 * 8).next_multiple_of(PAGE);
-            let fits = |range: &Range<u64>| range.start + bytes <= range.end.min(EARLY_LIMIT);
-            let place = free.iter().find(fits);
-            if let Some(place) = place {
-                let storage = place.start..place.start + bytes;
-                free.remove(storage.clone());
-                return Ok(Some(Self { ram, free, storage, frames, window }));
-            }
+            let Some(storage) = place(&free, bytes, PAGE) else { continue };
+            free.remove(storage.clone());
+            // Xen walks the page tables for each argument on the stack that it copies: a large page is a table less.
+            let guarded = PAGE + STACK_SIZE as u64;
+            let stack = place(&free, guarded, LARGE_PAGE).or_else(|| place(&free, guarded, PAGE));
+            let Some(stack) = stack else { continue };
+            free.remove(stack.clone());
+            return Ok(Some(Self { ram, free, storage, stack, frames, window }));
         }
         Ok(None)
     }
@@ -77,6 +86,16 @@ impl Plan {
             .map(move |range| range.start.max(bounds.start)..range.end.min(bounds.end))
             .filter(|range| !range.is_empty())
     }
+}
+
+/// The first place in `free` below [`EARLY_LIMIT`] for `bytes` of which the second page starts at a multiple of `boundary`, a
+/// power of two.
+fn place(free: &Ranges, bytes: u64, boundary: u64) -> Option<Range<u64>> {
+    free.iter().find_map(|range| {
+        // RAM ends far below the last address.
+        let start = ((range.start + boundary) & !(boundary - 1)) - PAGE;
+        (start + bytes <= range.end.min(EARLY_LIMIT)).then_some(start..start + bytes)
+    })
 }
 
 #[cfg(test)]

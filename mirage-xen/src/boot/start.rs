@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use crate::abi;
 use crate::boot::Image;
-use crate::boot::plan::{EARLY_LIMIT, Plan, WINDOW};
+use crate::boot::plan::{EARLY_LIMIT, Plan, STACK_SIZE, WINDOW};
 use crate::boot::start_info::{self, Modules, Physical, StartInfo};
 use crate::cpu;
 use crate::entropy;
@@ -21,9 +21,6 @@ use crate::single::Single;
 use crate::terminal::{self, Output};
 use crate::traps;
 use crate::xen::{self, Xen};
-
-/// Bytes of the program's stack. The page below it is not mapped, so that an overflow is a fault and not a corruption.
-pub const STACK_SIZE: usize = 256 * 1024;
 
 /// Memory that must be left for heap and devices when boot is done.
 const SMALLEST_HEAP: u64 = 2 << 20;
@@ -173,10 +170,8 @@ unsafe fn take_memory(image: &'static Image, info: &StartInfo) -> &'static Memor
     require(image, &plan.ram);
     // SAFETY: the plan's storage is RAM that nothing uses, mapped and aligned.
     let mut frames = unsafe { early_frames(&plan) };
-    // A frame more than the stack: the guard.
-    let Some(stack) = take_stack(&mut frames) else { too_small(image, &plan.ram) };
-    let guard = stack.start as u64 * PAGE..(stack.start as u64 + 1) * PAGE;
-    let stack = guard.end..stack.end as u64 * PAGE;
+    let guard = plan.stack.start..plan.stack.start + PAGE;
+    let stack = guard.end..plan.stack.end;
     let Some(tables) = build_tables(image, &mut frames, &plan.ram, guard) else { too_small(image, &plan.ram) };
     // SAFETY: all RAM but the guard is mapped as it is used, and so are the image, the early stack within it, and the console.
     unsafe { cpu::set_page_tables(tables.root()) };
@@ -203,14 +198,6 @@ unsafe fn early_frames(plan: &Plan) -> Frames<'static> {
         frames.put(numbers(range));
     }
     frames
-}
-
-/// The stack with its guard in front, the guard at the end of a large page and the stack at the start of the next where there is
-/// room for that: Xen walks the page tables for each argument on the stack that it copies, and a large page is a table less.
-fn take_stack(frames: &mut Frames<'static>) -> Option<Range<usize>> {
-    const LARGE_PAGE: usize = 512;
-    const FRAMES: usize = STACK_SIZE / PAGE_SIZE;
-    frames.take_around(LARGE_PAGE, 1, FRAMES).or_else(|| frames.take(1 + FRAMES))
 }
 
 fn build_tables(image: &Image, frames: &mut Frames<'static>, ram: &Ranges, guard: Range<u64>) -> Option<PageTables> {

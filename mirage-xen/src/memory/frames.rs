@@ -72,15 +72,6 @@ impl<'m> Frames<'m> {
         Some(run)
     }
 
-    /// Takes `before` frames in front of a multiple of `boundary` and `after` from there on: the lowest that are free.
-    pub fn take_around(&mut self, boundary: usize, before: usize, after: usize) -> Option<Range<usize>> {
-        let mut runs =
-            (boundary..self.frames).step_by(boundary).map(|middle| middle.saturating_sub(before)..middle + after);
-        let run = runs.find(|run| run.clone().all(|frame| self.block_of(frame).is_some()))?;
-        self.withdraw(run.clone());
-        Some(run)
-    }
-
     /// Gives frames back, or makes them known.
     ///
     /// # Panics
@@ -324,18 +315,6 @@ mod tests {
         frames.put(3..2903);
         assert_eq!(frames.take(2997), Some(3..3000));
         assert_eq!(frames.take(1), None);
-    }
-
-    #[test]
-    fn runs_around_a_boundary_are_the_lowest_that_are_free() {
-        let mut frames = with_free(64, 8..45);
-        assert_eq!(frames.take_around(8, 1, 4), Some(15..20));
-        assert_eq!(frames.take_around(8, 1, 4), Some(23..28));
-        assert_eq!(frames.take_around(8, 4, 2), Some(28..34));
-        assert_eq!(frames.take_around(8, 1, 6), None, "46 is not free");
-        assert_eq!(frames.take_around(8, 1, 5), Some(39..45));
-        assert_eq!(frames.take_around(64, 1, 1), None);
-        assert_eq!(frames.free_frames(), 37 - 5 - 5 - 6 - 6);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Memory {
     total: usize,
     heap: Cell<usize>,
     io: RefCell<Ranges>,
+    /// That of them which was asked for last: none goes away.
+    io_last: Cell<(u64, u64)>,
     ballooned: Cell<usize>,
     foreign_taken: Cell<bool>,
 }
@@ -96,6 +98,7 @@ impl Memory {
             total,
             heap: Cell::new(0),
             io: RefCell::default(),
+            io_last: Cell::default(),
             ballooned: Cell::new(0),
             foreign_taken: Cell::new(false),
         };
@@ -216,7 +219,15 @@ impl Memory {
 
     /// Whether the page at `address` is an I/O page, which may be granted to a backend.
     pub fn is_io(&self, address: u64) -> bool {
-        self.io.borrow().iter().any(|range| range.contains(&address))
+        let (start, end) = self.io_last.get();
+        start <= address && address < end || self.find_io(address)
+    }
+
+    #[inline(never)]
+    fn find_io(&self, address: u64) -> bool {
+        let found = self.io.borrow().around(address);
+        self.io_last.set(found.as_ref().map_or((0, 0), |range| (range.start, range.end)));
+        found.is_some()
     }
 
     /// A new block of at most 2^`order` I/O pages; a smaller one when memory is short.
@@ -226,7 +237,7 @@ impl Memory {
         let block = frame as u64 * PAGE..(frame + (1 << order)) as u64 * PAGE;
         let mut io = self.io.borrow_mut();
         io.insert(block.clone());
-        if io.iter().any(|range| range.start <= block.start && block.end <= range.end) {
+        if io.covers(&block) {
             return Some(block);
         }
         // The set is full and has left the block out.

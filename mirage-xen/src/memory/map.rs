@@ -123,6 +123,11 @@ impl Ranges {
         self.iter().map(|range| range.end - range.start).sum()
     }
 
+    /// The range that `address` is in.
+    pub fn around(&self, address: u64) -> Option<Range<u64>> {
+        self.iter().find(|range| range.contains(&address))
+    }
+
     /// Whether all of `range` is in the set; an empty range is.
     pub fn covers(&self, range: &Range<u64>) -> bool {
         range.is_empty() || self.iter().any(|own| own.start <= range.start && range.end <= own.end)
@@ -134,28 +139,20 @@ impl Ranges {
         if range.start >= range.end {
             return;
         }
-        let (mut start, mut end) = (range.start, range.end);
+        // What comes next: the new range with all that it touches, and then each that lies behind it.
+        let mut next = range;
         let mut result = Self::new();
         for old in self.iter() {
-            if old.end < start || old.start > end {
-                continue;
-            }
-            start = start.min(old.start);
-            end = end.max(old.end);
-        }
-        let mut placed = false;
-        for old in self.iter() {
-            if old.start > end && !placed {
-                result.push(start, end);
-                placed = true;
-            }
-            if old.end < start || old.start > end {
+            if old.end < next.start {
                 result.push(old.start, old.end);
+            } else if old.start > next.end {
+                result.push(next.start, next.end);
+                next = old;
+            } else {
+                next = next.start.min(old.start)..next.end.max(old.end);
             }
         }
-        if !placed {
-            result.push(start, end);
-        }
+        result.push(next.start, next.end);
         *self = result;
     }
 

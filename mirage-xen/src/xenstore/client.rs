@@ -79,13 +79,13 @@ impl fmt::Display for XenstoreError {
             }
             Self::Value { path, expected } => write!(f, "xenstore: the value of {path} is not {expected}"),
             Self::Contended => {
-                f.write_str("xenstore: other domains kept changing what a transaction read: try again later")
+                f.write_str("xenstore: other domains kept changing what a transaction read: try again")
             }
             Self::Interrupted => {
-                f.write_str("xenstore: the connection was made anew while the request was under way: ask again")
+                f.write_str("xenstore: made anew while the request was under way: ask again")
             }
             Self::Silent => f.write_str("xenstore: xenstored does not answer"),
-            Self::Lost => f.write_str("xenstore: the connection is lost, because xenstored broke the protocol"),
+            Self::Lost => f.write_str("xenstore: lost, because xenstored broke the protocol"),
         }
     }
 }

@@ -16,7 +16,7 @@ impl Plan {
         let ram = info.map.ram(HIGHEST);
         let modules: Vec<_> = info.modules.iter().filter(|module| !module.is_empty()).collect();
         let apart = |a: &Range<u64>, b: &Range<u64>| a.end <= b.start || b.end <= a.start;
-        for range in self.free.iter().chain([self.storage.clone()]) {
+        for range in self.free.iter().chain([self.storage.clone(), self.stack.clone()]) {
             prop_assert!(ram.covers(&range), "{range:#x?} is no RAM");
             prop_assert!(range.start >= PAGE && range.start % PAGE == 0 && range.end % PAGE == 0, "{range:#x?}");
             prop_assert!(range.end / PAGE <= self.frames as u64);
@@ -24,8 +24,10 @@ impl Plan {
                 prop_assert!(apart(&range, taken), "{range:#x?} is in use: {taken:#x?}");
             }
         }
-        prop_assert!(self.storage.end <= EARLY_LIMIT);
-        prop_assert!(self.free.iter().all(|range| apart(&range, &self.storage)));
+        prop_assert!(self.storage.end <= EARLY_LIMIT && self.stack.end <= EARLY_LIMIT);
+        prop_assert!(self.free.iter().all(|range| apart(&range, &self.storage) && apart(&range, &self.stack)));
+        prop_assert!(apart(&self.storage, &self.stack));
+        prop_assert_eq!(self.stack.end - self.stack.start, PAGE + STACK_SIZE as u64);
         let split: u64 = self.free(true).chain(self.free(false)).map(|range| range.end - range.start).sum();
         prop_assert_eq!(split, self.free.total());
         prop_assert!(self.window >= EARLY_LIMIT && info.map.regions().iter().all(|region| region.end <= self.window));
@@ -80,8 +82,9 @@ fn machines_of_every_size_are_planned_and_large_ones_cost_little_more() {
     let mut costs = Vec::new();
     for size in [4 * MIB, 16 * MIB, 32 * MIB, GIB, 3 * GIB, 4 * GIB, 64 * GIB] {
         let plan = planned(&pvh(size));
-        let unused = IMAGE.end - IMAGE.start + PAGE + plan.storage.end - plan.storage.start;
-        assert_eq!(plan.free.total(), size - unused);
+        let taken = [&IMAGE, &plan.storage, &plan.stack].map(|range| range.end - range.start);
+        assert_eq!(plan.free.total(), size - PAGE - taken.iter().sum::<u64>());
+        assert_eq!((plan.stack.start + PAGE) % LARGE_PAGE, 0, "a large page maps all of the stack");
         let cost = [tables(&plan, false), tables(&plan, true)];
         println!(
             "{:>6} MiB: tables and entries {cost:?}, {} KiB of words",
@@ -94,6 +97,19 @@ fn machines_of_every_size_are_planned_and_large_ones_cost_little_more() {
     assert!(costs[3][0].0 <= costs[1][0].0 + 1 && costs[3][0].1 <= costs[1][0].1 + 512, "{costs:?}");
     // 64 GiB: a table for each GiB where the processor has no larger pages, else next to nothing.
     assert!(costs[6][0].0 <= 80 && costs[6][1].0 <= 10 && costs[6][1].1 < 3000, "{costs:?}");
+}
+
+#[test]
+fn a_stack_finds_its_place_also_where_no_large_page_has_room() {
+    let ends = [IMAGE.end + 128 * 1024, 2 * MIB + STACK_SIZE as u64 - PAGE, 2 * MIB + STACK_SIZE as u64];
+    let places = ends.map(|end| {
+        let info = with(&[(0, end, Kind::Ram)]);
+        Plan::new(&info.map, IMAGE, &info.modules).expect("a map").map(|plan| plan.stack.start)
+    });
+    // Below the image there is room for it, too.
+    assert_eq!(places, [Some(2 * PAGE), Some(2 * PAGE), Some(2 * MIB - PAGE)]);
+    let info = with(&[(IMAGE.start, IMAGE.end + STACK_SIZE as u64, Kind::Ram)]);
+    assert!(matches!(Plan::new(&info.map, IMAGE, &info.modules), Ok(None)));
 }
 
 #[test]

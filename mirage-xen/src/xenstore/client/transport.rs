@@ -166,10 +166,10 @@ pub enum Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::RequestIndices => "the indices of the request ring are more than a ring apart",
-            Self::ResponseIndices => "the indices of the response ring are more than a ring apart",
-            Self::LongMessage => "xenstored sent a message longer than the protocol allows",
-            Self::Reported => "xenstored says that there was an error",
+            Self::RequestIndices => "requests: indices more than a ring apart",
+            Self::ResponseIndices => "responses: indices more than a ring apart",
+            Self::LongMessage => "a message longer than the protocol allows",
+            Self::Reported => "an error, it says",
         })
     }
 }
