@@ -311,18 +311,19 @@ pub(super) fn reap(queues: &mut Queues, statistics: &mut Statistics) -> Result<(
 
 /// The next packet, if there is one; if not, the backend has all free pages and sends an event with the next packet.
 pub(super) fn receive(queues: &mut Queues, statistics: &mut Statistics) -> Result<Option<PacketMut>, Broken> {
+    let mut packet = None;
     loop {
-        while let Some(received) = queues.receive.next()? {
+        while let Some(received) = queues.receive.next(&mut packet)? {
             if queues.receive.publish(false) {
                 statistics.notifications += queues.channels.notify(false, true);
             }
             match received {
                 Received::NoMemory => statistics.received_no_memory += 1,
                 Received::Error => statistics.received_errors += 1,
-                Received::Packet(packet) => {
+                Received::Packet => {
                     statistics.received_packets += 1;
-                    statistics.received_bytes += packet.len() as u64;
-                    return Ok(Some(packet));
+                    statistics.received_bytes += packet.as_ref().map_or(0, |packet| packet.len() as u64);
+                    return Ok(packet);
                 }
             }
         }

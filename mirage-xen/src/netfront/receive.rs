@@ -77,9 +77,10 @@ enum Doom {
     Error,
 }
 
-/// What became of a packet that was dropped, or of one that is complete.
+/// What became of a packet that was dropped, or that one is complete.
+#[derive(Clone, Copy)]
 pub(super) enum Received {
-    Packet(PacketMut),
+    Packet,
     /// There was no page left to receive into.
     NoMemory,
     /// The backend reported an error, or the packet made no sense.
@@ -203,8 +204,9 @@ impl ReceiveQueue {
         Ok(self.ring.listen(1).map_err(Broken::ReceiveProducer)? > 0)
     }
 
-    /// The next packet that is complete, or was and is dropped; `None` when there is none.
-    pub(super) fn next(&mut self) -> Result<Option<Received>, Broken> {
+    /// The next packet that is complete, which is put into `packet`, or was and is dropped; `None` when there is none.
+    #[inline(always)]
+    pub(super) fn next(&mut self, packet: &mut Option<PacketMut>) -> Result<Option<Received>, Broken> {
         loop {
             let available = self.ring.available().map_err(Broken::ReceiveProducer)?;
             if available == 0 {
@@ -217,8 +219,8 @@ impl ReceiveQueue {
             // Interpreted by what came before, and checked there field by field.
             let raw = raw.for_any_value();
             let complete = match self.assembly.expect {
-                Expect::Extra => self.take_extra(id, raw)?,
-                Expect::First | Expect::More => self.take_data(id, raw)?,
+                Expect::Extra => self.take_extra(id, raw, packet)?,
+                Expect::First | Expect::More => self.take_data(id, raw, packet)?,
             };
             if complete.is_some() {
                 return Ok(complete);
@@ -227,7 +229,8 @@ impl ReceiveQueue {
     }
 
     /// Takes a slot of data; what has come, if it was the packet's last.
-    fn take_data(&mut self, id: u8, raw: [u8; 8]) -> Result<Option<Received>, Broken> {
+    #[inline(always)]
+    fn take_data(&mut self, id: u8, raw: [u8; 8], packet: &mut Option<PacketMut>) -> Result<Option<Received>, Broken> {
         let data = ReceiveData::parse(&raw);
         if data.id != u16::from(id) {
             return Err(Broken::ReceiveId { id: data.id, expected: id.into() });
@@ -249,7 +252,8 @@ impl ReceiveQueue {
             // Nearly all of them: there is nothing to be put together.
             let Some(page) = page else { return Ok(Some(Received::NoMemory)) };
             let head = Fragment::new(page, start..start + length);
-            return Ok(Some(head.map_or(Received::Error, |head| complete(head, data.flags))));
+            *packet = head.ok().and_then(|head| complete(head, data.flags));
+            return Ok(Some(if packet.is_some() { Received::Packet } else { Received::Error }));
         }
         let assembly = &mut self.assembly;
         if first {
@@ -272,7 +276,7 @@ impl ReceiveQueue {
         assembly.expect = match (first && data.flags & receive_flags::EXTRA_INFO != 0, assembly.more) {
             (true, _) => Expect::Extra,
             (false, true) => Expect::More,
-            (false, false) => return Ok(Some(self.finish())),
+            (false, false) => return Ok(Some(self.finish(packet))),
         };
         Ok(None)
     }
@@ -295,7 +299,7 @@ impl ReceiveQueue {
     }
 
     /// Takes a slot of extra information, whose page was not used; what has come, if it was the packet's last.
-    fn take_extra(&mut self, id: u8, raw: [u8; 8]) -> Result<Option<Received>, Broken> {
+    fn take_extra(&mut self, id: u8, raw: [u8; 8], packet: &mut Option<PacketMut>) -> Result<Option<Received>, Broken> {
         match self.slots.get(usize::from(id)).and_then(Place::number) {
             Some(grant) => self.request(id, grant),
             None => self.free.push(id),
@@ -318,21 +322,20 @@ impl ReceiveQueue {
             return Ok(None);
         }
         assembly.expect = Expect::More;
-        Ok((!assembly.more).then(|| self.finish()))
+        Ok((!assembly.more).then(|| self.finish(packet)))
     }
 
     /// What was put together.
     #[inline(never)]
-    fn finish(&mut self) -> Received {
+    fn finish(&mut self, whole: &mut Option<PacketMut>) -> Received {
         let Assembly { packet, flags, doom, .. } = core::mem::take(&mut self.assembly);
         match (doom, packet) {
-            (None, Some(mut packet)) => match checksum_of(packet.head(), flags) {
-                Some(checksum) => {
-                    packet.set_checksum(checksum);
-                    Received::Packet(packet)
-                }
-                None => Received::Error,
-            },
+            (None, Some(mut packet)) => {
+                let Some(checksum) = checksum_of(packet.head(), flags) else { return Received::Error };
+                packet.set_checksum(checksum);
+                *whole = Some(packet);
+                Received::Packet
+            }
             (Some(Doom::Memory), _) => Received::NoMemory,
             _ => Received::Error,
         }
@@ -341,11 +344,11 @@ impl ReceiveQueue {
 
 /// A packet all of which is in its head.
 #[inline(always)]
-fn complete(head: Fragment, flags: u16) -> Received {
-    let Some(checksum) = checksum_of(head.bytes(), flags) else { return Received::Error };
+fn complete(head: Fragment, flags: u16) -> Option<PacketMut> {
+    let checksum = checksum_of(head.bytes(), flags)?;
     let mut packet = PacketMut::from_head(head);
     packet.set_checksum(checksum);
-    Received::Packet(packet)
+    Some(packet)
 }
 
 /// What the backend's flags say of a frame; `None` when it has no header, or not what they tell of.

@@ -78,12 +78,8 @@ impl fmt::Display for XenstoreError {
                 write!(f, "xenstore: the answer to a request to {} makes no sense", operation.verb())
             }
             Self::Value { path, expected } => write!(f, "xenstore: the value of {path} is not {expected}"),
-            Self::Contended => {
-                f.write_str("xenstore: other domains kept changing what a transaction read: try again")
-            }
-            Self::Interrupted => {
-                f.write_str("xenstore: made anew while the request was under way: ask again")
-            }
+            Self::Contended => f.write_str("xenstore: other domains kept changing what a transaction read: try again"),
+            Self::Interrupted => f.write_str("xenstore: made anew while the request was under way: ask again"),
             Self::Silent => f.write_str("xenstore: xenstored does not answer"),
             Self::Lost => f.write_str("xenstore: lost, because xenstored broke the protocol"),
         }
