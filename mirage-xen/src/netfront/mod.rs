@@ -236,7 +236,7 @@ impl NetworkDevice for Netfront {
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<PacketMut, NetworkError>> {
         let device = &self.control.device;
         let mut state = device.state.borrow_mut();
-        if state.is_usable() {
+        if !state.receive.told && state.is_usable() {
             state.receive.been_away(context)?;
         }
         match device.with(&mut state, receive) {
@@ -253,7 +253,7 @@ impl NetworkDevice for Netfront {
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, NetworkError>> {
         let device = &self.control.device;
         let mut state = device.state.borrow_mut();
-        if state.is_usable() {
+        if !state.ready.told && state.is_usable() {
             state.ready.been_away(context)?;
         }
         let room = device.with(&mut state, |queues, statistics| {
