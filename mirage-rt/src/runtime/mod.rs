@@ -153,20 +153,18 @@ impl Runtime {
     }
 
     /// The monotonic clock.
+    #[inline(never)]
     pub fn now(&self) -> Instant {
-        self.inner.platform.now()
+        let now = self.inner.platform.now();
+        self.inner.recent.set(Some(now));
+        now
     }
 
-    /// The monotonic clock as it was when a task first asked for this in the present round of tasks: for what need not be exact, as
+    /// The monotonic clock as it was when a task last looked at it in the present round of tasks: for what need not be exact, as
     /// a limit of seconds, at the price of one look at the clock for all tasks of a round. What a task computes for long, without
     /// waiting, makes it late by that.
     pub fn recent(&self) -> Instant {
-        let recent = &self.inner.recent;
-        recent.get().unwrap_or_else(|| {
-            let now = self.now();
-            recent.set(Some(now));
-            now
-        })
+        self.inner.recent.get().unwrap_or_else(|| self.now())
     }
 
     /// How long the machine's processor ran for others while there was work for it here (steal time), since the machine started:
@@ -218,7 +216,8 @@ impl Runtime {
     /// Wakes every timer that is due; the next deadline after them.
     fn fire_timers(&self) -> Option<Instant> {
         self.inner.timers.borrow().next()?;
-        let now = self.now();
+        // A timer that has become due since then is noticed by the sleep, which ends at once.
+        let now = self.recent();
         loop {
             let due = self.inner.timers.borrow_mut().pop(now);
             match due {

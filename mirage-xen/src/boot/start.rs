@@ -94,7 +94,7 @@ pub unsafe fn start(image: &'static Image, start_info: u64) -> ! {
     terminal::offer();
     let given_away = cpu::time_stamp().wrapping_sub(given_away);
     if !cpu::has_no_execute() {
-        refuse(format_args!("this processor cannot forbid execution (NX): enable it in the host's firmware"));
+        refuse(format_args!("this processor has no NX: enable it in the host's firmware"));
     }
     // SAFETY: ring 0, and the processor has it; the entry code maps nothing for user programs, and neither does what follows.
     unsafe {

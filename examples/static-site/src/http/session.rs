@@ -157,10 +157,11 @@ impl Session {
             lines => lines,
         };
         let head = request::parse(if full { received } else { lines });
-        let (request, length) = match head {
-            Head::Complete(request, length) => (request, length),
+        // By reference: what is known of a request is large to be moved.
+        let (request, length) = match &head {
+            Head::Complete(request, length) => (request, *length),
             Head::Refused(status) => {
-                self.refuse(status, clock);
+                self.refuse(*status, clock);
                 return None;
             }
             Head::Incomplete if !full => {
@@ -179,7 +180,7 @@ impl Session {
             keep_alive: request.keep_alive,
             http_1_0: request.http_1_0,
         };
-        let answer = site::answer(&request, files);
+        let answer = site::answer(request, files);
         if !request.keep_alive {
             self.closing = Some(Closing { drain: request.has_body });
         }

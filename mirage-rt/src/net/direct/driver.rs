@@ -8,7 +8,7 @@ use core::task::{Context, Poll};
 use super::Shared;
 use super::counters::TransmitDrop;
 use crate::net::log_targets;
-use crate::runtime::now;
+use crate::runtime::{Runtime, now};
 use crate::time::{Instant, Sleep, sleep_until};
 use crate::types::network::{NetworkDevice, NetworkError, TransmitErrorKind};
 
@@ -167,7 +167,7 @@ impl Timer {
             // An earlier deadline that is still set costs one needless turn at most.
             return true;
         };
-        if self.armed.is_some_and(|armed| armed <= deadline && armed > now()) {
+        if self.armed.is_some_and(|armed| armed <= deadline && armed > Runtime::current().recent()) {
             return true;
         }
         self.sleep.reset(deadline);
