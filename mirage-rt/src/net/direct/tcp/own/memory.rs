@@ -17,8 +17,8 @@ use crate::time::{Duration, Instant};
 
 /// Sizes of memory that is kept for the next buffer: this many powers of two from the least.
 const SIZES: usize = 12;
-/// Bytes of memory without a buffer that are kept at most.
-const SPARE: usize = 512 << 10;
+/// Bytes of memory without a buffer that are kept at most: a large one, and some of those that are not.
+const SPARE: usize = 1 << 20;
 /// Bytes that everybody gets while there are any.
 const SMALL: usize = 2048;
 /// Bytes of a connection besides its buffers, roughly: its state, its handle, and what it has under way.
@@ -31,6 +31,8 @@ pub const IDLE: u64 = 10_000_000_000;
 const SOON: Duration = Duration::from_millis(10);
 /// Buffers of more bytes are for long ways only: on a short one they would be a queue, and out of the processor's caches.
 const LARGE: usize = 256 << 10;
+/// As much as a device may take at once, and as much again that is written meanwhile, is no queue.
+const LARGE_SEND: usize = 2 * LARGE;
 
 /// Memory for buffers. Those of ten thousand connections of which ten have something to do share that of ten, and none of
 /// it has to be asked for, or cleared, each time.
@@ -269,7 +271,7 @@ impl Connection {
         let limit = self.send.limit() as u32;
         // Round trips that have become much longer are spent in a queue that is ours.
         let is_queue = || self.trip.smoothed() > self.trip.least().map(|least| 2 * least);
-        let is_enough = limit as usize >= LARGE && is_queue();
+        let is_enough = limit as usize >= LARGE_SEND && is_queue();
         if self.window.min(self.congestion.window()) > limit / 2 && !is_enough {
             self.send.set_limit(sizes.next(limit, part).max(limit));
         }
