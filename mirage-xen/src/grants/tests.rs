@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{BACKEND, GrantFault, Guest, World};
 use crate::shared::SharedPage;
+use mirage_rt::packet::Fragment;
 use mirage_rt::page::{HeapPool, Page};
 use std::vec::Vec;
 
@@ -85,6 +86,55 @@ fn a_read_only_owner_is_kept_until_the_end() {
     drop(grant);
     assert_eq!((grants.quarantined(), pool.available()), (1, before), "the owner is leaked, not reused");
     drop(mapping);
+}
+
+#[test]
+fn a_place_lends_one_page_after_another_by_its_reference() {
+    let (world, grants) = machine();
+    let mut place = Place::<SharedPage>::empty();
+    let (error, back) = place.lend(page(&world), BACKEND, Access::ReadWrite).expect_err("it has no reference yet");
+    assert_eq!((error, place.number(), place.is_equipped()), (GrantError::NoReference, None, false));
+    place.equip(grants.reference().expect("a free reference"));
+    let first = place.lend(back, BACKEND, Access::ReadWrite).expect("an I/O page");
+    assert_eq!(place.number(), Some(first));
+    world.map_grant(first, true).expect("granted");
+    // It keeps what it has lent, and the reference by which.
+    let (error, other) = place.lend(page(&world), BACKEND, Access::ReadWrite).expect_err("it has lent another");
+    assert_eq!(error, GrantError::NoReference);
+    place.equip(grants.reference().expect("a free reference"));
+    assert_eq!((place.number(), grants.in_use()), (Some(first), 1));
+    assert!(place.end().expect("nobody uses it").is_some());
+    assert!(place.end().expect("nor anything else").is_none());
+    assert_eq!(world.map_grant(first, false).err(), Some(GrantFault::NotGranted));
+    assert_eq!(place.lend(other, BACKEND, Access::ReadOnly).ok(), Some(first));
+    assert_eq!(world.map_grant(first, true).err(), Some(GrantFault::ReadOnly));
+    drop(place);
+    assert_eq!(world.map_grant(first, false).err(), Some(GrantFault::NotGranted));
+    assert_eq!(grants.in_use(), 0);
+}
+
+#[test]
+fn a_place_whose_page_is_still_used_is_lost_with_it() {
+    let (world, grants) = machine();
+    let pool = world.pool();
+    for ends in [true, false] {
+        let mut place = Place::<Fragment>::empty();
+        place.equip(grants.reference().expect("a free reference"));
+        let part = Fragment::new(Page::take(&pool).expect("a page"), 0..100).expect("it is in the page");
+        let (before, lost) = (pool.available(), grants.quarantined());
+        let number = place.lend(part, BACKEND).expect("an I/O page");
+        assert_eq!(world.map_grant(number, true).err(), Some(GrantFault::ReadOnly));
+        let mapping = world.map_grant(number, false).expect("granted");
+        if ends {
+            assert!(place.end().is_err());
+            assert!(!place.is_equipped() && place.number().is_none(), "the reference is never used again");
+            assert!(place.end().expect("there is nothing left").is_none());
+        }
+        drop(place);
+        assert_eq!((grants.quarantined(), pool.available()), (lost + 1, before), "it is leaked, not reused");
+        drop(mapping);
+    }
+    assert_eq!(grants.in_use(), 0);
 }
 
 #[test]
