@@ -139,19 +139,22 @@ impl<'a> Fields<'a> {
     }
 
     fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), Status> {
-        let is = |known| matches(name.as_bytes(), known);
+        let name = name.as_bytes();
         // By its length a name can be one of these only.
         match name.len() {
-            4 if is(b"host") => self.hosts += 1,
-            // What nearly all say who say something.
-            10 if is(b"connection") && matches(value, b"keep-alive") => self.keep_alive = true,
-            10 if is(b"connection") => {
+            4 if matches(name, b"host") => self.hosts += 1,
+            10 if matches(name, b"connection") => {
+                // What nearly all say who say something.
+                if matches(value, b"keep-alive") {
+                    self.keep_alive = true;
+                    return Ok(());
+                }
                 for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
                     self.close |= matches(option, b"close");
                     self.keep_alive |= matches(option, b"keep-alive");
                 }
             }
-            14 if is(b"content-length") => {
+            14 if matches(name, b"content-length") => {
                 // A list of equal lengths is allowed (RFC 9112, section 6.3).
                 for member in value.split(|&byte| byte == b',') {
                     let length = decimal(member.trim_ascii()).ok_or(Status::BadRequest)?;
@@ -161,8 +164,8 @@ impl<'a> Fields<'a> {
                     self.content_length = Some(length);
                 }
             }
-            17 if is(b"transfer-encoding") => self.transfer_encoding = true,
-            13 if is(b"if-none-match") => {
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding = true,
+            13 if matches(name, b"if-none-match") => {
                 if let Some(place) = self.if_none_match.get_mut(self.conditions) {
                     *place = value;
                     self.conditions += 1;
@@ -176,8 +179,17 @@ impl<'a> Fields<'a> {
 
 /// Whether a name or an option is the one that is `known`, which is in lower case, letters and `-`. Both are of the characters that
 /// a header has: no control character can be taken for a `-`.
-fn matches(name: &[u8], known: &[u8]) -> bool {
-    name.len() == known.len() && name.iter().zip(known).all(|(byte, known)| byte | 0x20 == *known)
+#[inline(always)]
+fn matches<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    const { assert!(N <= size_of::<u128>()) };
+    let Some(name) = name.first_chunk::<N>().filter(|_| name.len() == N) else { return false };
+    // All at once: no byte is looked at by itself.
+    let word = |bytes: &[u8; N]| {
+        let mut word = [b' '; size_of::<u128>()];
+        word[..N].copy_from_slice(bytes);
+        u128::from_ne_bytes(word)
+    };
+    word(name) | u128::from_ne_bytes([b' '; size_of::<u128>()]) == word(known)
 }
 
 /// A number of decimal digits and nothing else.
