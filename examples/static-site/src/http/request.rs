@@ -1,5 +1,6 @@
 //! The head of a request: from bytes to a [`Request`], or to the status that refuses it.
 
+use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 
 use super::status::Status;
@@ -47,17 +48,8 @@ pub struct Request<'a> {
     pub http_1_0: bool,
     /// Bytes of a body follow.
     pub has_body: bool,
-    /// Values of `If-None-Match`, in order.
-    if_none_match: [&'a [u8]; MAX_CONDITIONS],
-    /// How many there are.
-    conditions: usize,
-}
-
-impl<'a> Request<'a> {
     /// The values of `If-None-Match`, in order.
-    pub fn conditions(&self) -> &[&'a [u8]] {
-        self.if_none_match.get(..self.conditions).unwrap_or_default()
-    }
+    pub conditions: Vec<&'a [u8]>,
 }
 
 /// The most `If-None-Match` fields of a request that are looked at; clients send one. Others count as not matching.
@@ -112,7 +104,6 @@ fn check<'a>(parsed: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status> 
         keep_alive: wanted && !has_body,
         http_1_0,
         has_body,
-        if_none_match: fields.if_none_match,
         conditions: fields.conditions,
     })
 }
@@ -125,8 +116,7 @@ struct Fields<'a> {
     keep_alive: bool,
     content_length: Option<u64>,
     transfer_encoding: bool,
-    if_none_match: [&'a [u8]; MAX_CONDITIONS],
-    conditions: usize,
+    conditions: Vec<&'a [u8]>,
 }
 
 impl<'a> Fields<'a> {
@@ -166,9 +156,9 @@ impl<'a> Fields<'a> {
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding = true,
             13 if matches(name, b"if-none-match") => {
-                if let Some(place) = self.if_none_match.get_mut(self.conditions) {
-                    *place = value;
-                    self.conditions += 1;
+                // Without memory it counts as not matching, too.
+                if self.conditions.len() < MAX_CONDITIONS && self.conditions.try_reserve_exact(MAX_CONDITIONS).is_ok() {
+                    self.conditions.push(value);
                 }
             }
             _ => {}
@@ -228,7 +218,7 @@ mod tests {
         let request = complete("GET /a?b HTTP/1.1\r\nHost: x\r\nAccept: */*\r\nif-none-match: \"t\"\r\n\r\n");
         assert_eq!(request.method, Method::Get);
         assert_eq!(request.target, Ok(Target { path: "/a", query: Some("b") }));
-        assert_eq!(request.conditions()[0], b"\"t\"");
+        assert_eq!(request.conditions[0], b"\"t\"");
         assert!(request.keep_alive && !request.http_1_0 && !request.has_body);
     }
 
@@ -306,7 +296,7 @@ mod tests {
         assert_eq!(refused(&format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n")), Status::HeaderFieldsTooLarge);
         let conditions: String = (0..9).map(|index| format!("If-None-Match: \"{index}\"\r\n")).collect();
         let text = format!("GET / HTTP/1.1\r\nHost: x\r\n{conditions}\r\n");
-        assert_eq!(complete(&text).conditions()[MAX_CONDITIONS - 1], b"\"3\"");
+        assert_eq!(complete(&text).conditions[MAX_CONDITIONS - 1], b"\"3\"");
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn resource<'a>(target: &Target<'_>, name: &str, request: &Request<'_>, files: &
 
 /// The file, or the news that the client's copy is still right (RFC 9110, section 13.1.2).
 fn conditional<'a>(file: File<'a>, request: &Request<'_>) -> Answer<'a> {
-    if request.conditions().iter().any(|list| entity_tag::list_matches(list, file.digest)) {
+    if request.conditions.iter().any(|list| entity_tag::list_matches(list, file.digest)) {
         return Answer {
             status: Status::NotModified,
             fields: file.fields.tag(),
