@@ -6,7 +6,6 @@ use alloc::sync::Arc;
 use core::cell::Cell;
 use core::fmt::Write;
 use core::pin::pin;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use mirage_rt::Result;
 use mirage_rt::boot::{Boot, Connectors, ExitCode, MainFuture, Unikernel};
@@ -60,18 +59,15 @@ struct XenPlatform {
     monotonic: Monotonic,
     /// Never dropped, as is all that lasts as long as the machine: an image has no code for what cannot happen.
     attachment: &'static Attachment,
-    woken: Arc<Woken>,
     /// Stolen time of the processors before this one, and what was last counted of this one.
     stolen: Cell<(u64, u64)>,
 }
 
-#[derive(Default)]
-struct Woken(AtomicBool);
+/// There is one processor: whoever wakes a task is awake, and the runtime looks for tasks before it sleeps.
+struct Awake;
 
-impl Unpark for Woken {
-    fn unpark(&self) {
-        self.0.store(true, Ordering::Release);
-    }
+impl Unpark for Awake {
+    fn unpark(&self) {}
 }
 
 impl Platform for XenPlatform {
@@ -105,21 +101,17 @@ impl Platform for XenPlatform {
     }
 
     fn park(&self, deadline: Option<Instant>) {
-        // Nothing but this processor could wake us between the look and the sleep, except for events, which end it.
-        if self.woken.0.swap(false, Ordering::Acquire) {
-            self.poll_events();
-        } else if let Err(error) = self.wait(deadline) {
+        if let Err(error) = self.wait(deadline) {
             panic!("the domain cannot sleep: {error}");
         }
     }
 
     fn poll_events(&self) {
-        self.woken.0.store(false, Ordering::Release);
         self.attachment.events().dispatch();
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {
-        self.woken.clone()
+        Arc::new(Awake)
     }
 }
 
@@ -159,8 +151,8 @@ pub fn run(unikernel: &'static Unikernel, main: fn(Boot) -> MainFuture, connect:
     };
     terminal::run(attachment.console());
     let clock = xen.clock();
-    let (monotonic, woken, stolen) = (Monotonic::default(), Arc::default(), Cell::default());
-    let platform = Rc::new(XenPlatform { clock, monotonic, attachment, woken, stolen });
+    let (monotonic, stolen) = (Monotonic::default(), Cell::default());
+    let platform = Rc::new(XenPlatform { clock, monotonic, attachment, stolen });
     let runtime = Runtime::new(platform.clone());
     let _entered = runtime.enter();
     let suspend = || platform.suspend();

@@ -131,10 +131,9 @@ impl Runtime {
     // `run` exists for each type of future, and this once.
     #[inline(never)]
     fn pass(&self, main: &MainWaker) {
-        let busy = self.inner.queue.run(BATCH) || main.woken.load(Ordering::Acquire);
+        self.inner.queue.run(BATCH);
         let next = self.fire_timers();
-        let busy = busy || main.woken.load(Ordering::Acquire) || !self.inner.queue.is_empty();
-        if busy {
+        if main.woken.load(Ordering::Acquire) || !self.inner.queue.is_empty() {
             self.inner.platform.poll_events();
         } else {
             self.inner.platform.park(next);

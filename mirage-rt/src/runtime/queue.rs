@@ -42,13 +42,12 @@ impl Queue {
         *self.ready.lock() = None;
     }
 
-    /// Runs up to `most` tasks; whether any was run.
-    pub(super) fn run(&self, most: usize) -> bool {
-        for done in 0..most {
-            let Some(task) = self.pop() else { return done > 0 };
+    /// Runs up to `most` tasks.
+    pub(super) fn run(&self, most: usize) {
+        for _ in 0..most {
+            let Some(task) = self.pop() else { return };
             task.run();
         }
-        true
     }
 
     fn pop(&self) -> Option<Runnable> {
