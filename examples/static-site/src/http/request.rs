@@ -155,11 +155,12 @@ impl<'a> Fields<'a> {
                 }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding = true,
-            13 if matches(name, b"if-none-match") => {
-                // Without memory it counts as not matching, too.
-                if self.conditions.len() < MAX_CONDITIONS && self.conditions.try_reserve_exact(MAX_CONDITIONS).is_ok() {
-                    self.conditions.push(value);
-                }
+            // Without memory it counts as not matching, too.
+            13 if matches(name, b"if-none-match")
+                && self.conditions.len() < MAX_CONDITIONS
+                && self.conditions.try_reserve_exact(MAX_CONDITIONS).is_ok() =>
+            {
+                self.conditions.push(value);
             }
             _ => {}
         }
