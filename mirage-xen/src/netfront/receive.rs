@@ -103,7 +103,7 @@ impl ReceiveQueue {
         let target = FIRST.min(most);
         let mut queue = Self {
             ring,
-            slots: Vec::new(),
+            slots: Vec::with_capacity(most as usize),
             free: Vec::with_capacity(SLOTS),
             posted: Box::new([0; SLOTS]),
             pool: Rc::clone(pool),
