@@ -7,8 +7,9 @@ use super::sequence::{before, later};
 use crate::net::direct::tcp::segment::Seq;
 use crate::time::{Duration, Instant};
 
-/// The patience is at most so many quarters of the shortest round trip, and at most a whole smoothed one.
-const MOST_QUARTERS: u32 = 64;
+/// The patience is at most so many quarters of the shortest round trip, and at most a whole smoothed one: where some packets overtake
+/// others by much, the shortest one is a small part of that.
+const MOST_QUARTERS: u32 = 255;
 /// For so many recoveries a larger patience stays (RFC 8985, 6.2, step 4).
 const PERSIST: u32 = 16;
 /// So many segments behind a gap mean a loss, as long as nothing was seen out of order (RFC 5681, 3.2).
