@@ -169,7 +169,7 @@ impl fmt::Display for Broken {
             Self::RequestIndices => "requests: indices more than a ring apart",
             Self::ResponseIndices => "responses: indices more than a ring apart",
             Self::LongMessage => "a message longer than the protocol allows",
-            Self::Reported => "an error, it says",
+            Self::Reported => "xenstored says that there was an error",
         })
     }
 }
