@@ -57,7 +57,7 @@ pub fn all(bench: &Bench, image: &Path, chosen: &[&str], quick: bool) -> Result<
         spoil(bench, netem)?;
         for (ask, way) in WAYS {
             let mut rates = <[Samples; 2]>::default();
-            for round in 0..bench.rounds.min(3) {
+            for round in 0..bench.rounds {
                 for place in 0..2 {
                     let who = (round + place) % 2;
                     let (domain, address) = [(&ours, OURS), (&bench.linux, LINUX)][who];

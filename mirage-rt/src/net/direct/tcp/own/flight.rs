@@ -278,7 +278,6 @@ impl Flight {
         self.many.as_ref().is_none_or(|many| many.is_sound() && self.one.is_empty())
     }
 
-    #[cfg(test)]
     pub fn rack(&mut self) -> &mut Rack {
         &mut self.many().rack
     }

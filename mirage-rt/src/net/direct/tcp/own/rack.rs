@@ -5,10 +5,9 @@ use super::flight::{Many, Piece};
 use super::rtt::RoundTrip;
 use super::sequence::{before, later};
 use crate::net::direct::tcp::segment::Seq;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
-/// The patience is at most so many quarters of the shortest round trip, and at most a whole smoothed one: where some packets overtake
-/// others by much, the shortest one is a small part of that.
+/// The patience that comes of duplicates is at most so many quarters of the shortest round trip.
 const MOST_QUARTERS: u32 = 255;
 /// For so many recoveries a larger patience stays (RFC 8985, 6.2, step 4).
 const PERSIST: u32 = 16;
@@ -24,6 +23,13 @@ struct Latest {
     heard: Instant,
 }
 
+impl Latest {
+    /// Its round trip, in nanoseconds.
+    fn trip(&self) -> u64 {
+        self.heard.nanos_since(self.at)
+    }
+}
+
 /// What RACK keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Rack {
@@ -35,6 +41,10 @@ pub struct Rack {
     /// Quarters of the round trip.
     quarters: u32,
     persist: u32,
+    /// By how many nanoseconds pieces came later than what was sent after them: the most, and the most since that was last
+    /// looked at.
+    late: u64,
+    lately: u64,
     /// No further duplicate counts until this position is acknowledged.
     round: Option<Seq>,
 }
@@ -49,7 +59,7 @@ pub struct Detected {
 
 impl Rack {
     pub fn new(isn: Seq) -> Rack {
-        Rack { latest: None, highest: isn, reordered: false, quarters: 1, persist: 0, round: None }
+        Rack { latest: None, highest: isn, reordered: false, quarters: 1, persist: 0, late: 0, lately: 0, round: None }
     }
 
     /// Whether it knows something of the way that later pieces can make use of.
@@ -62,9 +72,10 @@ impl Rack {
     pub fn arrive(&mut self, now: Instant, piece: &Piece, trip: &RoundTrip, echoes_earlier: bool) {
         if !piece.repeated && before(piece.range.end, self.highest) {
             self.reordered = true;
+            self.be_late(now, piece.at);
         }
         self.highest = later(self.highest, piece.range.end);
-        if piece.repeated && (echoes_earlier || trip.least().is_some_and(|least| now - piece.at < least)) {
+        if piece.repeated && (echoes_earlier || now.nanos_since(piece.at) < trip.least_quarters(4)) {
             return;
         }
         let is_later = |latest: &Latest| is_earlier(latest.at, latest.end, piece.at, piece.range.end);
@@ -82,21 +93,40 @@ impl Rack {
         }
     }
 
+    /// What was sent at `at` was late, not lost.
+    #[cold]
+    #[inline(never)]
+    pub fn be_late(&mut self, now: Instant, at: Instant) {
+        if let Some(latest) = self.latest.filter(|latest| at <= latest.at) {
+            self.reordered = true;
+            self.lately = self.lately.max(now.nanos_since(at).saturating_sub(latest.trip()));
+            self.late = self.late.max(self.lately);
+            if self.persist == 0 {
+                self.persist = PERSIST;
+            }
+        }
+    }
+
     /// A recovery has ended.
     pub fn recovered(&mut self) {
         self.persist = self.persist.saturating_sub(1);
         if self.persist == 0 {
             self.quarters = 1;
+            (self.late, self.lately) = (self.lately, 0);
+            if self.late > 0 {
+                self.persist = PERSIST;
+            }
         }
     }
 
-    /// How much later than its successors a piece may come (RFC 8985, 6.2, step 4).
-    fn patience(&self, trip: &RoundTrip, sacked: u32, mss: u32, recovering: bool) -> Duration {
+    /// How many nanoseconds later than its successors a piece may come (RFC 8985, 6.2, step 4). The RFC starts from the shortest round
+    /// trip and recommends a smoothed one as the bound. Where some packets overtake others by much, the one grows too slowly and the
+    /// other is too little: so it is as long as pieces were late, and at most as long as the timer waits.
+    fn patience(&self, trip: &RoundTrip, sacked: u32, mss: u32, recovering: bool) -> u64 {
         if !self.reordered && (recovering || sacked >= DUPLICATES * mss) {
-            return Duration::ZERO;
+            return 0;
         }
-        let least = trip.least().unwrap_or_default();
-        (least * self.quarters / 4).min(trip.smoothed().unwrap_or_default())
+        trip.least_quarters(self.quarters).max(self.late).min(trip.longest())
     }
 
     /// Takes for lost what has to be (RFC 8985, 6.2, step 5).
@@ -104,13 +134,13 @@ impl Rack {
         let Some(latest) = self.latest.filter(|_| flight.is_suspect()) else {
             return Detected { lost: false, again: None };
         };
-        let wait = (latest.heard - latest.at) + self.patience(trip, flight.sacked(), mss, recovering);
+        let wait = latest.trip() + self.patience(trip, flight.sacked(), mss, recovering);
         let mut again: Option<Instant> = None;
         let lost = flight.lose(|piece| {
             if !is_earlier(piece.at, piece.range.end, latest.at, latest.end) {
                 return false;
             }
-            let due = piece.at + wait;
+            let due = piece.at.plus_nanos(wait);
             if due > now {
                 again = again.max(Some(due));
             }
@@ -251,6 +281,25 @@ mod tests {
             rack.recovered();
         }
         assert_eq!(rack.quarters, 1);
+    }
+
+    #[test]
+    fn what_was_late_makes_it_patient_for_as_long() {
+        let (mut flight, mut trip) = setting();
+        trip.measure(at(0), at(4));
+        // The third after 6 ms, and the first two, sent 1 ms and 2 ms before, after 20.
+        sack(&mut flight, &trip, at(8), range(200, 300));
+        sack(&mut flight, &trip, at(20), range(0, 200));
+        assert_eq!((flight.rack().late, flight.rack().reordered), (14_000_000, true));
+        // A quarter of the shortest round trip is 1 ms.
+        sack(&mut flight, &trip, at(20), range(600, 700));
+        assert_eq!(flight.detect(at(27), &trip, 100, false), Detected { lost: false, again: Some(at(33)) });
+        assert!(flight.detect(at(33), &trip, 100, false).lost);
+        // It ends when nothing was as late for a while.
+        for late in [14_000_000, 14_000_000, 0] {
+            assert_eq!(flight.rack().late, late);
+            (0..PERSIST).for_each(|_| flight.rack().recovered());
+        }
     }
 
     #[test]

@@ -136,7 +136,9 @@ impl Connection {
         {
             // It answers what was sent first. So long a round trip can take (RFC 4015, 3.3).
             let took = u64::from(clock.value(now).wrapping_sub(stamp.echo)) * 1_000_000;
-            self.trip.measure(Instant::from_nanos(now.as_nanos().saturating_sub(took)), now);
+            let sent = Instant::from_nanos(now.as_nanos().saturating_sub(took));
+            self.trip.measure(sent, now);
+            self.flight.rack().be_late(now, sent);
             return self.undo_loss();
         }
         match repair.doubt {

@@ -82,6 +82,16 @@ impl RoundTrip {
         (self.smoothed > 0).then_some(duration(self.least))
     }
 
+    /// So many quarters of the shortest one, in nanoseconds; 0 when nothing was measured.
+    pub fn least_quarters(&self, count: u32) -> u64 {
+        u64::from(self.least) * u64::from(count) * (UNIT / 4)
+    }
+
+    /// As long as hardly any takes while the way is what it was, in nanoseconds.
+    pub fn longest(&self) -> u64 {
+        (u64::from(self.smoothed) + 4 * u64::from(self.variation)) * UNIT
+    }
+
     /// For how long to wait for an acknowledgement.
     pub fn timeout(&self) -> Duration {
         duration(self.timeout)
