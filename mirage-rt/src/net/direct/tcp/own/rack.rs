@@ -71,7 +71,6 @@ impl Rack {
     /// repeated (RFC 8985, 6.2, step 2).
     pub fn arrive(&mut self, now: Instant, piece: &Piece, trip: &RoundTrip, echoes_earlier: bool) {
         if !piece.repeated && before(piece.range.end, self.highest) {
-            self.reordered = true;
             self.be_late(now, piece.at);
         }
         self.highest = later(self.highest, piece.range.end);
@@ -93,11 +92,12 @@ impl Rack {
         }
     }
 
-    /// What was sent at `at` was late, not lost.
+    /// What was sent at `at` was late, not lost, if something that was sent after it is known for longer: what one acknowledgement
+    /// tells of has no order.
     #[cold]
     #[inline(never)]
     pub fn be_late(&mut self, now: Instant, at: Instant) {
-        if let Some(latest) = self.latest.filter(|latest| at <= latest.at) {
+        if let Some(latest) = self.latest.filter(|latest| at <= latest.at && latest.heard < now) {
             self.reordered = true;
             self.lately = self.lately.max(now.nanos_since(at).saturating_sub(latest.trip()));
             self.late = self.late.max(self.lately);
@@ -237,9 +237,12 @@ mod tests {
     #[test]
     fn what_was_seen_out_of_order_gets_time() {
         let (mut flight, trip) = setting();
+        sack(&mut flight, &trip, at(22), range(300, 400));
         sack(&mut flight, &trip, at(22), range(200, 300));
-        sack(&mut flight, &trip, at(22), range(100, 200));
-        sack(&mut flight, &trip, at(25), range(200, 600));
+        assert!(!flight.rack().reordered, "an acknowledgement tells of many at once");
+        sack(&mut flight, &trip, at(23), range(100, 200));
+        assert!(flight.rack().reordered);
+        sack(&mut flight, &trip, at(25), range(400, 600));
         // Three and more, and still it waits: 5 ms more than a round trip of 20.
         let found = flight.detect(at(24), &trip, 100, false);
         assert_eq!(found, Detected { lost: false, again: Some(at(25)) });
