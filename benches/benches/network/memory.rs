@@ -84,6 +84,9 @@ fn bulk(bench: &Bench, programs: &Programs) -> Result<Vec<Figure>> {
     };
     let look = row("receive, 16 frames at a time", ["receive", "1", "16", rounds, "offload", "0"], true)?;
     let take = row("the same, pages taken", ["take", "1", "16", rounds, "offload", "0"], false)?;
+    let joined = ["receive", "1", "1", rounds, "offload", "65535"];
+    let whole = row("receive, put together (LRO)", joined, false)?;
+    row("the same, pages taken", ["take", "1", "1", rounds, "offload", "65535"], false)?;
     row("receive, one frame at a time", ["receive", "1", "1", rounds, "offload", "0"], true)?;
     row("send, acknowledged by two", ["send", "1", "2", rounds, "offload", "0"], true)?;
     row("send, cut by the device (TSO)", ["send", "1", "44", rounds, "offload", "65535"], false)?;
@@ -94,12 +97,15 @@ fn bulk(bench: &Bench, programs: &Programs) -> Result<Vec<Figure>> {
         Ok(own)
     };
     let look_ipv6 = row_ipv6("receive over IPv6, 16 at a time", ["receive", "1", "16", rounds, "offload", "0"])?;
+    let whole_ipv6 = row_ipv6("receive over IPv6 (LRO)", joined)?;
     let give_ipv6 = row_ipv6("send over IPv6 (TSO), pages given", ["give", "1", "44", rounds, "offload", "65535"])?;
     Ok(vec![
         // Small frames are copied for less than it takes to hand their pages on.
         Figure::at_most("receive-instructions", Some(look.min(take)), 700.0),
+        Figure::at_most("receive-lro-instructions", Some(whole), 700.0),
         Figure::at_most("send-tso-instructions", Some(give), 250.0),
         Figure::at_most("receive-instructions-ipv6", Some(look_ipv6), 700.0),
+        Figure::at_most("receive-lro-instructions-ipv6", Some(whole_ipv6), 700.0),
         Figure::at_most("send-tso-instructions-ipv6", Some(give_ipv6), 250.0),
     ])
 }

@@ -100,7 +100,7 @@ pub struct Setting {
     pub family: Family,
     /// The device computes and checks checksums.
     pub offload: bool,
-    /// Bytes of the longest packet that the device cuts into segments; 0 when it cuts none.
+    /// Bytes of the longest packet that the device cuts into segments, or puts together of them; 0 when it does neither.
     pub cut: usize,
 }
 

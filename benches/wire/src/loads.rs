@@ -8,6 +8,10 @@ use crate::{Application, Family, SEGMENT, Server, Setting};
 const REQUEST: usize = 64;
 /// Rounds before counting begins.
 const WARM: usize = 20;
+/// Bytes of the headers of IPv6 and TCP.
+const HEADERS: usize = 60;
+/// Bytes of the first long packet: no more than a connection takes at first.
+const FIRST: usize = 4 * SEGMENT;
 /// The first port of the client's.
 const FIRST_PORT: u16 = 1024;
 /// Microseconds between two deliveries.
@@ -140,23 +144,28 @@ fn idle(server: &mut impl Server, setting: &Setting) {
     }
 }
 
-/// The server gets full segments, `batch` at a time. How many times it got as much as such a segment has over IPv4.
+/// The server gets full segments, `batch` at a time, each as a frame of its own or, with a device that cuts packets, as many in one as
+/// that would. How many times it got as much as such a segment has over IPv4.
 fn receive(server: &mut impl Server, setting: &Setting, batch: usize, rounds: usize) -> usize {
     let mut client = open(server, setting)[0];
-    let data = &[0x5a; SEGMENT][..setting.family.segment()];
+    let segment = setting.family.segment();
+    let joined = (setting.cut.saturating_sub(HEADERS) / segment).max(1);
+    let data = &vec![0x5a; joined * segment][..];
     for round in 0..WARM + rounds {
         if round == WARM {
             begin();
         }
         server.pass(PAUSE);
         // The window is small at first, and opens with what is acknowledged.
-        let batch = if round < WARM / 2 { 1 } else { batch };
-        (0..batch).for_each(|_| client.send(server, data));
+        let is_first = round < WARM / 2;
+        let (batch, length) = if is_first { (1, data.len().min((round + 1) * FIRST)) } else { (batch, data.len()) };
+        (0..batch).for_each(|_| client.send(server, &data[..length]));
         counted(server);
         let mut acknowledged = None;
         server.sent(&mut |frame| acknowledged = Received::parse(frame, false).map(|segment| segment.ack));
         if let Some(acknowledged) = acknowledged {
-            assert!(client.next.wrapping_sub(acknowledged) < 2 * SEGMENT as u32, "all but one segment is acknowledged");
+            let left = client.next.wrapping_sub(acknowledged) as usize;
+            assert!(left < 2 * data.len(), "all but one frame is acknowledged");
         }
     }
     batch * rounds * data.len() / SEGMENT
