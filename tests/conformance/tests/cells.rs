@@ -119,7 +119,7 @@ fn cells_of_the_benchmark() {
         ("loss-5", LINK.with_loss(0.05), 400_000, 0.07),
         ("delay", after(20), 1_000_000, 0.025),
         // netem sends a quarter at once and holds the others back.
-        ("reorder", LINK.with_reordering(0.75, Duration::from_millis(10)), 300_000, 0.004),
+        ("reorder", LINK.with_reordering(0.75, Duration::from_millis(10)), 3_000_000, 0.025),
         ("duplicate", LINK.with_duplication(0.01), 800_000, 0.8),
     ];
     for (name, impairments, length, least) in cells {

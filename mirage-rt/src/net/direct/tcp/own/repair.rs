@@ -119,6 +119,10 @@ impl Connection {
     pub fn doubt_loss(&mut self, now: Instant, arrival: &Arrival<'_>, brought: &Brought, link: &Link) {
         let (una, unsent, clock) = (self.una, self.unsent(), self.clock);
         let Some(repair) = self.congestion.repair() else { return };
+        if repair.over.is_some() && repair.at.is_none() {
+            // All has arrived, and nothing was sent again.
+            return self.undo_loss();
+        }
         if repair.over.is_some_and(|over| before(over, una)) {
             return self.congestion.forget_repair();
         }

@@ -108,6 +108,13 @@ fn a_recovery_that_was_for_nothing_is_undone() {
     script.until(25).hears("1:1 ack 4001 ts 5025:0");
     assert!(window(&script) >= 10_000 && threshold(&script).is_none());
     script.sends(&[]);
+    // Or nothing had to be sent again: what was late came with what told of its lack.
+    let mut script = Script::with_sack();
+    script.writes(10_000).left.clear();
+    script.until(20).hears_at_once(&["1:1 ack 1 sack 1001:4001", "1:1 ack 4001"]).sends(&[]);
+    assert!(threshold(&script).is_some());
+    script.hears("1:1 ack 10001");
+    assert!(window(&script) >= 10_000 && threshold(&script).is_none());
     // Otherwise it stays.
     let mut script = with_stamps();
     script.writes(10_000).left.clear();

@@ -96,14 +96,23 @@ impl Script {
     }
 
     pub fn hears(&mut self, text: &str) -> &mut Script {
+        self.hears_at_once(&[text])
+    }
+
+    /// Several segments that come together: nothing leaves between them.
+    pub fn hears_at_once(&mut self, texts: &[&str]) -> &mut Script {
+        texts.iter().for_each(|text| self.takes(text));
+        self.run();
+        self
+    }
+
+    fn takes(&mut self, text: &str) {
         let packet = self.words.peers(text);
         let segment = parse(&tuple().reversed(), &packet);
         // As the demultiplexer does it.
         if self.machine.predict(self.now, ID, &packet, &segment).is_none() {
             self.machine.on_segment(self.now, ID, &packet, &segment, &mut self.out);
         }
-        self.run();
-        self
     }
 
     pub fn writes(&mut self, length: usize) -> &mut Script {
