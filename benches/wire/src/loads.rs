@@ -144,8 +144,8 @@ fn idle(server: &mut impl Server, setting: &Setting) {
     }
 }
 
-/// The server gets full segments, `batch` at a time, each as a frame of its own or, with a device that cuts packets, as many in one as
-/// that would. How many times it got as much as such a segment has over IPv4.
+/// The server gets full segments, `batch` at a time, each as a frame of its own or, with a device that cuts packets, as many in
+/// one as that would cut. How many times it got as much as such a segment has over IPv4.
 fn receive(server: &mut impl Server, setting: &Setting, batch: usize, rounds: usize) -> usize {
     let mut client = open(server, setting)[0];
     let segment = setting.family.segment();

@@ -278,6 +278,7 @@ impl Flight {
         self.many.as_ref().is_none_or(|many| many.is_sound() && self.one.is_empty())
     }
 
+    /// What is known of the order of arrivals.
     pub fn rack(&mut self) -> &mut Rack {
         &mut self.many().rack
     }

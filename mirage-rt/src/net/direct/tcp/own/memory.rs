@@ -27,8 +27,8 @@ const CONNECTION: usize = 1024;
 const PART: usize = 8;
 /// Buffers that were not used for so long are as small again as at first.
 pub const IDLE: u64 = 10_000_000_000;
-/// A window that was used up within this time was too small, however short the way is. Of the way there is often but the measure of
-/// the handshake, and where some packets overtake others that may be of two which did.
+/// A window that was used up within this time was too small, however short the round trip was measured to be. Who only receives has
+/// measured it once, in the handshake; where some packets overtake others, that one may have been much shorter than most.
 const SOON: Duration = Duration::from_millis(50);
 /// Buffers of more bytes are for long ways only: on a short one they would be a queue, and out of the processor's caches.
 const LARGE: usize = 256 << 10;

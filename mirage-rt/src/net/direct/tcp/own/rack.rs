@@ -41,9 +41,9 @@ pub struct Rack {
     /// Quarters of the round trip.
     quarters: u32,
     persist: u32,
-    /// By how many nanoseconds pieces came later than what was sent after them: the most, and the most since that was last
-    /// looked at.
+    /// By how many nanoseconds a piece came later than one that was sent after it, at most.
     late: u64,
+    /// The same of the last [`PERSIST`] recoveries or fewer, which `late` becomes after them.
     lately: u64,
     /// No further duplicate counts until this position is acknowledged.
     round: Option<Seq>,

@@ -20,13 +20,13 @@ struct Trouble {
     duplication: u32,
     delay: Duration,
     jitter: Duration,
-    /// So many are hardly delayed, and overtake others.
+    /// Packets that are hardly delayed, and so overtake others.
     hasty: u32,
 }
 
 const NONE: Trouble = Trouble { loss: 0, duplication: 0, delay: MS, jitter: Duration::ZERO, hasty: 0 };
 
-/// How long those take that overtake others.
+/// The delay of those.
 const HASTE: Duration = Duration::from_micros(150);
 
 /// A generator of numbers (xorshift).
@@ -346,7 +346,7 @@ fn a_clean_link_carries_all_both_ways_and_both_close() {
 
 #[test]
 fn pages_pass_both_ways_on_a_link_that_loses() {
-    let trouble = Trouble { loss: 10, duplication: 10, delay: 2 * MS, jitter: MS, hasty: 0 };
+    let trouble = Trouble { loss: 10, duplication: 10, delay: 2 * MS, jitter: MS, ..NONE };
     for (seed, trouble) in [(1, NONE), (2, trouble), (3, trouble)] {
         let machines = [0, 1].map(|_| own(buffers(8192, 8192), 65_521, CongestionControl::Cubic));
         let mut pair = crossed(machines, [300_000, 300_000], trouble, seed);
@@ -381,7 +381,7 @@ fn a_slow_reader_closes_the_window_and_opens_it_again() {
 
 #[test]
 fn it_speaks_with_smoltcps_machine() {
-    let trouble = Trouble { loss: 20, duplication: 10, delay: 2 * MS, jitter: MS, hasty: 0 };
+    let trouble = Trouble { loss: 20, duplication: 10, delay: 2 * MS, jitter: MS, ..NONE };
     for seed in 1..8 {
         for trouble in [NONE, trouble] {
             let smol = || -> Box<dyn TcpMachine> {
@@ -400,7 +400,7 @@ fn it_speaks_with_smoltcps_machine() {
 #[test]
 fn losses_cost_little_time() {
     // 1 MB at up to 256 KiB each 20 ms takes 100 ms at best; a timeout each costs at least 200 ms.
-    let trouble = Trouble { loss: 10, duplication: 0, delay: 10 * MS, jitter: Duration::ZERO, hasty: 0 };
+    let trouble = Trouble { loss: 10, delay: 10 * MS, ..NONE };
     for algorithm in BOTH {
         let mut worst = Duration::ZERO;
         for seed in 1..5 {
@@ -447,7 +447,7 @@ type Open = fn([Box<dyn TcpMachine>; 2], [usize; 2], Trouble, u64) -> Pair;
 
 #[test]
 fn prediction_changes_nothing_but_the_work() {
-    let trouble = Trouble { loss: 20, duplication: 10, delay: 2 * MS, jitter: MS, hasty: 0 };
+    let trouble = Trouble { loss: 20, duplication: 10, delay: 2 * MS, jitter: MS, ..NONE };
     for open in [crossed as Open, accepted] {
         for (trouble, seed) in [(NONE, 1), (trouble, 2), (trouble, 3), (trouble, 4)] {
             for lengths in [[100, 80_000], [60_000, 60_000]] {
@@ -481,8 +481,8 @@ proptest! {
         (cubic, is_crossed) in (any::<bool>(), any::<bool>()),
         mixed in any::<[bool; 2]>(),
     ) {
-        let trouble =
-            Trouble { loss, duplication, delay: Duration::from_millis(delay), jitter: Duration::from_millis(jitter), hasty: 0 };
+        let (delay, jitter) = (Duration::from_millis(delay), Duration::from_millis(jitter));
+        let trouble = Trouble { loss, duplication, delay, jitter, ..NONE };
         let algorithm = if cubic { CongestionControl::Cubic } else { CongestionControl::NewReno };
         let machines = sizes.map(|(receive, send)| own(Buffers { receive, send, budget }, most, algorithm));
         let open = if is_crossed { crossed } else { accepted };
